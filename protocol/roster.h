@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The roster: who belongs to the consortium, signed by its authority. Role of
+ * the signature: "authority". Hospitals carry an index 1..CNS_HOSPITALS_MAX
+ * for life; it is their evaluation point in Shamir's scheme.
+ *
+ * JSON fields (all required):
+ *   consortium  string, 1..64 printable characters
+ *   version     integer >= 1; a lower one than seen before is refused
+ *   valid_from, valid_until   UTC times
+ *   authority   {"name", "identity"}            identity: 64 hex digits (Ed25519)
+ *   coordinator {"name", "identity", "tls", "address"}   tls: SHA-256 of the
+ *               certificate's subject public key info; address: nng URL that
+ *               hospitals dial
+ *   officers    [{"name", "identity"}], 1..16
+ *   hospitals   [{"index", "name", "identity", "tls", "revoked"}], sorted by index;
+ *               names: 1..32 of a-z 0-9 . _ -; names, identities and pins unique
+ */
+#pragma once
+
+#include "crypto/certificate.h"
+#include "crypto/document.h"
+
+#define CNS_NAME_MAX 64
+#define CNS_OFFICERS_MAX 16
+#define CNS_ADDRESS_MAX 255
+
+struct cns_party {
+  char name[CNS_NAME_MAX + 1];
+  struct cns_identity_public identity;
+};
+
+struct cns_roster_hospital {
+  uint16_t index;
+  bool revoked;
+  char name[CNS_NAME_MAX + 1];
+  struct cns_identity_public identity;
+  struct cns_tls_pin pin;
+};
+
+struct cns_roster {
+  struct cns_digest digest; /* of the signed document */
+  char consortium[CNS_NAME_MAX + 1];
+  uint64_t version;
+  int64_t valid_from, valid_until; /* seconds since 1970 */
+  struct cns_party authority;
+  struct cns_party coordinator;
+  struct cns_tls_pin coordinator_pin;
+  char address[CNS_ADDRESS_MAX + 1];
+  struct cns_party officers[CNS_OFFICERS_MAX];
+  size_t officer_count;
+  struct cns_roster_hospital *hospitals; /* sorted by index */
+  size_t hospital_count;
+};
+
+/* Parses and verifies under `authority` (the one key a party is provisioned
+ * with; NULL: trust the key that the file names, for display only). Doesn't
+ * look at the clock. */
+CNS_MUST_CHECK int cns_roster_open(const uint8_t *data, size_t len, const char *where,
+                                   const struct cns_identity_public *authority, struct cns_roster *ret_roster,
+                                   struct cns_problem *problem);
+void cns_roster_deinit(struct cns_roster *roster);
+/* Unsigned document of a roster's contents (for the authority to sign). */
+CNS_MUST_CHECK int cns_roster_to_document(const struct cns_roster *roster, struct cns_document *ret_document);
+/* Within valid_from..valid_until? CNS_ERR_REFUSED with a sentence. */
+CNS_MUST_CHECK int cns_roster_check_time(const struct cns_roster *roster, int64_t now_seconds,
+                                         struct cns_problem *problem);
+/* NULL if unknown. */
+const struct cns_roster_hospital *cns_roster_find(const struct cns_roster *roster, uint16_t index);
+const struct cns_roster_hospital *cns_roster_find_name(const struct cns_roster *roster, const char *name);
+const struct cns_roster_hospital *cns_roster_find_identity(const struct cns_roster *roster,
+                                                           const struct cns_identity_public *identity);
