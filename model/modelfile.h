@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A study's parameters as a safetensors file, and the study's initial model. */
+#pragma once
+
+#include "model/plan.h"
+#include "model/safetensors.h"
+
+/* malloc'd bytes: the plan's tensors, and the metadata given. Deterministic. */
+CNS_MUST_CHECK int cns_model_serialize(const struct cns_plan *plan, const float *params,
+                                       const struct cns_safetensors_pair *metadata, size_t metadata_count,
+                                       uint8_t **ret_data, size_t *ret_len, struct cns_problem *problem);
+/* Replaces the file whole (cns_file_write). */
+CNS_MUST_CHECK int cns_model_write(const struct cns_plan *plan, const float *params,
+                                   const struct cns_safetensors_pair *metadata, size_t metadata_count,
+                                   const char *path, unsigned mode, struct cns_problem *problem);
+/* Exactly the plan's tensors, of its shapes, all finite; else CNS_ERR_FORMAT or
+ * CNS_ERR_RANGE with a sentence. ret_params has cns_plan_dim floats. */
+CNS_MUST_CHECK int cns_model_read(const struct cns_plan *plan, const char *path, float *ret_params,
+                                  struct cns_problem *problem);
+CNS_MUST_CHECK int cns_model_parse(const struct cns_plan *plan, const uint8_t *data, size_t len,
+                                   const char *where, float *ret_params, struct cns_problem *problem);
+
+/* The parameters before round 1: from the plan's seed, or from its file in
+ * `folder` (that of the study file), whose digest must be the plan's. */
+CNS_MUST_CHECK int cns_model_initial(const struct cns_plan *plan, const char *folder, float *ret_params,
+                                     struct cns_problem *problem);
