@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whole files in and out (declared in crypto/json.h). */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crypto/json.h"
+
+static int from_errno(int number) {
+  switch (number) {
+  case ENOENT:
+  case ENOTDIR:
+    return CNS_ERR_NOT_FOUND;
+  case EACCES:
+  case EPERM:
+  case EROFS:
+    return CNS_ERR_PERMISSION;
+  case ENOSPC:
+  case EDQUOT:
+    return CNS_ERR_DISK_FULL;
+  case ENOMEM:
+    return CNS_ERR_MEMORY;
+  default:
+    return CNS_ERR_IO;
+  }
+}
+
+static int read_failed(const char *path, int number, struct cns_problem *problem) {
+  return cns_problem_set(problem, from_errno(number), "%s: can't be read: %s", path, strerror(number));
+}
+
+/* Reads to the end of fd, growing, up to max bytes. */
+static int read_all(int fd, const char *path, size_t max, uint8_t **ret_data, size_t *ret_len,
+                    struct cns_problem *problem) {
+  size_t len = 0, capacity = 4096;
+  uint8_t *data = malloc(capacity + 1);
+  while (data) {
+    ssize_t n = read(fd, data + len, capacity - len);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      int number = errno;
+      free(data);
+      return read_failed(path, number, problem);
+    }
+    if (n == 0) break;
+    len += (size_t)n;
+    if (len > max) {
+      free(data);
+      return cns_problem_set(problem, CNS_ERR_LIMIT, "%s: larger than the %zu bytes that are allowed here",
+                             path, max);
+    }
+    if (len < capacity) continue;
+    uint8_t *larger = realloc(data, 2 * capacity + 1);
+    if (!larger) free(data);
+    data = larger;
+    capacity *= 2;
+  }
+  if (!data) return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory while reading it", path);
+  data[len] = 0;
+  *ret_data = data;
+  *ret_len = len;
+  return 0;
+}
+
+int cns_file_read(const char *path, size_t max, uint8_t **ret_data, size_t *ret_len,
+                  struct cns_problem *problem) {
+  struct stat info;
+  uint8_t *data = NULL;
+  size_t len = 0;
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return read_failed(path, errno, problem);
+  int r = 0;
+  if (fstat(fd, &info) != 0) {
+    r = read_failed(path, errno, problem);
+  } else if (S_ISDIR(info.st_mode)) {
+    r = cns_problem_set(problem, CNS_ERR_IO, "%s: is a folder, but a file is expected", path);
+  } else {
+    r = read_all(fd, path, max, &data, &len, problem);
+  }
+  close(fd);
+  if (r) return r;
+  if (len == 0) {
+    free(data);
+    return cns_problem_set(problem, CNS_ERR_FORMAT, "%s: is empty", path);
+  }
+  *ret_data = data;
+  *ret_len = len;
+  return 0;
+}
+
+static int write_all(int fd, const uint8_t *data, size_t len) {
+  while (len > 0) {
+    ssize_t n = write(fd, data, len);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno;
+    data += n;
+    len -= (size_t)n;
+  }
+  return 0;
+}
+
+/* A rename survives a power cut only once its folder is on disk too. */
+static int sync_folder(const char *path) {
+  char *folder = strdup(path);
+  if (!folder) return ENOMEM;
+  char *slash = strrchr(folder, '/');
+  if (slash) slash[slash == folder ? 1 : 0] = '\0';
+  int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int number = fd < 0 || fsync(fd) != 0 ? errno : 0;
+  if (fd >= 0) close(fd);
+  free(folder);
+  return number;
+}
+
+static int write_temporary(int fd, const void *data, size_t len, unsigned mode) {
+  int number = fchmod(fd, (mode_t)mode) != 0 ? errno : 0;
+  if (!number) number = write_all(fd, data, len);
+  if (!number && fsync(fd) != 0) number = errno;
+  if (close(fd) != 0 && !number) number = errno;
+  return number;
+}
+
+int cns_file_write(const char *path, const void *data, size_t len, unsigned mode,
+                   struct cns_problem *problem) {
+  static const char suffix[] = ".tmp.XXXXXX";
+  size_t path_len = strlen(path);
+  char *temporary = malloc(path_len + sizeof suffix);
+  if (!temporary) return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory while writing it", path);
+  memcpy(temporary, path, path_len);
+  memcpy(temporary + path_len, suffix, sizeof suffix);
+  int number = 0;
+  int fd = mkostemp(temporary, O_CLOEXEC);
+  if (fd < 0) {
+    number = errno;
+  } else {
+    number = write_temporary(fd, data, len, mode);
+    if (!number && rename(temporary, path) != 0) number = errno;
+    if (number) unlink(temporary);
+    if (!number) number = sync_folder(path);
+  }
+  free(temporary);
+  if (!number) return 0;
+  return cns_problem_set(problem, from_errno(number), "%s: can't be written: %s", path, strerror(number));
+}
