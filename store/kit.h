@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A kit: the folder that a coordinator or a hospital is started with. Loading
+ * checks everything a party can check by itself before it speaks to anybody
+ * (docs/protocol.md, "Parties and roots of trust"):
+ *
+ *   authority.pub  the authority's key, hex: the only root of trust
+ *   identity.key   Ed25519 seed (0600), in the roster and not revoked
+ *   tls.key        (0600), belongs to tls.crt
+ *   tls.crt        its pin is the roster's
+ *   roster.json    signed by the authority, valid now
+ *   policy.json    signed by one of the roster's officers, valid now, fits the roster
+ *   study.json     signed by the authority; its content is the caller's to parse
+ *   config.json    {"role": "coordinator", "listen": URL, "state": PATH} or
+ *                  {"role": "hospital", "name", "index", "address": URL, "data": PATH,
+ *                   "state": PATH, "floor": {"cohort", "included", "threshold"}};
+ *                  paths are relative to the kit unless they begin with "/"
+ */
+#pragma once
+
+#include "protocol/policy.h"
+#include "protocol/roster.h"
+
+#define CNS_KIT_CONFIG_BYTES_MAX (64u << 10)
+
+enum cns_kit_role { CNS_KIT_COORDINATOR = 0, CNS_KIT_HOSPITAL = 1 };
+
+/* A hospital's own minimums, which hold whatever policy and descriptor say. */
+struct cns_kit_floor {
+  uint16_t cohort;
+  uint16_t included;
+  uint16_t threshold;
+};
+
+struct cns_kit_config {
+  enum cns_kit_role role;
+  char address[CNS_ADDRESS_MAX + 1]; /* coordinator: to listen on; hospital: to dial */
+  char *state_path;                  /* folder, created by the daemon */
+  /* hospital only */
+  char name[CNS_NAME_MAX + 1];
+  uint16_t index;
+  char *data_path;
+  struct cns_kit_floor floor;
+};
+
+struct cns_kit {
+  char *folder;
+  char *tls_key_path;
+  char *tls_certificate_path;
+  struct cns_kit_config config;
+  struct cns_identity *identity;
+  struct cns_identity_public authority;
+  struct cns_tls_pin pin;
+  struct cns_roster roster;
+  struct cns_policy policy;
+  /* What was verified, byte for byte. study.payload is what cns_plan_parse takes. */
+  struct cns_document roster_document;
+  struct cns_document policy_document;
+  struct cns_document study_document;
+};
+
+/* ret_kit must not hold an earlier kit. Errors: CNS_ERR_NOT_FOUND, _PERMISSION,
+ * _FORMAT, _SIGNATURE, _REFUSED (revoked, out of date, not in the roster), each
+ * with a sentence that names the file. */
+CNS_MUST_CHECK int cns_kit_load(const char *folder, enum cns_kit_role role, int64_t now_seconds,
+                                struct cns_kit *ret_kit, struct cns_problem *problem);
+void cns_kit_deinit(struct cns_kit *kit); /* also fine on a zeroed struct */
+
+/* Path of a file in the kit (malloc'd), e.g. the study's initial model. */
+char *cns_kit_path(const char *folder, const char *name);
+
+/* config.json alone. */
+CNS_MUST_CHECK int cns_kit_config_load(const char *folder, struct cns_kit_config *ret_config,
+                                       struct cns_problem *problem);
+CNS_MUST_CHECK int cns_kit_config_save(const char *folder, const struct cns_kit_config *config,
+                                       struct cns_problem *problem);
+void cns_kit_config_deinit(struct cns_kit_config *config);
+/* The policy's minimums. */
+struct cns_kit_floor cns_kit_floor_default(const struct cns_policy *policy);
+
+/* One line of 64 hex digits. */
+CNS_MUST_CHECK int cns_kit_authority_load(const char *folder, struct cns_identity_public *ret_authority,
+                                          struct cns_problem *problem);
+CNS_MUST_CHECK int cns_kit_authority_save(const char *folder, const struct cns_identity_public *authority,
+                                          struct cns_problem *problem);
+/* A file of the folder as a document, without looking at signatures. */
+CNS_MUST_CHECK int cns_kit_document_load(const char *folder, const char *name, const char *kind,
+                                         struct cns_document *ret_document, struct cns_problem *problem);
+CNS_MUST_CHECK int cns_kit_document_save(const char *folder, const char *name, const char *kind,
+                                         const struct cns_document *document, struct cns_problem *problem);
