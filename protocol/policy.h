@@ -66,6 +66,10 @@ CNS_MUST_CHECK int cns_policy_open(const uint8_t *data, size_t len, const char *
                                    struct cns_problem *problem);
 /* Consistency alone. */
 CNS_MUST_CHECK int cns_policy_check(const struct cns_policy *policy, struct cns_problem *problem);
+/* Against the roster: same consortium, enough hospitals that aren't revoked
+ * (CNS_ERR_REFUSED). */
+CNS_MUST_CHECK int cns_policy_check_roster(const struct cns_policy *policy, const struct cns_roster *roster,
+                                           struct cns_problem *problem);
 CNS_MUST_CHECK int cns_policy_check_time(const struct cns_policy *policy, int64_t now_seconds,
                                          struct cns_problem *problem);
 CNS_MUST_CHECK int cns_policy_to_document(const struct cns_policy *policy, struct cns_document *ret_document);

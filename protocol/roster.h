@@ -14,7 +14,8 @@
  *               hospitals dial
  *   officers    [{"name", "identity"}], 1..16
  *   hospitals   [{"index", "name", "identity", "tls", "revoked"}], sorted by index;
- *               names: 1..32 of a-z 0-9 . _ -; names, identities and pins unique
+ *               names: 1..32 of a-z 0-9 . _ - (not . or - first); names and pins
+ *               unique; may be empty. An identity belongs to one party only.
  */
 #pragma once
 
@@ -62,6 +63,14 @@ CNS_MUST_CHECK int cns_roster_open(const uint8_t *data, size_t len, const char *
 void cns_roster_deinit(struct cns_roster *roster);
 /* Unsigned document of a roster's contents (for the authority to sign). */
 CNS_MUST_CHECK int cns_roster_to_document(const struct cns_roster *roster, struct cns_document *ret_document);
+/* The rules on names, keys, order and times that _open applies. */
+CNS_MUST_CHECK int cns_roster_check(const struct cns_roster *roster, struct cns_problem *problem);
+/* tls+tcp://, wss://, ipc://, and tcp:// on loopback; printable, not too long. */
+CNS_MUST_CHECK int cns_roster_check_address(const char *address, struct cns_problem *problem);
+/* Hospitals that are not revoked. */
+size_t cns_roster_active_count(const struct cns_roster *roster);
+/* 1..32 of a-z 0-9 . _ - and not beginning with . or - */
+bool cns_roster_is_name(const char *name);
 /* Within valid_from..valid_until? CNS_ERR_REFUSED with a sentence. */
 CNS_MUST_CHECK int cns_roster_check_time(const struct cns_roster *roster, int64_t now_seconds,
                                          struct cns_problem *problem);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The policy in sentences for a privacy officer: what it means, not what its
+ * fields are called. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "protocol/policy.h"
+
+static void describe_scope(FILE *out, const struct cns_policy *policy) {
+  time_t end = (time_t)policy->valid_until;
+  struct tm tm;
+  char day[32] = "an unknown day";
+  if (gmtime_r(&end, &tm)) strftime(day, sizeof day, "%Y-%m-%d %H:%M UTC", &tm);
+  fprintf(out, "Policy of the consortium \"%s\", version %" PRIu64 ", valid until %s.\n\n",
+          policy->consortium, policy->version, day);
+}
+
+static void describe_secrecy(FILE *out, const struct cns_policy *policy, size_t roster_size) {
+  unsigned c = policy->colluders, cohort = policy->minimum_cohort;
+  unsigned needed = cns_policy_threshold(cohort, policy->colluders);
+  fprintf(out, "Who could see a single hospital's update\n");
+  fprintf(out,
+          "  Nobody, as long as at most %u hospital%s secretly work%s together with the coordinator.\n"
+          "  The coordinator sees only the sum over the hospitals that took part.\n",
+          c, c == 1 ? "" : "s", c == 1 ? "s" : "");
+  fprintf(out, "Who must take part\n");
+  fprintf(out, "  A round starts with at least %u hospitals", cohort);
+  if (roster_size > 0) fprintf(out, " (the roster has %zu)", roster_size);
+  fprintf(out,
+          ". Of %u, at least %u must stay to the end; up to %u may drop out.\n"
+          "  A sum is only opened if it holds at least %u hospitals.\n",
+          cohort, needed, cohort - needed, policy->minimum_included);
+  if (policy->maximum_exclusions == 0)
+    fprintf(out, "  The coordinator may not leave out a hospital by its own judgement.\n");
+  else
+    fprintf(out, "  The coordinator may leave out at most %u hospital%s by its own judgement in one round.\n",
+            policy->maximum_exclusions, policy->maximum_exclusions == 1 ? "" : "s");
+}
+
+static void describe_influence(FILE *out, const struct cns_policy *policy) {
+  fprintf(out, "How much one hospital counts\n");
+  if (policy->weights_mode == CNS_WEIGHTS_EQUAL)
+    fprintf(out, "  Every hospital counts the same, whatever its number of patients.\n");
+  else
+    fprintf(out,
+            "  By its number of patients, which is public to the consortium, rounded to %" PRIu32
+            " and never above %" PRIu32 ".\n",
+            policy->weight_round_to, policy->weight_cap);
+  fprintf(out, "  An update is shortened to a length (L2 norm) of at most %g before it is sent.\n",
+          policy->clip_norm_max);
+  fprintf(
+      out,
+      "  After a round without a result, at most %u updates in all are spent on the same model.\n"
+      "What is checked\n"
+      "  There is no audit of the masked updates: a hospital that lies about its update is not noticed.\n",
+      policy->attempts_per_parent);
+}
+
+static void describe_noise(FILE *out, const struct cns_policy *policy) {
+  fprintf(out,
+          "What the published models may give away\n"
+          "  No noise is added: there is no guarantee of differential privacy. Who compares the models of\n"
+          "  successive rounds learns the sum of the updates in between, and may learn about patients.\n");
+  if (policy->metrics)
+    fprintf(out,
+            "  Loss and AUC are computed on all hospitals' validation patients together and are exact.\n");
+  else
+    fprintf(out, "  Loss and AUC are not collected.\n");
+}
+
+int cns_policy_describe(const struct cns_policy *policy, size_t roster_size, char **ret_text) {
+  char *text = NULL;
+  size_t len = 0;
+  FILE *out = open_memstream(&text, &len);
+  if (!out) return CNS_ERR_MEMORY;
+  describe_scope(out, policy);
+  describe_secrecy(out, policy, roster_size);
+  describe_influence(out, policy);
+  describe_noise(out, policy);
+  bool failed = ferror(out);
+  if (fclose(out) != 0 || failed) {
+    free(text);
+    return CNS_ERR_MEMORY;
+  }
+  *ret_text = text;
+  return 0;
+}
