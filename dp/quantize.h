@@ -30,7 +30,8 @@ struct cns_quantize_range {
   uint64_t honest; /* sum of their theta: largest |coordinate| of an honest sum */
   uint64_t second; /* honest + ceil(colluders * 2*sqrt(8) * largest theta): beyond it the sum is void */
 };
-/* CNS_ERR_RANGE as theta; CNS_ERR_ARGUMENT unless 1 <= count <= CNS_HOSPITALS_MAX. */
+/* CNS_ERR_RANGE as theta and for a theta of 2^31 or more; CNS_ERR_ARGUMENT unless 1 <= count <=
+ * CNS_HOSPITALS_MAX. */
 CNS_MUST_CHECK int cns_quantize_range(double clip, const uint32_t *weights, size_t count, uint16_t colluders,
                                       int scale_log2, struct cns_quantize_range *ret_range);
 
