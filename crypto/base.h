@@ -25,25 +25,25 @@
 
 enum cns_error {
   CNS_OK = 0,
-  CNS_ERR_ARGUMENT = -1,     /* our own caller passed nonsense */
-  CNS_ERR_MEMORY = -2,       /* allocation failed */
-  CNS_ERR_RANDOM = -3,       /* the random source failed: always fatal */
-  CNS_ERR_LIBRARY = -4,      /* a library call failed that should not fail */
-  CNS_ERR_IO = -5,           /* read, write, sync or database failure */
-  CNS_ERR_DISK_FULL = -6,    /* no space left */
-  CNS_ERR_FORMAT = -7,       /* malformed bytes: truncated, trailing, wrong type */
-  CNS_ERR_SIGNATURE = -8,    /* a signature does not verify */
-  CNS_ERR_PROOF = -9,        /* a zero-knowledge proof or share check does not verify */
-  CNS_ERR_RANGE = -10,       /* a number outside its limits */
-  CNS_ERR_LIMIT = -11,       /* a named limit would be exceeded */
-  CNS_ERR_STATE = -12,       /* not possible in this state */
-  CNS_ERR_REFUSED = -13,     /* policy, floor or protocol forbids it */
+  CNS_ERR_ARGUMENT = -1,  /* our own caller passed nonsense */
+  CNS_ERR_MEMORY = -2,    /* allocation failed */
+  CNS_ERR_RANDOM = -3,    /* the random source failed: always fatal */
+  CNS_ERR_LIBRARY = -4,   /* a library call failed that should not fail */
+  CNS_ERR_IO = -5,        /* read, write, sync or database failure */
+  CNS_ERR_DISK_FULL = -6, /* no space left */
+  CNS_ERR_FORMAT = -7,    /* malformed bytes: truncated, trailing, wrong type */
+  CNS_ERR_SIGNATURE = -8, /* a signature does not verify */
+  CNS_ERR_PROOF = -9,     /* a zero-knowledge proof or share check does not verify */
+  CNS_ERR_RANGE = -10,    /* a number outside its limits */
+  CNS_ERR_LIMIT = -11,    /* a named limit would be exceeded */
+  CNS_ERR_STATE = -12,    /* not possible in this state */
+  CNS_ERR_REFUSED = -13,  /* policy, floor or protocol forbids it */
   CNS_ERR_NOT_FOUND = -14,
   CNS_ERR_EXISTS = -15,
   CNS_ERR_VERSION = -16,     /* unknown or too old version */
   CNS_ERR_UNSUPPORTED = -17, /* a reserved name that this version does not offer */
   CNS_ERR_PERMISSION = -18,
-  CNS_ERR_CLOSED = -19,      /* connection closed */
+  CNS_ERR_CLOSED = -19, /* connection closed */
   CNS_ERR_TIMEOUT = -20,
   CNS_ERR_CANCELLED = -21,
 };
@@ -64,8 +64,7 @@ struct cns_problem {
 int cns_problem_set(struct cns_problem *problem, int error, const char *fmt, ...) CNS_PRINTF(3, 4);
 
 /* Puts "context: " in front of the sentence already there. Returns `error`. */
-int cns_problem_prefix(struct cns_problem *problem, int error, const char *fmt, ...)
-    CNS_PRINTF(3, 4);
+int cns_problem_prefix(struct cns_problem *problem, int error, const char *fmt, ...) CNS_PRINTF(3, 4);
 
 /* Calls sodium_init once; must be the first call of a program. */
 CNS_MUST_CHECK int cns_init(void);

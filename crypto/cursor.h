@@ -16,11 +16,11 @@ struct cns_reader {
 };
 
 void cns_reader_init(struct cns_reader *reader, const uint8_t *data, size_t len);
-uint8_t cns_read_u8(struct cns_reader *reader);   /* 0 after a failure */
+uint8_t cns_read_u8(struct cns_reader *reader); /* 0 after a failure */
 uint16_t cns_read_u16(struct cns_reader *reader);
 uint32_t cns_read_u32(struct cns_reader *reader);
 uint64_t cns_read_u64(struct cns_reader *reader);
-double cns_read_f64(struct cns_reader *reader);   /* IEEE bits */
+double cns_read_f64(struct cns_reader *reader); /* IEEE bits */
 /* Copies exactly len bytes; zeros ret_bytes after a failure. */
 void cns_read_bytes(struct cns_reader *reader, uint8_t *ret_bytes, size_t len);
 /* Pointer into the input, NULL after a failure (also for len 0 at failure). */

@@ -33,11 +33,12 @@ void cns_scalar_from_u64(uint64_t value, struct cns_scalar *ret_scalar);
 /* 64 uniform bytes reduced; for challenges. */
 void cns_scalar_from_wide(const uint8_t wide[static 64], struct cns_scalar *ret_scalar);
 void cns_scalar_add(const struct cns_scalar *a, const struct cns_scalar *b, struct cns_scalar *ret_sum);
-void cns_scalar_sub(const struct cns_scalar *a, const struct cns_scalar *b, struct cns_scalar *ret_difference);
+void cns_scalar_sub(const struct cns_scalar *a, const struct cns_scalar *b,
+                    struct cns_scalar *ret_difference);
 void cns_scalar_mul(const struct cns_scalar *a, const struct cns_scalar *b, struct cns_scalar *ret_product);
 /* CNS_ERR_RANGE for zero. */
 CNS_MUST_CHECK int cns_scalar_invert(const struct cns_scalar *a, struct cns_scalar *ret_inverse);
-bool cns_scalar_is_zero(const struct cns_scalar *a);  /* constant time */
+bool cns_scalar_is_zero(const struct cns_scalar *a);                           /* constant time */
 bool cns_scalar_equal(const struct cns_scalar *a, const struct cns_scalar *b); /* constant time */
 
 /* Canonical encoding, not the identity; else CNS_ERR_FORMAT. */
@@ -49,7 +50,9 @@ CNS_MUST_CHECK int cns_point_mul(const struct cns_scalar *scalar, const struct c
                                  struct cns_point *ret_product);
 /* Identity results are allowed here and recognised by cns_point_is_identity
  * (inputs: canonical; the identity encoding is accepted as neutral element). */
-CNS_MUST_CHECK int cns_point_add(const struct cns_point *a, const struct cns_point *b, struct cns_point *ret_sum);
-CNS_MUST_CHECK int cns_point_sub(const struct cns_point *a, const struct cns_point *b, struct cns_point *ret_difference);
+CNS_MUST_CHECK int cns_point_add(const struct cns_point *a, const struct cns_point *b,
+                                 struct cns_point *ret_sum);
+CNS_MUST_CHECK int cns_point_sub(const struct cns_point *a, const struct cns_point *b,
+                                 struct cns_point *ret_difference);
 bool cns_point_is_identity(const struct cns_point *point);
 bool cns_point_equal(const struct cns_point *a, const struct cns_point *b);

@@ -32,7 +32,8 @@ CNS_MUST_CHECK int cns_identity_load(const char *path, struct cns_identity **ret
                                      struct cns_problem *problem);
 
 /* A 32-byte key of the owner's own, for data at rest: H(context, seed). */
-void cns_identity_derive(const struct cns_identity *identity, const char *context, uint8_t ret_key[static 32]);
+void cns_identity_derive(const struct cns_identity *identity, const char *context,
+                         uint8_t ret_key[static 32]);
 
 /* Ed25519 over context || 0x00 || digest. Deterministic. */
 CNS_MUST_CHECK int cns_sign(const struct cns_identity *identity, const char *context,

@@ -13,7 +13,8 @@
 void cns_merkle_leaf(const void *bytes, size_t len, struct cns_digest *ret_leaf);
 
 /* Root over count >= 1 leaf digests. Memory: a copy of the leaves. */
-CNS_MUST_CHECK int cns_merkle_root(const struct cns_digest *leaves, size_t count, struct cns_digest *ret_root);
+CNS_MUST_CHECK int cns_merkle_root(const struct cns_digest *leaves, size_t count,
+                                   struct cns_digest *ret_root);
 
 struct cns_merkle_path {
   uint8_t depth;
@@ -33,4 +34,5 @@ struct cns_merkle_stream {
 };
 void cns_merkle_stream_init(struct cns_merkle_stream *stream);
 CNS_MUST_CHECK int cns_merkle_stream_add(struct cns_merkle_stream *stream, const struct cns_digest *leaf);
-CNS_MUST_CHECK int cns_merkle_stream_root(const struct cns_merkle_stream *stream, struct cns_digest *ret_root);
+CNS_MUST_CHECK int cns_merkle_stream_root(const struct cns_merkle_stream *stream,
+                                          struct cns_digest *ret_root);

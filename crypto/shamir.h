@@ -14,15 +14,26 @@
  * Draws a polynomial of degree threshold-1 with value `secret` at zero and
  * evaluates it at indices[0..count-1] (distinct, 1..CNS_HOSPITALS_MAX).
  * Redraws if a share is zero. ret_shares has count entries.
- * CNS_ERR_ARGUMENT unless 1 <= threshold <= count.
+ * CNS_ERR_ARGUMENT unless 1 <= threshold <= count and the secret is reduced
+ * and not zero.
  */
-CNS_MUST_CHECK int cns_shamir_split(const struct cns_scalar *secret, size_t threshold, const uint16_t *indices,
-                                    size_t count, struct cns_rng rng, struct cns_scalar *ret_shares);
+CNS_MUST_CHECK int cns_shamir_split(const struct cns_scalar *secret, size_t threshold,
+                                    const uint16_t *indices, size_t count, struct cns_rng rng,
+                                    struct cns_scalar *ret_shares);
 
 /* Value at zero from `count` shares at distinct indices. CNS_ERR_ARGUMENT for
- * duplicates, zero or out-of-range indices. */
+ * duplicates, zero or out-of-range indices; CNS_ERR_FORMAT for a share (or a
+ * result) that is zero, or a share that is unreduced. */
 CNS_MUST_CHECK int cns_shamir_combine(const uint16_t *indices, const struct cns_scalar *shares, size_t count,
                                       struct cns_scalar *ret_secret);
+
+/* The same in two steps, for many secrets shared among the same holders: the
+ * public Lagrange weights once (count^2 small products), then count
+ * multiplications a secret. */
+CNS_MUST_CHECK int cns_shamir_weights(const uint16_t *indices, size_t count, struct cns_scalar *ret_weights);
+CNS_MUST_CHECK int cns_shamir_combine_weighted(const struct cns_scalar *weights,
+                                               const struct cns_scalar *shares, size_t count,
+                                               struct cns_scalar *ret_secret);
 
 /*
  * Degree test: points[k] = f(indices[k])*G and secret_point = f(0)*G with

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "crypto/base.h"
+
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int cns_init(void) {
+  return sodium_init() < 0 ? CNS_ERR_LIBRARY : CNS_OK;
+}
+
+static const char *const error_names[] = {
+    [0] = "CNS_OK",
+    [-CNS_ERR_ARGUMENT] = "CNS_ERR_ARGUMENT",
+    [-CNS_ERR_MEMORY] = "CNS_ERR_MEMORY",
+    [-CNS_ERR_RANDOM] = "CNS_ERR_RANDOM",
+    [-CNS_ERR_LIBRARY] = "CNS_ERR_LIBRARY",
+    [-CNS_ERR_IO] = "CNS_ERR_IO",
+    [-CNS_ERR_DISK_FULL] = "CNS_ERR_DISK_FULL",
+    [-CNS_ERR_FORMAT] = "CNS_ERR_FORMAT",
+    [-CNS_ERR_SIGNATURE] = "CNS_ERR_SIGNATURE",
+    [-CNS_ERR_PROOF] = "CNS_ERR_PROOF",
+    [-CNS_ERR_RANGE] = "CNS_ERR_RANGE",
+    [-CNS_ERR_LIMIT] = "CNS_ERR_LIMIT",
+    [-CNS_ERR_STATE] = "CNS_ERR_STATE",
+    [-CNS_ERR_REFUSED] = "CNS_ERR_REFUSED",
+    [-CNS_ERR_NOT_FOUND] = "CNS_ERR_NOT_FOUND",
+    [-CNS_ERR_EXISTS] = "CNS_ERR_EXISTS",
+    [-CNS_ERR_VERSION] = "CNS_ERR_VERSION",
+    [-CNS_ERR_UNSUPPORTED] = "CNS_ERR_UNSUPPORTED",
+    [-CNS_ERR_PERMISSION] = "CNS_ERR_PERMISSION",
+    [-CNS_ERR_CLOSED] = "CNS_ERR_CLOSED",
+    [-CNS_ERR_TIMEOUT] = "CNS_ERR_TIMEOUT",
+    [-CNS_ERR_CANCELLED] = "CNS_ERR_CANCELLED",
+};
+
+const char *cns_error_name(int error) {
+  const int count = (int)(sizeof error_names / sizeof error_names[0]);
+  if (error > 0 || error <= -count) return "unknown result";
+  return error_names[-error];
+}
+
+static void format_text(char *out, size_t size, const char *fmt, va_list args) CNS_PRINTF(3, 0);
+
+static void format_text(char *out, size_t size, const char *fmt, va_list args) {
+  if (vsnprintf(out, size, fmt, args) < 0) out[0] = '\0';
+}
+
+int cns_problem_set(struct cns_problem *problem, int error, const char *fmt, ...) {
+  if (problem) {
+    va_list args;
+    va_start(args, fmt);
+    format_text(problem->text, sizeof problem->text, fmt, args);
+    va_end(args);
+  }
+  return error;
+}
+
+int cns_problem_prefix(struct cns_problem *problem, int error, const char *fmt, ...) {
+  if (!problem) return error;
+
+  char text[sizeof problem->text];
+  va_list args;
+  va_start(args, fmt);
+  format_text(text, sizeof text, fmt, args);
+  va_end(args);
+
+  const char *const parts[] = {": ", problem->text};
+  size_t at = strlen(text);
+  for (size_t k = 0; k < 2; k++) {
+    const size_t room = sizeof text - 1 - at;
+    const size_t len = strnlen(parts[k], room);
+    memcpy(text + at, parts[k], len);
+    at += len;
+  }
+  text[at] = '\0';
+  memcpy(problem->text, text, at + 1);
+  return error;
+}
+
+void cns_hex_encode(const uint8_t *bytes, size_t len, char *out) {
+  sodium_bin2hex(out, 2 * len + 1, bytes, len);
+}
+
+/* 0..15, or 0x100 and above for anything but a hex digit. No branch and no
+ * table, because key files hold secrets in hex. */
+static unsigned hex_digit(unsigned c) {
+  const unsigned number = c - '0', letter = (c | 0x20u) - 'a';
+  const unsigned is_number = ((number - 10u) & ~number) >> 31;
+  const unsigned is_letter = ((letter - 6u) & ~letter) >> 31;
+  const unsigned value = ((0u - is_number) & number) | ((0u - is_letter) & (letter + 10u));
+  return value | (1u - (is_number | is_letter)) << 8;
+}
+
+int cns_hex_decode(const char *hex, size_t len, uint8_t *ret_bytes) {
+  if (len > SIZE_MAX / 2 - 1 || strnlen(hex, 2 * len + 1) != 2 * len) return CNS_ERR_FORMAT;
+
+  unsigned bad = 0;
+  for (size_t k = 0; k < 2 * len; k++)
+    bad |= hex_digit((unsigned char)hex[k]);
+  if (bad >> 8) return CNS_ERR_FORMAT;
+
+  for (size_t k = 0; k < len; k++) {
+    const unsigned high = hex_digit((unsigned char)hex[2 * k]);
+    const unsigned low = hex_digit((unsigned char)hex[2 * k + 1]);
+    ret_bytes[k] = (uint8_t)(high << 4 | low);
+  }
+  return CNS_OK;
+}
+
+void cns_wipe(void *secret, size_t len) {
+  sodium_memzero(secret, len);
+}
