@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Speed of the mask generator, beside what it is made of in the same run: raw
+ * AES-256-CTR of OpenSSL and ChaCha20 of libsodium, one thread each. The mask
+ * rows count keystream bytes (elements * 4 * masks), additions included.
+ *
+ *   mask_bench [--json] [--elements N] [--runs N]
+ */
+#include <openssl/evp.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "crypto/mask.h"
+
+#define RUNS_MAX 99
+#define MASKS_MAX 16
+#define RAW_BLOCK_BYTES 8192
+
+struct options {
+  bool json;
+  size_t elements;
+  size_t runs;
+};
+
+struct work {
+  uint32_t *vector;
+  size_t elements;
+  size_t masks;
+  struct cns_mask_term terms[MASKS_MAX];
+};
+
+/* Does the work once; 0 when it went well. */
+typedef int work_fn(struct work *work);
+
+static double seconds_now(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static int work_masks(struct work *work) {
+  return cns_mask_apply(work->vector, work->elements, 0, work->terms, work->masks);
+}
+
+static int work_aes(struct work *work) {
+  static const uint8_t zeros[RAW_BLOCK_BYTES];
+  static uint8_t out[RAW_BLOCK_BYTES];
+  EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, "AES-256-CTR", NULL);
+  EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+  bool good =
+      cipher && context && EVP_EncryptInit_ex2(context, cipher, work->terms[0].seed.bytes, zeros, NULL) == 1;
+  for (size_t at = 0; good && at < 4 * work->elements; at += RAW_BLOCK_BYTES) {
+    int done = 0;
+    good = EVP_EncryptUpdate(context, out, &done, zeros, RAW_BLOCK_BYTES) == 1;
+  }
+  EVP_CIPHER_CTX_free(context);
+  EVP_CIPHER_free(cipher);
+  return good ? 0 : 1;
+}
+
+static int work_chacha(struct work *work) {
+  static uint8_t out[RAW_BLOCK_BYTES];
+  uint8_t nonce[crypto_stream_chacha20_NONCEBYTES] = {0};
+  for (uint64_t at = 0; at < 4 * (uint64_t)work->elements; at += RAW_BLOCK_BYTES) {
+    memcpy(nonce, &at, sizeof nonce);
+    if (crypto_stream_chacha20(out, sizeof out, nonce, work->terms[0].seed.bytes) != 0) return 1;
+  }
+  return 0;
+}
+
+static int compare_doubles(const void *a, const void *b) {
+  const double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* Median GB/s over the runs, after one that warms up; negative on failure. */
+static double measure(work_fn *fn, struct work *work, size_t runs) {
+  double seconds[RUNS_MAX];
+  if (fn(work) != 0) return -1;
+  for (size_t k = 0; k < runs; k++) {
+    const double start = seconds_now();
+    if (fn(work) != 0) return -1;
+    seconds[k] = seconds_now() - start;
+  }
+  qsort(seconds, runs, sizeof seconds[0], compare_doubles);
+  return 4e-9 * (double)(work->elements * work->masks) / seconds[runs / 2];
+}
+
+static bool parse_number(const char *text, size_t max, size_t *ret_value) {
+  char *end = NULL;
+  const unsigned long long value = strtoull(text, &end, 10);
+  if (*text < '0' || *text > '9' || *end != '\0' || value < 1 || value > max) return false;
+  *ret_value = (size_t)value;
+  return true;
+}
+
+static bool parse_options(int argc, char **argv, struct options *options) {
+  *options = (struct options){.elements = (size_t)4 << 20, .runs = 9};
+  for (int k = 1; k < argc; k++) {
+    if (strcmp(argv[k], "--json") == 0)
+      options->json = true;
+    else if (strcmp(argv[k], "--elements") == 0 && k + 1 < argc) {
+      if (!parse_number(argv[++k], (size_t)1 << 30, &options->elements)) return false;
+    } else if (strcmp(argv[k], "--runs") == 0 && k + 1 < argc) {
+      if (!parse_number(argv[++k], RUNS_MAX, &options->runs)) return false;
+    } else
+      return false;
+  }
+  return true;
+}
+
+static int run(const struct options *options, struct work *work) {
+  static const struct {
+    const char *name;
+    work_fn *fn;
+    size_t masks;
+  } rows[] = {
+      {"aes256ctr_openssl", work_aes, 1}, {"chacha20_libsodium", work_chacha, 1},
+      {"mask_1", work_masks, 1},          {"mask_4", work_masks, 4},
+      {"mask_16", work_masks, 16},
+  };
+  const size_t count = sizeof rows / sizeof rows[0];
+
+  if (options->json)
+    printf("{\"elements\": %zu, \"runs\": %zu, \"gb_per_second\": {", options->elements, options->runs);
+  else
+    printf("%zu elements, median of %zu runs, one thread\n", options->elements, options->runs);
+  for (size_t k = 0; k < count; k++) {
+    work->masks = rows[k].masks;
+    const double speed = measure(rows[k].fn, work, options->runs);
+    if (speed < 0) {
+      fprintf(stderr, "mask_bench: %s failed\n", rows[k].name);
+      return 1;
+    }
+    if (options->json)
+      printf("%s\"%s\": %.3f", k ? ", " : "", rows[k].name, speed);
+    else
+      printf("%-20s %7.2f GB/s\n", rows[k].name, speed);
+  }
+  if (options->json) printf("}}\n");
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  struct options options;
+  if (!parse_options(argc, argv, &options)) {
+    fprintf(stderr, "usage: mask_bench [--json] [--elements 1..2^30] [--runs 1..%d]\n", RUNS_MAX);
+    return 2;
+  }
+  if (cns_init() != CNS_OK) return 1;
+  struct work work = {.elements = options.elements, .vector = calloc(options.elements, sizeof(uint32_t))};
+  if (!work.vector) {
+    fprintf(stderr, "mask_bench: no memory for %zu elements\n", options.elements);
+    return 1;
+  }
+  for (size_t k = 0; k < MASKS_MAX; k++) {
+    memset(work.terms[k].seed.bytes, (int)k + 1, sizeof work.terms[k].seed.bytes);
+    work.terms[k].sign = k % 2 ? -1 : 1;
+  }
+  const int result = run(&options, &work);
+  free(work.vector);
+  return result;
+}
