@@ -44,7 +44,8 @@ CNS_MUST_CHECK int cns_hospital_store_signed_round(struct cns_hospital_store *st
 /* ---- messages: insert only, exact bytes ---- */
 
 /* Call before sending. 0 also for the same bytes again. CNS_ERR_EXISTS: other
- * bytes were stored for this (descriptor, phase); they are the ones to send. */
+ * bytes were stored for this (descriptor, phase); they are the ones to send.
+ * CNS_ERR_REFUSED: the unmasking of an abandoned round. */
 CNS_MUST_CHECK int cns_hospital_store_put_message(struct cns_hospital_store *store,
                                                   const struct cns_digest *descriptor, uint8_t phase,
                                                   const uint8_t *bytes, size_t len,
