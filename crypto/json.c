@@ -366,7 +366,12 @@ static int write_number(struct cns_writer *out, double value) {
     return 0;
   }
   for (int digits = 1; digits <= 17; digits++) {
-    snprintf(text, sizeof text, "%.*g", digits, value);
+    /* %g would write integers up to 10^17 without the exponent that tells
+     * the scanner that they needn't be exact. */
+    if (fabs(value) > INTEGER_EXACT_MAX)
+      snprintf(text, sizeof text, "%.*e", digits - 1, value);
+    else
+      snprintf(text, sizeof text, "%.*g", digits, value);
     if (strtod(text, NULL) == value) break;
   }
   char *exponent = strchr(text, 'e');
