@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/kit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int new_path(const char *folder, const char *name, char **ret_path, struct cns_problem *problem) {
+  char *path = cns_kit_path(folder, name);
+  if (!path) return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", folder);
+  *ret_path = path;
+  return 0;
+}
+
+/* Bytes, path and parsed form of one signed document. */
+struct signed_file {
+  char *path;
+  uint8_t *data;
+  size_t len;
+};
+
+static void signed_file_deinit(struct signed_file *file) {
+  free(file->path);
+  free(file->data);
+}
+
+static int signed_file_read(struct cns_kit *kit, const char *name, const char *kind,
+                            struct cns_document *ret_document, struct signed_file *ret_file,
+                            struct cns_problem *problem) {
+  struct signed_file file = {0};
+  int r = new_path(kit->folder, name, &file.path, problem);
+  if (!r) r = cns_file_read(file.path, CNS_JSON_BYTES_MAX, &file.data, &file.len, problem);
+  if (!r) r = cns_document_parse(kind, file.data, file.len, file.path, ret_document, problem);
+  if (r)
+    signed_file_deinit(&file);
+  else
+    *ret_file = file;
+  return r;
+}
+
+static int load_roster(struct cns_kit *kit, int64_t now_seconds, struct cns_problem *problem) {
+  struct signed_file file;
+  int r = signed_file_read(kit, "roster.json", "roster", &kit->roster_document, &file, problem);
+  if (r) return r;
+  r = cns_roster_open(file.data, file.len, file.path, &kit->authority, &kit->roster, problem);
+  if (!r && (r = cns_roster_check_time(&kit->roster, now_seconds, problem)))
+    cns_problem_prefix(problem, r, "%s", file.path);
+  signed_file_deinit(&file);
+  return r;
+}
+
+static int load_policy(struct cns_kit *kit, int64_t now_seconds, struct cns_problem *problem) {
+  struct signed_file file;
+  int r = signed_file_read(kit, "policy.json", "policy", &kit->policy_document, &file, problem);
+  if (r) return r;
+  r = cns_policy_open(file.data, file.len, file.path, &kit->roster, &kit->policy, problem);
+  if (!r && (r = cns_policy_check_time(&kit->policy, now_seconds, problem)))
+    cns_problem_prefix(problem, r, "%s", file.path);
+  signed_file_deinit(&file);
+  return r;
+}
+
+static int load_study(struct cns_kit *kit, struct cns_problem *problem) {
+  struct signed_file file;
+  int r = signed_file_read(kit, "study.json", "study", &kit->study_document, &file, problem);
+  if (r) return r;
+  if ((r = cns_document_verify("study", &kit->study_document, "authority", &kit->authority, problem)))
+    cns_problem_prefix(problem, r, "%s", file.path);
+  signed_file_deinit(&file);
+  return r;
+}
+
+static int load_certificate(struct cns_kit *kit, int64_t now_seconds, struct cns_problem *problem) {
+  int64_t until = 0;
+  int r = new_path(kit->folder, "tls.key", &kit->tls_key_path, problem);
+  if (!r) r = new_path(kit->folder, "tls.crt", &kit->tls_certificate_path, problem);
+  if (!r) r = cns_certificate_pin(kit->tls_certificate_path, &kit->pin, &until, problem);
+  if (!r) r = cns_certificate_check_key(kit->tls_key_path, &kit->pin, problem);
+  if (!r && now_seconds >= until)
+    r = cns_problem_set(problem, CNS_ERR_REFUSED, "%s: the certificate is past its date; a new kit is needed",
+                        kit->tls_certificate_path);
+  return r;
+}
+
+static int load_identity(struct cns_kit *kit, struct cns_problem *problem) {
+  char *path = NULL;
+  int r = new_path(kit->folder, "identity.key", &path, problem);
+  if (!r) r = cns_identity_load(path, &kit->identity, problem);
+  free(path);
+  return r;
+}
+
+/* Is the kit's party the one that the roster means? */
+static int check_member(const struct cns_kit *kit, const struct cns_identity_public *identity,
+                        const struct cns_tls_pin *pin, struct cns_problem *problem) {
+  if (!cns_identity_public_equal(identity, cns_identity_get_public(kit->identity)))
+    return cns_problem_set(
+        problem, CNS_ERR_REFUSED,
+        "%s/identity.key: the roster has another identity for this party; the kit's files don't "
+        "belong together",
+        kit->folder);
+  if (memcmp(pin->bytes, kit->pin.bytes, sizeof pin->bytes) != 0)
+    return cns_problem_set(
+        problem, CNS_ERR_REFUSED,
+        "%s: the roster has another key for this party; the kit's files don't belong together",
+        kit->tls_certificate_path);
+  return 0;
+}
+
+static int check_self(const struct cns_kit *kit, struct cns_problem *problem) {
+  const struct cns_roster *roster = &kit->roster;
+  if (kit->config.role == CNS_KIT_COORDINATOR)
+    return check_member(kit, &roster->coordinator.identity, &roster->coordinator_pin, problem);
+  const struct cns_roster_hospital *self = cns_roster_find(roster, kit->config.index);
+  if (!self || strcmp(self->name, kit->config.name) != 0)
+    return cns_problem_set(problem, CNS_ERR_REFUSED, "%s/roster.json: has no hospital %u named %s",
+                           kit->folder, kit->config.index, kit->config.name);
+  if (self->revoked)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "%s/roster.json: hospital %s has been revoked; ask the consortium's authority",
+                           kit->folder, self->name);
+  return check_member(kit, &self->identity, &self->pin, problem);
+}
+
+static int check_role(const struct cns_kit *kit, enum cns_kit_role role, struct cns_problem *problem) {
+  static const char *const names[] = {[CNS_KIT_COORDINATOR] = "coordinator", [CNS_KIT_HOSPITAL] = "hospital"};
+  if (kit->config.role == role) return 0;
+  return cns_problem_set(problem, CNS_ERR_REFUSED, "%s: is the kit of a %s, not of a %s", kit->folder,
+                         names[kit->config.role], names[role]);
+}
+
+int cns_kit_load(const char *folder, enum cns_kit_role role, int64_t now_seconds, struct cns_kit *ret_kit,
+                 struct cns_problem *problem) {
+  struct cns_kit kit = {.folder = strdup(folder)};
+  if (!kit.folder) return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", folder);
+  int r = cns_kit_config_load(folder, &kit.config, problem);
+  if (!r) r = check_role(&kit, role, problem);
+  if (!r) r = cns_kit_authority_load(folder, &kit.authority, problem);
+  if (!r) r = load_roster(&kit, now_seconds, problem);
+  if (!r) r = load_policy(&kit, now_seconds, problem);
+  if (!r) r = load_study(&kit, problem);
+  if (!r) r = load_identity(&kit, problem);
+  if (!r) r = load_certificate(&kit, now_seconds, problem);
+  if (!r) r = check_self(&kit, problem);
+  if (r)
+    cns_kit_deinit(&kit);
+  else
+    *ret_kit = kit;
+  return r;
+}
+
+void cns_kit_deinit(struct cns_kit *kit) {
+  if (!kit) return;
+  free(kit->folder);
+  free(kit->tls_key_path);
+  free(kit->tls_certificate_path);
+  cns_kit_config_deinit(&kit->config);
+  cns_identity_free(kit->identity);
+  cns_roster_deinit(&kit->roster);
+  cns_document_deinit(&kit->roster_document);
+  cns_document_deinit(&kit->policy_document);
+  cns_document_deinit(&kit->study_document);
+  *kit = (struct cns_kit){0};
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The single files of a kit: config, authority's key, signed documents. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "store/kit.h"
+
+#define AUTHORITY_FILE "authority.pub"
+#define CONFIG_FILE "config.json"
+#define PATH_BYTES_MAX 4096
+
+static int out_of_memory(const char *folder, struct cns_problem *problem) {
+  return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", folder);
+}
+
+char *cns_kit_path(const char *folder, const char *name) {
+  char *path = NULL;
+  if (name[0] == '/') return strdup(name);
+  return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
+}
+
+static int read_file(const char *folder, const char *name, size_t max, char **ret_path, uint8_t **ret_data,
+                     size_t *ret_len, struct cns_problem *problem) {
+  char *path = cns_kit_path(folder, name);
+  if (!path) return out_of_memory(folder, problem);
+  int r = cns_file_read(path, max, ret_data, ret_len, problem);
+  if (r)
+    free(path);
+  else
+    *ret_path = path;
+  return r;
+}
+
+static int write_file(const char *folder, const char *name, const void *data, size_t len,
+                      struct cns_problem *problem) {
+  char *path = cns_kit_path(folder, name);
+  if (!path) return out_of_memory(folder, problem);
+  int r = cns_file_write(path, data, len, 0644, problem);
+  free(path);
+  return r;
+}
+
+/* Who can write this file decides whom the party trusts. */
+static int check_owner_only(const char *path, struct cns_problem *problem) {
+  struct stat info;
+  if (stat(path, &info) != 0)
+    return cns_problem_set(problem, CNS_ERR_IO, "%s: can't be looked at: %s", path, strerror(errno));
+  if (info.st_mode & 022)
+    return cns_problem_set(problem, CNS_ERR_PERMISSION,
+                           "%s: others than its owner can change the authority's key; run: chmod 644 %s",
+                           path, path);
+  return 0;
+}
+
+int cns_kit_authority_load(const char *folder, struct cns_identity_public *ret_authority,
+                           struct cns_problem *problem) {
+  enum { DIGITS = 2 * CNS_IDENTITY_BYTES };
+  char *path = NULL, digits[DIGITS + 1];
+  uint8_t *data = NULL;
+  size_t len = 0;
+  int r = read_file(folder, AUTHORITY_FILE, 256, &path, &data, &len, problem);
+  if (r) return r;
+  bool line = len == DIGITS + 1 && data[DIGITS] == '\n';
+  if (line) {
+    memcpy(digits, data, DIGITS);
+    digits[DIGITS] = '\0';
+  }
+  r = check_owner_only(path, problem);
+  if (!r && (!line || cns_hex_decode(digits, CNS_IDENTITY_BYTES, ret_authority->bytes) != 0))
+    r = cns_problem_set(problem, CNS_ERR_FORMAT, "%s: must be one line of %d hex digits", path, DIGITS);
+  free(data);
+  free(path);
+  return r;
+}
+
+int cns_kit_authority_save(const char *folder, const struct cns_identity_public *authority,
+                           struct cns_problem *problem) {
+  char line[2 * CNS_IDENTITY_BYTES + 1];
+  cns_hex_encode(authority->bytes, sizeof authority->bytes, line);
+  line[sizeof line - 1] = '\n';
+  return write_file(folder, AUTHORITY_FILE, line, sizeof line, problem);
+}
+
+int cns_kit_document_load(const char *folder, const char *name, const char *kind,
+                          struct cns_document *ret_document, struct cns_problem *problem) {
+  char *path = NULL;
+  uint8_t *data = NULL;
+  size_t len = 0;
+  int r = read_file(folder, name, CNS_JSON_BYTES_MAX, &path, &data, &len, problem);
+  if (r) return r;
+  r = cns_document_parse(kind, data, len, path, ret_document, problem);
+  free(data);
+  free(path);
+  return r;
+}
+
+int cns_kit_document_save(const char *folder, const char *name, const char *kind,
+                          const struct cns_document *document, struct cns_problem *problem) {
+  uint8_t *data = NULL;
+  size_t len = 0;
+  int r = cns_document_serialize(kind, document, &data, &len);
+  if (r) return cns_problem_set(problem, r, "%s/%s: can't be put into writing", folder, name);
+  r = write_file(folder, name, data, len, problem);
+  free(data);
+  return r;
+}
+
+static int get_path(const cJSON *json, const char *folder, const char *field, char **ret_path,
+                    struct cns_problem *problem) {
+  const char *text = NULL;
+  int r = cns_json_get_string(json, "", field, PATH_BYTES_MAX, &text, problem);
+  if (r) return r;
+  if (!*text) return cns_problem_set(problem, CNS_ERR_FORMAT, "%s is empty", field);
+  char *path = cns_kit_path(folder, text);
+  if (!path) return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  *ret_path = path;
+  return 0;
+}
+
+static int get_address(const cJSON *json, const char *field, struct cns_kit_config *config,
+                       struct cns_problem *problem) {
+  const char *text = NULL;
+  int r = cns_json_get_string(json, "", field, CNS_ADDRESS_MAX, &text, problem);
+  if (!r && (r = cns_roster_check_address(text, problem))) cns_problem_prefix(problem, r, "%s", field);
+  if (!r) memcpy(config->address, text, strlen(text) + 1);
+  return r;
+}
+
+static int read_floor(const cJSON *json, struct cns_kit_floor *ret_floor, struct cns_problem *problem) {
+  static const char *const fields[] = {"cohort", "included", "threshold", NULL};
+  const cJSON *object = NULL;
+  int64_t cohort = 0, included = 0, threshold = 0;
+  int r = cns_json_get_object(json, "", "floor", &object, problem);
+  if (!r) r = cns_json_only(object, "floor", fields, problem);
+  if (!r) r = cns_json_get_int(object, "floor", "cohort", 4, CNS_HOSPITALS_MAX, &cohort, problem);
+  if (!r) r = cns_json_get_int(object, "floor", "included", 3, CNS_HOSPITALS_MAX, &included, problem);
+  if (!r) r = cns_json_get_int(object, "floor", "threshold", 3, CNS_HOSPITALS_MAX, &threshold, problem);
+  if (r) return r;
+  *ret_floor = (struct cns_kit_floor){
+      .cohort = (uint16_t)cohort, .included = (uint16_t)included, .threshold = (uint16_t)threshold};
+  return 0;
+}
+
+static int read_coordinator(const cJSON *json, const char *folder, struct cns_kit_config *config,
+                            struct cns_problem *problem) {
+  static const char *const fields[] = {"role", "listen", "state", NULL};
+  int r = cns_json_only(json, "", fields, problem);
+  if (!r) r = get_address(json, "listen", config, problem);
+  if (!r) r = get_path(json, folder, "state", &config->state_path, problem);
+  return r;
+}
+
+static int read_hospital(const cJSON *json, const char *folder, struct cns_kit_config *config,
+                         struct cns_problem *problem) {
+  static const char *const fields[] = {"role", "name", "index", "address", "data", "state", "floor", NULL};
+  const char *name = NULL;
+  int64_t index = 0;
+  int r = cns_json_only(json, "", fields, problem);
+  if (!r) r = cns_json_get_string(json, "", "name", CNS_NAME_MAX, &name, problem);
+  if (!r && !cns_roster_is_name(name))
+    r = cns_problem_set(problem, CNS_ERR_FORMAT, "name is not a hospital's name");
+  if (!r) r = cns_json_get_int(json, "", "index", 1, CNS_HOSPITALS_MAX, &index, problem);
+  if (!r) r = get_address(json, "address", config, problem);
+  if (!r) r = get_path(json, folder, "state", &config->state_path, problem);
+  if (!r) r = get_path(json, folder, "data", &config->data_path, problem);
+  if (!r) r = read_floor(json, &config->floor, problem);
+  if (r) return r;
+  memcpy(config->name, name, strlen(name) + 1);
+  config->index = (uint16_t)index;
+  return 0;
+}
+
+static int read_config(const cJSON *json, const char *folder, struct cns_kit_config *config,
+                       struct cns_problem *problem) {
+  const char *role = NULL;
+  int r = cns_json_get_string(json, "", "role", 32, &role, problem);
+  if (r) return r;
+  if (strcmp(role, "coordinator") == 0) {
+    config->role = CNS_KIT_COORDINATOR;
+    return read_coordinator(json, folder, config, problem);
+  }
+  if (strcmp(role, "hospital") == 0) {
+    config->role = CNS_KIT_HOSPITAL;
+    return read_hospital(json, folder, config, problem);
+  }
+  return cns_problem_set(problem, CNS_ERR_FORMAT, "role must be \"coordinator\" or \"hospital\"");
+}
+
+int cns_kit_config_load(const char *folder, struct cns_kit_config *ret_config, struct cns_problem *problem) {
+  struct cns_kit_config config = {0};
+  char *path = NULL;
+  uint8_t *data = NULL;
+  size_t len = 0;
+  cJSON *json = NULL;
+  int r = read_file(folder, CONFIG_FILE, CNS_KIT_CONFIG_BYTES_MAX, &path, &data, &len, problem);
+  if (r) return r;
+  r = cns_json_parse((const char *)data, len, path, &json, problem);
+  if (!r) {
+    r = read_config(json, folder, &config, problem);
+    if (r) cns_problem_prefix(problem, r, "%s", path);
+    cJSON_Delete(json);
+  }
+  free(data);
+  free(path);
+  if (r)
+    cns_kit_config_deinit(&config);
+  else
+    *ret_config = config;
+  return r;
+}
+
+void cns_kit_config_deinit(struct cns_kit_config *config) {
+  free(config->state_path);
+  free(config->data_path);
+  *config = (struct cns_kit_config){0};
+}
+
+struct cns_kit_floor cns_kit_floor_default(const struct cns_policy *policy) {
+  return (struct cns_kit_floor){.cohort = policy->minimum_cohort,
+                                .included = policy->minimum_included,
+                                .threshold = cns_policy_threshold(policy->minimum_cohort, policy->colluders)};
+}
+
+static bool fill_hospital(cJSON *json, const struct cns_kit_config *config) {
+  cJSON *limits = cJSON_AddObjectToObject(json, "floor");
+  return limits && cJSON_AddStringToObject(json, "role", "hospital") &&
+         cJSON_AddStringToObject(json, "name", config->name) &&
+         cJSON_AddNumberToObject(json, "index", config->index) &&
+         cJSON_AddStringToObject(json, "address", config->address) &&
+         cJSON_AddStringToObject(json, "data", config->data_path) &&
+         cJSON_AddStringToObject(json, "state", config->state_path) &&
+         cJSON_AddNumberToObject(limits, "cohort", config->floor.cohort) &&
+         cJSON_AddNumberToObject(limits, "included", config->floor.included) &&
+         cJSON_AddNumberToObject(limits, "threshold", config->floor.threshold);
+}
+
+static bool fill_coordinator(cJSON *json, const struct cns_kit_config *config) {
+  return cJSON_AddStringToObject(json, "role", "coordinator") &&
+         cJSON_AddStringToObject(json, "listen", config->address) &&
+         cJSON_AddStringToObject(json, "state", config->state_path);
+}
+
+int cns_kit_config_save(const char *folder, const struct cns_kit_config *config,
+                        struct cns_problem *problem) {
+  cJSON *json = cJSON_CreateObject();
+  char *text = NULL;
+  size_t len = 0;
+  bool filled = json && (config->role == CNS_KIT_HOSPITAL ? fill_hospital(json, config)
+                                                          : fill_coordinator(json, config));
+  int r = filled ? cns_json_canonical(json, &text, &len) : CNS_ERR_MEMORY;
+  cJSON_Delete(json);
+  if (r) return out_of_memory(folder, problem);
+  r = write_file(folder, CONFIG_FILE, text, len, problem);
+  free(text);
+  return r;
+}
