@@ -110,3 +110,46 @@ int cns_merkle_check(const struct cns_digest *root, size_t count, size_t positio
   root_of(&node, count, &expected);
   return used == path->depth && cns_digest_equal(&expected, root) ? CNS_OK : CNS_ERR_PROOF;
 }
+
+struct cns_merkle_tree {
+  size_t count;
+  struct cns_digest nodes[]; /* level after level, leaves first */
+};
+
+int cns_merkle_tree_new(const struct cns_digest *leaves, size_t count, struct cns_merkle_tree **ret_tree) {
+  if (count == 0 || count >= COUNT_MAX) return CNS_ERR_ARGUMENT;
+  /* The widths of the levels sum to at most 2*count + depth. */
+  struct cns_merkle_tree *tree =
+      malloc(sizeof *tree + (2 * count + CNS_MERKLE_DEPTH_MAX) * sizeof tree->nodes[0]);
+  if (!tree) return CNS_ERR_MEMORY;
+  tree->count = count;
+  memcpy(tree->nodes, leaves, count * sizeof *leaves);
+  struct cns_digest *level = tree->nodes;
+  for (size_t width = count; width > 1; width = width / 2 + width % 2) {
+    struct cns_digest *above = level + width;
+    for (size_t k = 0; k + 1 < width; k += 2)
+      node_of(&level[k], &level[k + 1], &above[k / 2]);
+    if (width % 2) above[width / 2] = level[width - 1];
+    level = above;
+  }
+  *ret_tree = tree;
+  return CNS_OK;
+}
+
+struct cns_merkle_tree *cns_merkle_tree_free(struct cns_merkle_tree *tree) {
+  free(tree);
+  return NULL;
+}
+
+int cns_merkle_tree_path(const struct cns_merkle_tree *tree, size_t position,
+                         struct cns_merkle_path *ret_path) {
+  if (position >= tree->count) return CNS_ERR_ARGUMENT;
+  struct cns_merkle_path path = {.depth = 0};
+  const struct cns_digest *level = tree->nodes;
+  for (size_t width = tree->count; width > 1; width = width / 2 + width % 2, position /= 2) {
+    if (has_sibling(position, width)) path.siblings[path.depth++] = level[position ^ 1];
+    level += width;
+  }
+  *ret_path = path;
+  return CNS_OK;
+}

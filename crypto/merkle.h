@@ -36,3 +36,12 @@ void cns_merkle_stream_init(struct cns_merkle_stream *stream);
 CNS_MUST_CHECK int cns_merkle_stream_add(struct cns_merkle_stream *stream, const struct cns_digest *leaf);
 CNS_MUST_CHECK int cns_merkle_stream_root(const struct cns_merkle_stream *stream,
                                           struct cns_digest *ret_root);
+
+/* All levels of a tree kept, for callers that need the path of every leaf. */
+struct cns_merkle_tree;
+CNS_MUST_CHECK int cns_merkle_tree_new(const struct cns_digest *leaves, size_t count,
+                                       struct cns_merkle_tree **ret_tree);
+struct cns_merkle_tree *cns_merkle_tree_free(struct cns_merkle_tree *tree); /* returns NULL */
+/* Equal to cns_merkle_path of the same leaves. */
+CNS_MUST_CHECK int cns_merkle_tree_path(const struct cns_merkle_tree *tree, size_t position,
+                                        struct cns_merkle_path *ret_path);

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Closing a phase: its list, the transcript, and what follows from them. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/coordinator_internal.h"
+
+struct degree_job {
+  struct cns_coordinator *c;
+  int *results;
+};
+
+static void check_degree(void *argument, size_t k) {
+  struct degree_job *job = argument;
+  const struct cns_coordinator *c = job->c;
+  const struct cns_coordinator_member *member = &c->members[k];
+  struct cns_point point_b;
+  if (!cns_round_present(&c->round, CNS_PHASE_SHARES, k)) return;
+  memcpy(point_b.bytes, member->messages[CNS_PHASE_SHARES].view.body, CNS_POINT_BYTES);
+  job->results[k] = cns_shares_check_degree(&c->round.transcript[CNS_PHASE_SHARES],
+                                            c->round.descriptor.members[k].index, &member->keys.s, &point_b,
+                                            member->leaves, c->dealt_count, c->round.descriptor.threshold);
+}
+
+int cns_coordinator_judge_dealers(struct cns_coordinator *c) {
+  size_t n = c->round.descriptor.member_count;
+  struct degree_job job = {.c = c, .results = calloc(n, sizeof *job.results)};
+  int r = 0;
+  if (!job.results) return CNS_ERR_MEMORY;
+  if (c->config.parallel.run)
+    c->config.parallel.run(c->config.parallel.context, n, check_degree, &job);
+  else
+    for (size_t k = 0; k < n; k++)
+      check_degree(&job, k);
+  for (size_t k = 0; k < n && r == 0; k++) {
+    if (job.results[k] == 0) continue;
+    r = job.results[k] == CNS_ERR_PROOF ? cns_coordinator_blame_dealer(c, k, CNS_BLAME_DEGREE)
+                                        : job.results[k];
+    c->members[k].disqualified = true;
+  }
+  free(job.results);
+  return r;
+}
+
+static int settle_one(struct cns_coordinator *c, size_t complainer, uint16_t which,
+                      const struct cns_complaint *complaint) {
+  int position = cns_descriptor_position(&c->round.descriptor, complaint->accused);
+  if (position < 0) return CNS_ERR_STATE; /* checked when it was received */
+  size_t accused = (size_t)position;
+  struct cns_dispute dispute = cns_coordinator_dispute(c, accused, complainer);
+  int ruling = cns_complaint_settle(&dispute, complaint);
+  if (ruling < 0) return ruling;
+  if (ruling == CNS_RULING_DEALER_LIED) {
+    c->members[accused].disqualified = true;
+    return cns_coordinator_blame_bad_share(c, accused, complainer, complaint);
+  }
+  c->members[complainer].disqualified = true;
+  return cns_coordinator_blame_complainer(c, complainer, accused, which);
+}
+
+int cns_coordinator_judge_complaints(struct cns_coordinator *c) {
+  for (size_t k = 0; k < c->round.descriptor.member_count; k++) {
+    const struct cns_coordinator_message *ready = &c->members[k].messages[CNS_PHASE_READY];
+    struct cns_reader reader;
+    if (!ready->bytes) continue;
+    cns_reader_init(&reader, ready->view.body, ready->view.body_len);
+    uint16_t count = cns_read_u16(&reader);
+    for (uint16_t q = 0; q < count; q++) {
+      struct cns_complaint complaint;
+      size_t len = 0;
+      const uint8_t *bytes = cns_read_blob(&reader, CNS_COMPLAINT_BYTES_MAX, &len);
+      int r = bytes ? cns_complaint_read(bytes, len, &complaint) : CNS_ERR_STATE;
+      if (r == 0) r = settle_one(c, k, q, &complaint);
+      if (r < 0) return r;
+    }
+  }
+  return 0;
+}
+
+static struct cns_entry *list_of(const struct cns_coordinator *c) {
+  size_t n = c->round.descriptor.member_count;
+  struct cns_entry *entries = calloc(n, sizeof *entries);
+  for (size_t k = 0; entries && k < n; k++) {
+    const struct cns_coordinator_message *message = &c->members[k].messages[c->phase];
+    if (!message->bytes) continue;
+    bool out = c->phase == CNS_PHASE_READY && c->members[k].disqualified;
+    entries[k].standing = out ? CNS_DISQUALIFIED : CNS_PRESENT;
+    entries[k].message = message->digest;
+  }
+  return entries;
+}
+
+static int propose_agreement(struct cns_coordinator *c) {
+  struct cns_writer writer;
+  int r = cns_agreement_derive(&c->round.descriptor, c->round.entries, &c->agreement);
+  if (r < 0) return r;
+  cns_writer_init(&writer, CNS_MESSAGE_BODY_MAX);
+  cns_agreement_write(&writer, &c->agreement);
+  r = cns_writer_finish(&writer);
+  c->agreement_bytes = r == 0 ? malloc(writer.len) : NULL;
+  if (r == 0 && !c->agreement_bytes) r = CNS_ERR_MEMORY;
+  if (r == 0) {
+    memcpy(c->agreement_bytes, writer.data, writer.len);
+    c->agreement_len = writer.len;
+  }
+  cns_writer_deinit(&writer);
+  return r;
+}
+
+/* What the closing of a phase brings with it. */
+static int follow_up(struct cns_coordinator *c, enum cns_phase closed, struct cns_problem *problem) {
+  switch (closed) {
+  case CNS_PHASE_KEYS:
+    c->dealt_count = cns_round_positions(&c->round, CNS_PHASE_KEYS, c->dealt);
+    return 0;
+  case CNS_PHASE_UPLOAD:
+    return propose_agreement(c);
+  case CNS_PHASE_AGREE:
+    c->expected_count = cns_round_releases(&c->round, &c->agreement, c->expected, c->expected_positions);
+    return 0;
+  case CNS_PHASE_UNMASK:
+    return cns_coordinator_rebuild(c, problem);
+  default:
+    return 0;
+  }
+}
+
+static void end_if_too_few(struct cns_coordinator *c, enum cns_phase closed) {
+  char reason[256];
+  size_t present = cns_round_count(&c->round, closed), asked = 0;
+  for (size_t k = 0; k < c->round.descriptor.member_count; k++)
+    asked += cns_round_asked(&c->round, closed, k);
+  size_t needed = closed <= CNS_PHASE_UPLOAD ? cns_round_minimum(&c->round) : c->round.descriptor.threshold;
+  if (present >= needed) return;
+  snprintf(reason, sizeof reason,
+           "%zu of %zu hospitals answered phase %s and %zu are needed: the round ends without a result",
+           present, asked, cns_phase_name(closed), needed);
+  cns_coordinator_stop(c, CNS_END_TOO_FEW, reason);
+}
+
+int cns_coordinator_close(struct cns_coordinator *c, struct cns_problem *problem) {
+  enum cns_phase closed = c->phase;
+  int r = 0;
+  if (c->end != CNS_END_NONE || closed >= CNS_PHASE_RESULT) return CNS_ERR_STATE;
+  if (closed == CNS_PHASE_READY) {
+    r = cns_coordinator_judge_dealers(c);
+    if (r == 0) r = cns_coordinator_judge_complaints(c);
+    if (r < 0) return r;
+  }
+  struct cns_entry *entries = list_of(c);
+  if (!entries) return CNS_ERR_MEMORY;
+  cns_round_close(&c->round, closed, entries);
+  r = cns_transcript_sign(c->config.identity, &c->round.digest, closed, &c->round.transcript[closed],
+                          &c->heads[closed]);
+  if (r < 0) return r;
+  end_if_too_few(c, closed);
+  if (c->end != CNS_END_NONE) return 0;
+  r = follow_up(c, closed, problem);
+  if (r < 0) return r;
+  c->phase = cns_round_next(&c->round, closed);
+  return 0;
+}

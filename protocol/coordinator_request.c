@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests: built when they are wanted, never stored. */
+#include "protocol/coordinator_internal.h"
+
+int cns_coordinator_announcement(const struct cns_coordinator *c, struct cns_writer *writer) {
+  return cns_announcement_write(writer, &c->round.descriptor, c->config.identity);
+}
+
+static void write_leaf(const struct cns_coordinator *c, size_t dealer, size_t recipient,
+                       struct cns_writer *writer) {
+  int position = cns_coordinator_leaf_position(c, recipient);
+  struct cns_merkle_path path;
+  int r =
+      position < 0 ? CNS_ERR_STATE : cns_merkle_tree_path(c->members[dealer].tree, (size_t)position, &path);
+  if (r < 0) {
+    if (!writer->error) writer->error = r;
+    return;
+  }
+  cns_leaf_write(writer, &c->members[dealer].leaves[position]);
+  cns_write_u8(writer, path.depth);
+  for (size_t d = 0; d < path.depth; d++)
+    cns_write_bytes(writer, path.siblings[d].bytes, CNS_DIGEST_BYTES);
+}
+
+static void write_closing(const struct cns_coordinator *c, enum cns_phase phase, size_t recipient,
+                          struct cns_writer *writer) {
+  size_t n = c->round.descriptor.member_count;
+  const struct cns_entry *entries = c->round.entries[phase];
+  cns_write_u8(writer, (uint8_t)phase);
+  cns_write_bytes(writer, c->heads[phase].bytes, CNS_SIGNATURE_BYTES);
+  for (size_t k = 0; k < n; k++) {
+    cns_write_u8(writer, entries[k].standing);
+    if (entries[k].standing != CNS_ABSENT)
+      cns_write_bytes(writer, entries[k].message.bytes, CNS_DIGEST_BYTES);
+  }
+  if (phase == CNS_PHASE_AGREE) cns_write_blob(writer, c->agreement_bytes, c->agreement_len);
+  for (size_t k = 0; k < n; k++) {
+    const struct cns_message *message = &c->members[k].messages[phase].view;
+    if (entries[k].standing == CNS_ABSENT) continue;
+    if (phase != CNS_PHASE_AGREE) cns_write_blob(writer, message->body, message->body_len);
+    cns_write_bytes(writer, message->signature.bytes, CNS_SIGNATURE_BYTES);
+    if (phase == CNS_PHASE_SHARES) {
+      cns_write_bytes(writer, message->root.bytes, CNS_DIGEST_BYTES);
+      write_leaf(c, k, recipient, writer);
+    }
+  }
+}
+
+/* The last phase that member k answered: what it may not know begins there. */
+static enum cns_phase last_answered(const struct cns_coordinator *c, size_t k) {
+  enum cns_phase last = CNS_PHASE_KEYS;
+  for (enum cns_phase p = CNS_PHASE_KEYS; p < CNS_PHASE_RESULT; p = (enum cns_phase)(p + 1))
+    if (c->members[k].messages[p].bytes) last = p;
+  return last;
+}
+
+int cns_coordinator_request(const struct cns_coordinator *c, size_t k, struct cns_writer *writer) {
+  if (c->phase < CNS_PHASE_SHARES || !cns_coordinator_awaits(c, k)) return CNS_NOT_ASKED;
+  enum cns_phase first = last_answered(c, k);
+  uint16_t closings = 0;
+  for (enum cns_phase p = first; p < c->phase; p = cns_round_next(&c->round, p))
+    closings++;
+  cns_write_u8(writer, CNS_REQUEST_VERSION);
+  cns_write_bytes(writer, c->round.digest.bytes, CNS_DIGEST_BYTES);
+  cns_write_u8(writer, (uint8_t)c->phase);
+  cns_write_u16(writer, closings);
+  for (enum cns_phase p = first; p < c->phase; p = cns_round_next(&c->round, p)) {
+    struct cns_writer closing;
+    cns_writer_init(&closing, CNS_REQUEST_BYTES_MAX);
+    write_closing(c, p, k, &closing);
+    int r = cns_writer_finish(&closing);
+    if (r == 0) cns_write_blob(writer, closing.data, closing.len);
+    cns_writer_deinit(&closing);
+    if (r < 0) return r;
+  }
+  if (c->phase == CNS_PHASE_AGREE) cns_write_blob(writer, c->agreement_bytes, c->agreement_len);
+  return cns_writer_finish(writer);
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "protocol/descriptor.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const phase_names[CNS_PHASE_COUNT] = {
+    "none", "keys", "shares", "ready", "upload", "audit", "agree", "unmask", "result", "abandon",
+};
+
+const char *cns_phase_name(enum cns_phase phase) {
+  return (unsigned)phase < CNS_PHASE_COUNT ? phase_names[phase] : "unknown";
+}
+
+void cns_study_digest(const char *consortium, const char *name, struct cns_digest *ret_digest) {
+  struct cns_hash hash;
+  cns_hash_init(&hash, "consilium/1 study name");
+  cns_hash_blob(&hash, consortium, strlen(consortium));
+  cns_hash_blob(&hash, name, strlen(name));
+  cns_hash_final(&hash, ret_digest);
+}
+
+void cns_descriptor_deinit(struct cns_descriptor *descriptor) {
+  free(descriptor->members);
+  descriptor->members = NULL;
+  descriptor->member_count = 0;
+}
+
+int cns_descriptor_copy(const struct cns_descriptor *from, struct cns_descriptor *ret_copy) {
+  struct cns_member *members = calloc(from->member_count ? from->member_count : 1, sizeof *members);
+  if (!members) return CNS_ERR_MEMORY;
+  if (from->member_count) memcpy(members, from->members, from->member_count * sizeof *members);
+  *ret_copy = *from;
+  ret_copy->members = members;
+  return 0;
+}
+
+void cns_descriptor_write(struct cns_writer *writer, const struct cns_descriptor *d) {
+  cns_write_bytes(writer, d->study.bytes, CNS_DIGEST_BYTES);
+  cns_write_u64(writer, d->round);
+  cns_write_u32(writer, d->attempt);
+  cns_write_bytes(writer, d->parent.bytes, CNS_DIGEST_BYTES);
+  cns_write_bytes(writer, d->plan.bytes, CNS_DIGEST_BYTES);
+  cns_write_bytes(writer, d->roster.bytes, CNS_DIGEST_BYTES);
+  cns_write_bytes(writer, d->policy.bytes, CNS_DIGEST_BYTES);
+  cns_write_u64(writer, d->dim);
+  cns_write_u32(writer, d->metrics_dim);
+  cns_write_f64(writer, d->clip_norm);
+  cns_write_u8(writer, (uint8_t)d->scale_log2);
+  cns_write_u8(writer, d->bits);
+  cns_write_u8(writer, d->audit_level);
+  cns_write_u8(writer, d->noise_placement);
+  cns_write_u32(writer, d->sketch);
+  cns_write_u16(writer, d->colluders);
+  cns_write_u16(writer, d->threshold);
+  cns_write_u16(writer, d->minimum_included);
+  for (size_t p = 0; p < CNS_PHASE_COUNT; p++)
+    cns_write_u32(writer, d->deadline_ms[p]);
+  cns_write_bytes(writer, d->nonce_commitment.bytes, CNS_DIGEST_BYTES);
+  cns_write_u16(writer, d->member_count);
+  for (size_t k = 0; k < d->member_count; k++) {
+    cns_write_u16(writer, d->members[k].index);
+    cns_write_u32(writer, d->members[k].weight);
+  }
+}
+
+static void read_fixed(struct cns_reader *reader, struct cns_descriptor *d) {
+  cns_read_bytes(reader, d->study.bytes, CNS_DIGEST_BYTES);
+  d->round = cns_read_u64(reader);
+  d->attempt = cns_read_u32(reader);
+  cns_read_bytes(reader, d->parent.bytes, CNS_DIGEST_BYTES);
+  cns_read_bytes(reader, d->plan.bytes, CNS_DIGEST_BYTES);
+  cns_read_bytes(reader, d->roster.bytes, CNS_DIGEST_BYTES);
+  cns_read_bytes(reader, d->policy.bytes, CNS_DIGEST_BYTES);
+  d->dim = cns_read_u64(reader);
+  d->metrics_dim = cns_read_u32(reader);
+  d->clip_norm = cns_read_f64(reader);
+  d->scale_log2 = (int8_t)cns_read_u8(reader);
+  d->bits = cns_read_u8(reader);
+  d->audit_level = cns_read_u8(reader);
+  d->noise_placement = cns_read_u8(reader);
+  d->sketch = cns_read_u32(reader);
+  d->colluders = cns_read_u16(reader);
+  d->threshold = cns_read_u16(reader);
+  d->minimum_included = cns_read_u16(reader);
+  for (size_t p = 0; p < CNS_PHASE_COUNT; p++)
+    d->deadline_ms[p] = cns_read_u32(reader);
+  cns_read_bytes(reader, d->nonce_commitment.bytes, CNS_DIGEST_BYTES);
+  d->member_count = cns_read_u16(reader);
+}
+
+static bool shape_is_sound(const struct cns_descriptor *d) {
+  if (d->round == 0 || d->attempt == 0) return false;
+  if (d->dim == 0 || d->dim > CNS_DIM_MAX || d->metrics_dim > CNS_METRICS_DIM_MAX) return false;
+  if (!isfinite(d->clip_norm) || !(d->clip_norm > 0)) return false;
+  if (d->member_count == 0 || d->member_count > CNS_HOSPITALS_MAX) return false;
+  for (size_t p = 0; p < CNS_PHASE_COUNT; p++)
+    if (d->deadline_ms[p] > CNS_DEADLINE_MS_MAX) return false;
+  return true;
+}
+
+static bool members_are_sound(const struct cns_descriptor *d) {
+  for (size_t k = 0; k < d->member_count; k++) {
+    const struct cns_member *member = &d->members[k];
+    if (member->index == 0 || member->index > CNS_HOSPITALS_MAX || member->weight == 0) return false;
+    if (k > 0 && member->index <= d->members[k - 1].index) return false;
+  }
+  return true;
+}
+
+int cns_descriptor_read(const uint8_t *data, size_t len, struct cns_descriptor *ret_descriptor) {
+  struct cns_reader reader;
+  struct cns_descriptor d = {0};
+  cns_reader_init(&reader, data, len);
+  read_fixed(&reader, &d);
+  if (reader.error) return reader.error;
+  if (!shape_is_sound(&d)) return CNS_ERR_FORMAT;
+  if (cns_reader_left(&reader) != (size_t)d.member_count * 6) return CNS_ERR_FORMAT;
+  d.members = calloc(d.member_count, sizeof *d.members);
+  if (!d.members) return CNS_ERR_MEMORY;
+  for (size_t k = 0; k < d.member_count; k++) {
+    d.members[k].index = cns_read_u16(&reader);
+    d.members[k].weight = cns_read_u32(&reader);
+  }
+  int r = cns_reader_finish(&reader);
+  if (r == 0 && !members_are_sound(&d)) r = CNS_ERR_FORMAT;
+  if (r < 0) {
+    cns_descriptor_deinit(&d);
+    return r;
+  }
+  *ret_descriptor = d;
+  return 0;
+}
+
+int cns_descriptor_digest(const struct cns_descriptor *descriptor, struct cns_digest *ret_digest) {
+  struct cns_writer writer;
+  cns_writer_init(&writer, CNS_DESCRIPTOR_BYTES_MAX);
+  cns_descriptor_write(&writer, descriptor);
+  int r = cns_writer_finish(&writer);
+  if (r == 0) cns_hash_once("consilium/1 descriptor", writer.data, writer.len, ret_digest);
+  cns_writer_deinit(&writer);
+  return r;
+}
+
+int cns_descriptor_position(const struct cns_descriptor *descriptor, uint16_t index) {
+  size_t low = 0, high = descriptor->member_count;
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    if (descriptor->members[middle].index < index)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  if (low < descriptor->member_count && descriptor->members[low].index == index) return (int)low;
+  return -1;
+}
+
+uint64_t cns_descriptor_words(const struct cns_descriptor *descriptor) {
+  return descriptor->dim + descriptor->metrics_dim;
+}
+
+/* ceil(1.01 * clip * weight * 2^scale), or 0 if it leaves 2^62. ldexp and the
+ * comparison are exact; the two roundings of the product are below 1e-15 and
+ * every party evaluates the same IEEE operations (no contraction). */
+static uint64_t theta_of(double clip_norm, uint32_t weight, int scale_log2) {
+  double theta = ceil(ldexp(1.01 * clip_norm * (double)weight, scale_log2));
+  if (!(theta < 0x1p62)) return 0;
+  return theta < 1 ? 1 : (uint64_t)theta;
+}
+
+__extension__ typedef unsigned __int128 u128;
+
+/* Smallest r with r*r >= 8*theta*theta. */
+static uint64_t sqrt8_ceil(uint64_t theta) {
+  u128 target = (u128)theta * theta * 8;
+  uint64_t root = (uint64_t)ceil(2.8284271247461903 * (double)theta);
+  while ((u128)root * root >= target && root > 0)
+    root--;
+  while ((u128)root * root < target)
+    root++;
+  return root;
+}
+
+int cns_range_of(const struct cns_descriptor *d, struct cns_range *ret_range) {
+  struct cns_range range = {0};
+  for (size_t k = 0; k < d->member_count; k++) {
+    uint64_t theta = theta_of(d->clip_norm, d->members[k].weight, d->scale_log2);
+    if (theta == 0 || theta >= (1u << 30)) return CNS_ERR_RANGE;
+    range.honest += theta;
+    if (theta > range.theta_max) range.theta_max = theta;
+  }
+  uint64_t unseen = sqrt8_ceil(range.theta_max);
+  range.second_bound = range.honest + 2 * unseen * d->colluders;
+  if (unseen >= (1u << 30) || range.second_bound >= (1u << 31)) return CNS_ERR_RANGE;
+  *ret_range = range;
+  return 0;
+}
+
+int cns_range_choose_scale(const struct cns_descriptor *d, int8_t *ret_scale_log2) {
+  struct cns_descriptor trial = *d; /* borrows members */
+  struct cns_range range;
+  for (int scale = 64; scale >= -64; scale--) {
+    trial.scale_log2 = (int8_t)scale;
+    if (cns_range_of(&trial, &range) == 0) {
+      *ret_scale_log2 = (int8_t)scale;
+      return 0;
+    }
+  }
+  return CNS_ERR_RANGE;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The descriptor R of a round: everything that both sides must agree on before
+ * a key is drawn. docs/protocol.md, "Numbers". Its digest binds every message,
+ * key and mask of the round, so a descriptor tailored to one hospital only
+ * gives masks that don't cancel.
+ */
+#pragma once
+
+#include "crypto/cursor.h"
+#include "protocol/policy.h"
+
+enum cns_phase {
+  CNS_PHASE_NONE = 0,
+  CNS_PHASE_KEYS = 1,
+  CNS_PHASE_SHARES = 2,
+  CNS_PHASE_READY = 3,
+  CNS_PHASE_UPLOAD = 4,
+  CNS_PHASE_AUDIT = 5, /* only at an audit level above none */
+  CNS_PHASE_AGREE = 6,
+  CNS_PHASE_UNMASK = 7,
+  CNS_PHASE_RESULT = 8,
+  CNS_PHASE_ABANDON = 9,
+};
+#define CNS_PHASE_COUNT 10
+
+/* "keys", "shares", ... */
+const char *cns_phase_name(enum cns_phase phase);
+
+/* Elements of the update; 2^28 parameters are 1 GiB. */
+#define CNS_DIM_MAX ((uint64_t)1 << 28)
+#define CNS_METRICS_DIM_MAX ((uint32_t)1 << 20)
+#define CNS_DESCRIPTOR_BYTES_MAX (512 + CNS_HOSPITALS_MAX * 6)
+#define CNS_DEADLINE_MS_MAX (24u * 3600u * 1000u)
+
+struct cns_member {
+  uint16_t index;  /* roster index */
+  uint32_t weight; /* public, >= 1 */
+};
+
+struct cns_descriptor {
+  struct cns_digest study;  /* H(consortium, study name): rounds count within it */
+  uint64_t round;           /* from 1 */
+  uint32_t attempt;         /* from 1 */
+  struct cns_digest parent; /* model that the updates start from */
+  struct cns_digest plan;   /* signed study document */
+  struct cns_digest roster;
+  struct cns_digest policy;
+  uint64_t dim;         /* d, elements of the update */
+  uint32_t metrics_dim; /* elements of the metrics vector behind it, 0 if off */
+  double clip_norm;
+  int8_t scale_log2; /* the grid's step is 2^-scale_log2 */
+  uint8_t bits;      /* reserved: 32 */
+  uint8_t audit_level;
+  uint8_t noise_placement;
+  uint32_t sketch;
+  uint16_t colluders;
+  uint16_t threshold;
+  uint16_t minimum_included;
+  uint32_t deadline_ms[CNS_PHASE_COUNT];
+  struct cns_digest nonce_commitment; /* of the coordinator's audit nonce */
+  uint16_t member_count;              /* n, the cohort */
+  struct cns_member *members;         /* sorted by index */
+};
+
+/* H("consilium/1 study name", consortium, name). */
+void cns_study_digest(const char *consortium, const char *name, struct cns_digest *ret_digest);
+
+void cns_descriptor_deinit(struct cns_descriptor *descriptor);
+CNS_MUST_CHECK int cns_descriptor_copy(const struct cns_descriptor *from, struct cns_descriptor *ret_copy);
+void cns_descriptor_write(struct cns_writer *writer, const struct cns_descriptor *descriptor);
+/* Shape only (sorted unique members, non-zero weights, finite clip, sizes in
+ * their limits); CNS_ERR_FORMAT otherwise. Allocates members. */
+CNS_MUST_CHECK int cns_descriptor_read(const uint8_t *data, size_t len,
+                                       struct cns_descriptor *ret_descriptor);
+CNS_MUST_CHECK int cns_descriptor_digest(const struct cns_descriptor *descriptor,
+                                         struct cns_digest *ret_digest);
+/* Position of a roster index in members, or -1. */
+int cns_descriptor_position(const struct cns_descriptor *descriptor, uint16_t index);
+/* Words of one masked vector: dim + metrics_dim. */
+uint64_t cns_descriptor_words(const struct cns_descriptor *descriptor);
+
+/* A hospital's own minimums, whatever it is told. */
+struct cns_floor {
+  uint16_t cohort;
+  uint16_t threshold;
+  uint16_t included;
+};
+
+/* What a descriptor must agree with, as one hospital knows it. */
+struct cns_expectation {
+  const struct cns_roster *roster;
+  const struct cns_policy *policy;
+  struct cns_digest study, plan, parent;
+  uint64_t dim;
+  uint32_t metrics_dim;
+  double clip_norm;
+  uint64_t round; /* exactly this one */
+  /* Highest (round, attempt) signed before; both zero at first. */
+  uint64_t last_round;
+  uint32_t last_attempt;
+  uint16_t index;      /* own; 0 for the coordinator's check of itself */
+  uint32_t own_weight; /* checked when index != 0 */
+  struct cns_floor floor;
+};
+
+/*
+ * Every rule that a descriptor must meet: digests, growing (round, attempt),
+ * members in the roster and not revoked, n >= max(minimum cohort, 4, 3c+1,
+ * floor), c the policy's, t = floor((n+c)/2)+1 and >= floor, included minimum
+ * >= max(c+2, policy, floor), clip, weights, scale against wrapping, audit
+ * level and noise placement. CNS_ERR_REFUSED (or _UNSUPPORTED) with a
+ * sentence that names the rule and the numbers.
+ */
+CNS_MUST_CHECK int cns_descriptor_check(const struct cns_descriptor *descriptor,
+                                        const struct cns_expectation *expectation,
+                                        struct cns_problem *problem);
+
+/*
+ * Range of the grid (docs/protocol.md, "Numbers"). theta_i = ceil(1.01 * clip *
+ * weight_i * 2^scale_log2) bounds the integer norm of one update.
+ */
+struct cns_range {
+  uint64_t theta_max;    /* largest theta_i */
+  uint64_t honest;       /* sum of theta_i: largest |coordinate| of an honest sum */
+  uint64_t second_bound; /* honest + c * 2 * ceil(sqrt(8) * theta_max) */
+};
+/* CNS_ERR_RANGE if sqrt(8)*theta_max >= 2^30 or second_bound >= 2^31. */
+CNS_MUST_CHECK int cns_range_of(const struct cns_descriptor *descriptor, struct cns_range *ret_range);
+/* Largest scale_log2 in -64..64 that cns_range_of accepts, with all else given. */
+CNS_MUST_CHECK int cns_range_choose_scale(const struct cns_descriptor *descriptor, int8_t *ret_scale_log2);

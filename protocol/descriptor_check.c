@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a hospital refuses in a descriptor, rule by rule. docs/protocol.md, "Parties" and "Numbers". */
+#include <inttypes.h>
+
+#include "protocol/descriptor.h"
+
+#define REFUSE(...) return cns_problem_set(problem, CNS_ERR_REFUSED, __VA_ARGS__)
+
+static unsigned max3(unsigned a, unsigned b, unsigned c) {
+  unsigned m = a > b ? a : b;
+  return m > c ? m : c;
+}
+
+static int check_digests(const struct cns_descriptor *d, const struct cns_expectation *e,
+                         struct cns_problem *problem) {
+  if (!cns_digest_equal(&d->study, &e->study)) REFUSE("the round belongs to another study than ours");
+  if (!cns_digest_equal(&d->plan, &e->plan))
+    REFUSE("the round follows another study file than the one consented to here");
+  if (!cns_digest_equal(&d->roster, &e->roster->digest))
+    REFUSE("the round was made under another roster than ours (version %" PRIu64 ")", e->roster->version);
+  if (!cns_digest_equal(&d->policy, &e->policy->digest))
+    REFUSE("the round was made under another policy than ours (version %" PRIu64 ")", e->policy->version);
+  if (!cns_digest_equal(&d->parent, &e->parent))
+    REFUSE("the round starts from another model than the last one accepted here");
+  return 0;
+}
+
+static int check_numbers(const struct cns_descriptor *d, const struct cns_expectation *e,
+                         struct cns_problem *problem) {
+  if (d->round != e->round)
+    REFUSE("round %" PRIu64 " was announced, but the next round after the accepted model is %" PRIu64,
+           d->round, e->round);
+  if (d->round < e->last_round || (d->round == e->last_round && d->attempt <= e->last_attempt))
+    REFUSE("round %" PRIu64 " attempt %u is not newer than round %" PRIu64
+           " attempt %u, which was signed here before",
+           d->round, d->attempt, e->last_round, e->last_attempt);
+  if (d->dim != e->dim || d->metrics_dim != e->metrics_dim)
+    REFUSE("the round asks for %" PRIu64 " parameters and %u metrics, the study has %" PRIu64 " and %u",
+           d->dim, d->metrics_dim, e->dim, e->metrics_dim);
+  if (d->clip_norm > e->policy->clip_norm_max || d->clip_norm != e->clip_norm)
+    REFUSE("the round's clip norm is %g; the study says %g and the policy allows %g at the most",
+           d->clip_norm, e->clip_norm, e->policy->clip_norm_max);
+  if (d->bits != 32)
+    return cns_problem_set(problem, CNS_ERR_UNSUPPORTED, "%u-bit values are reserved; only 32 are offered",
+                           d->bits);
+  return 0;
+}
+
+static int check_levels(const struct cns_descriptor *d, const struct cns_expectation *e,
+                        struct cns_problem *problem) {
+  if (d->audit_level != e->policy->audit_level)
+    REFUSE("the round's audit level is %u, the policy's is %u", d->audit_level, e->policy->audit_level);
+  if (d->noise_placement != e->policy->noise_placement)
+    REFUSE("the round's noise placement is %u, the policy's is %u", d->noise_placement,
+           e->policy->noise_placement);
+  if (d->audit_level != CNS_AUDIT_NONE)
+    return cns_problem_set(problem, CNS_ERR_UNSUPPORTED,
+                           "audit level %u is reserved; this version offers none", d->audit_level);
+  if (d->noise_placement != CNS_NOISE_NONE)
+    return cns_problem_set(problem, CNS_ERR_UNSUPPORTED,
+                           "noise placement %u is reserved; this version offers none", d->noise_placement);
+  if (d->sketch != 0) REFUSE("a sketch of %u numbers without an audit", d->sketch);
+  return 0;
+}
+
+static int check_sizes(const struct cns_descriptor *d, const struct cns_expectation *e,
+                       struct cns_problem *problem) {
+  const struct cns_policy *policy = e->policy;
+  unsigned c = policy->colluders;
+  if (d->colluders != c) REFUSE("the round tolerates %u colluders, the policy says %u", d->colluders, c);
+  unsigned n_min = max3(policy->minimum_cohort, max3(4, 3 * c + 1, 0), e->floor.cohort);
+  if (d->member_count < n_min)
+    REFUSE("the cohort has %u hospitals; at least %u are required (policy %u, own floor %u, 3c+1 = %u)",
+           d->member_count, n_min, policy->minimum_cohort, e->floor.cohort, 3 * c + 1);
+  unsigned t = cns_policy_threshold(d->member_count, policy->colluders);
+  if (d->threshold != t)
+    REFUSE("the threshold is %u; for %u hospitals and %u colluders it must be %u", d->threshold,
+           d->member_count, c, t);
+  if (d->threshold < e->floor.threshold)
+    REFUSE("the threshold is %u, below this hospital's own floor of %u", d->threshold, e->floor.threshold);
+  unsigned u_min = max3(policy->minimum_included, c + 2, e->floor.included);
+  if (d->minimum_included < u_min)
+    REFUSE("the round would publish a sum of %u updates; at least %u are required (policy %u, own floor %u, "
+           "c+2 = %u)",
+           d->minimum_included, u_min, policy->minimum_included, e->floor.included, c + 2);
+  if (d->minimum_included > d->member_count)
+    REFUSE("the round needs %u included of a cohort of %u", d->minimum_included, d->member_count);
+  return 0;
+}
+
+static int check_members(const struct cns_descriptor *d, const struct cns_expectation *e,
+                         struct cns_problem *problem) {
+  for (size_t k = 0; k < d->member_count; k++) {
+    const struct cns_member *member = &d->members[k];
+    const struct cns_roster_hospital *hospital = cns_roster_find(e->roster, member->index);
+    if (!hospital) REFUSE("the cohort names hospital %u, which is not in the roster", member->index);
+    if (hospital->revoked) REFUSE("the cohort names hospital %s, which the roster revokes", hospital->name);
+    if (member->weight > e->policy->weight_cap)
+      REFUSE("hospital %s has weight %u, above the policy's cap of %u", hospital->name, member->weight,
+             e->policy->weight_cap);
+    if (e->policy->weights_mode == CNS_WEIGHTS_EQUAL && member->weight != 1)
+      REFUSE("hospital %s has weight %u, but the policy says equal weights", hospital->name, member->weight);
+  }
+  if (e->index == 0) return 0;
+  int position = cns_descriptor_position(d, e->index);
+  if (position < 0) REFUSE("this hospital (index %u) is not in the cohort", e->index);
+  if (d->members[position].weight != e->own_weight)
+    REFUSE("this hospital's weight in the round is %u, the one it declared is %u",
+           d->members[position].weight, e->own_weight);
+  return 0;
+}
+
+int cns_descriptor_check(const struct cns_descriptor *d, const struct cns_expectation *e,
+                         struct cns_problem *problem) {
+  int (*const rules[])(const struct cns_descriptor *, const struct cns_expectation *,
+                       struct cns_problem *) = {
+      check_digests, check_numbers, check_levels, check_sizes, check_members,
+  };
+  for (size_t k = 0; k < sizeof rules / sizeof rules[0]; k++) {
+    int r = rules[k](d, e, problem);
+    if (r < 0) return r;
+  }
+  struct cns_range range;
+  if (cns_range_of(d, &range) < 0)
+    REFUSE("with a step of 2^%d the sum of %u updates of norm %g could wrap around", -d->scale_log2,
+           d->member_count, d->clip_norm);
+  return 0;
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Does a piece of evidence convict? With the roster's public keys alone. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/verdict.h"
+
+static const char *const blame_names[CNS_BLAME_COUNT] = {
+    "",          "bad keys",        "bad points",  "points of too high a degree",
+    "bad share", "false complaint", "wrong share", "equivocation",
+};
+
+const char *cns_blame_name(enum cns_blame blame) {
+  return (unsigned)blame < CNS_BLAME_COUNT ? blame_names[blame] : "unknown";
+}
+
+void cns_verdict_deinit(struct cns_verdict *verdict) {
+  free(verdict->evidence);
+  verdict->evidence = NULL;
+}
+
+struct court {
+  const struct cns_roster *roster;
+  struct cns_round round; /* with the lists that came with the evidence */
+  struct cns_reader reader;
+  uint16_t accused;
+};
+
+static int read_list(struct court *court, enum cns_phase phase) {
+  size_t n = court->round.descriptor.member_count;
+  struct cns_entry *entries = calloc(n, sizeof *entries);
+  if (!entries) return CNS_ERR_MEMORY;
+  for (size_t k = 0; k < n; k++) {
+    entries[k].standing = cns_read_u8(&court->reader);
+    cns_read_bytes(&court->reader, entries[k].message.bytes, CNS_DIGEST_BYTES);
+  }
+  cns_round_close(&court->round, phase, entries); /* takes ownership */
+  return court->reader.error ? CNS_ERR_FORMAT : 0;
+}
+
+static int read_lists(struct court *court) {
+  enum cns_phase last = (enum cns_phase)cns_read_u8(&court->reader);
+  if (court->reader.error || last > CNS_PHASE_AGREE) return CNS_ERR_FORMAT;
+  while (court->round.closed < last) {
+    int r = read_list(court, cns_round_next(&court->round, court->round.closed));
+    if (r < 0) return r;
+  }
+  return 0;
+}
+
+/* The next message blob; it must be of this round and phase and signed by the
+ * hospital it names. */
+static int next_message(struct court *court, enum cns_phase phase, struct cns_message *ret_message) {
+  struct cns_reader inner;
+  size_t len = 0;
+  const uint8_t *bytes = cns_read_blob(&court->reader, CNS_MESSAGE_BODY_MAX + 256, &len);
+  if (!bytes) return CNS_ERR_FORMAT;
+  cns_reader_init(&inner, bytes, len);
+  cns_message_read(&inner, ret_message);
+  if (cns_reader_finish(&inner) < 0) return CNS_ERR_FORMAT;
+  if (phase != CNS_PHASE_NONE && ret_message->phase != phase) return CNS_ERR_PROOF;
+  const struct cns_roster_hospital *sender = cns_roster_find(court->roster, ret_message->index);
+  if (!sender || !cns_digest_equal(&ret_message->round, &court->round.digest)) return CNS_ERR_PROOF;
+  return cns_message_verify(ret_message, &sender->identity) < 0 ? CNS_ERR_PROOF : 0;
+}
+
+static int next_message_of(struct court *court, enum cns_phase phase, uint16_t index,
+                           struct cns_message *ret_message) {
+  int r = next_message(court, phase, ret_message);
+  return r < 0 ? r : ret_message->index == index ? 0 : CNS_ERR_PROOF;
+}
+
+/* Is it the message that the list of its phase has? */
+static bool listed(const struct court *court, const struct cns_message *message) {
+  struct cns_digest digest;
+  int position = cns_descriptor_position(&court->round.descriptor, message->index);
+  if (position < 0 || message->phase > court->round.closed || !court->round.entries[message->phase])
+    return false;
+  const struct cns_entry *entry = &court->round.entries[message->phase][position];
+  cns_message_digest(message, &digest);
+  return entry->standing != CNS_ABSENT && cns_digest_equal(&digest, &entry->message);
+}
+
+static int keys_of(struct court *court, uint16_t index, bool must_be_listed, struct cns_keys *ret_keys) {
+  struct cns_message message;
+  int r = next_message_of(court, CNS_PHASE_KEYS, index, &message);
+  if (r < 0) return r;
+  if (must_be_listed && !listed(court, &message)) return CNS_ERR_PROOF;
+  if (cns_keys_check(&message.round, index, message.body, message.body_len, ret_keys) < 0)
+    return CNS_ERR_PROOF;
+  return 0;
+}
+
+static int try_bad_keys(struct court *court) {
+  struct cns_message message;
+  struct cns_keys keys;
+  int r = next_message_of(court, CNS_PHASE_KEYS, court->accused, &message);
+  if (r < 0) return r;
+  return cns_keys_check(&message.round, message.index, message.body, message.body_len, &keys) < 0
+             ? 0
+             : CNS_ERR_PROOF;
+}
+
+static bool points_are_points(const struct cns_point *point_b, const struct cns_leaf *leaves, size_t count) {
+  bool good = cns_point_check(point_b) == 0;
+  for (size_t d = 0; d < count && good; d++)
+    good = cns_point_check(&leaves[d].point_s) == 0 && cns_point_check(&leaves[d].point_b) == 0;
+  return good;
+}
+
+static int judge_leaves(struct court *court, enum cns_blame blame, const struct cns_message *shares,
+                        const struct cns_keys *keys, const struct cns_leaf *leaves, size_t count) {
+  struct cns_digest root;
+  struct cns_point point_b;
+  if (cns_leaves_root(leaves, count, &root) < 0 || !cns_digest_equal(&root, &shares->root))
+    return CNS_ERR_PROOF;
+  memcpy(point_b.bytes, shares->body, CNS_POINT_BYTES);
+  bool points = points_are_points(&point_b, leaves, count);
+  if (blame == CNS_BLAME_BAD_POINTS) return points ? CNS_ERR_PROOF : 0;
+  /* Good points pass under every challenge, so any challenge may convict. */
+  int degree = cns_shares_check_degree(&shares->root, court->accused, &keys->s, &point_b, leaves, count,
+                                       court->round.descriptor.threshold);
+  return points && degree == CNS_ERR_PROOF ? 0 : CNS_ERR_PROOF;
+}
+
+static int try_leaves(struct court *court, enum cns_blame blame) {
+  struct cns_message shares;
+  struct cns_keys keys;
+  int r = next_message_of(court, CNS_PHASE_SHARES, court->accused, &shares);
+  if (r == 0) r = keys_of(court, court->accused, false, &keys);
+  if (r < 0) return r;
+  uint16_t count = cns_read_u16(&court->reader);
+  if (shares.body_len != CNS_SHARES_BODY_BYTES || count == 0 || count > CNS_HOSPITALS_MAX)
+    return CNS_ERR_FORMAT;
+  struct cns_leaf *leaves = calloc(count, sizeof *leaves);
+  if (!leaves) return CNS_ERR_MEMORY;
+  for (size_t d = 0; d < count; d++)
+    cns_leaf_read(&court->reader, &leaves[d]);
+  r = court->reader.error ? CNS_ERR_FORMAT : judge_leaves(court, blame, &shares, &keys, leaves, count);
+  free(leaves);
+  return r;
+}
+
+/* Both kinds of false statement in phase ready; the rest of the evidence holds
+ * the keys of accused and complainer. */
+static int settle(struct court *court, const struct cns_complaint *complaint) {
+  struct cns_keys accused_keys, complainer_keys;
+  const struct cns_roster_hospital *accused = cns_roster_find(court->roster, complaint->accused);
+  int r = accused ? keys_of(court, complaint->accused, true, &accused_keys) : CNS_ERR_PROOF;
+  if (r == 0) r = keys_of(court, complaint->complainer, true, &complainer_keys);
+  if (r < 0) return r;
+  struct cns_dispute dispute = {
+      .round = &court->round.digest,
+      .transcript = &court->round.transcript[CNS_PHASE_KEYS],
+      .accused_identity = &accused->identity,
+      .accused_keys = &accused_keys,
+      .complainer_keys = &complainer_keys,
+  };
+  return cns_complaint_settle(&dispute, complaint);
+}
+
+static int try_bad_share(struct court *court) {
+  struct cns_complaint complaint;
+  size_t len = 0;
+  const uint8_t *bytes = cns_read_blob(&court->reader, CNS_COMPLAINT_BYTES_MAX, &len);
+  if (!bytes || cns_complaint_read(bytes, len, &complaint) < 0) return CNS_ERR_FORMAT;
+  if (complaint.accused != court->accused) return CNS_ERR_PROOF;
+  int ruling = settle(court, &complaint);
+  return ruling < 0 ? ruling : ruling == CNS_RULING_DEALER_LIED ? 0 : CNS_ERR_PROOF;
+}
+
+static int try_false_complaint(struct court *court) {
+  struct cns_message ready;
+  struct cns_reader body;
+  struct cns_complaint complaint = {0};
+  int r = next_message_of(court, CNS_PHASE_READY, court->accused, &ready);
+  if (r < 0) return r;
+  if (!cns_digest_equal(&ready.transcript, &court->round.transcript[CNS_PHASE_SHARES])) return CNS_ERR_PROOF;
+  uint16_t which = cns_read_u16(&court->reader);
+  cns_reader_init(&body, ready.body, ready.body_len);
+  uint16_t count = cns_read_u16(&body);
+  if (which >= count) return CNS_ERR_FORMAT;
+  for (uint16_t q = 0; q <= which; q++) {
+    size_t len = 0;
+    const uint8_t *bytes = cns_read_blob(&body, CNS_COMPLAINT_BYTES_MAX, &len);
+    if (!bytes || cns_complaint_read(bytes, len, &complaint) < 0) return CNS_ERR_FORMAT;
+  }
+  if (complaint.complainer != court->accused) return CNS_ERR_PROOF;
+  int ruling = settle(court, &complaint);
+  return ruling < 0 ? ruling : ruling == CNS_RULING_COMPLAINER_LIED ? 0 : CNS_ERR_PROOF;
+}
+
+/* Is there a released share of this dealer that doesn't match the leaf? */
+static bool released_wrongly(const struct cns_message *unmask, const struct cns_leaf *leaf) {
+  struct cns_reader body;
+  cns_reader_init(&body, unmask->body, unmask->body_len);
+  uint16_t count = cns_read_u16(&body);
+  for (uint16_t q = 0; q < count && !body.error; q++) {
+    struct cns_scalar share;
+    uint16_t dealer = cns_read_u16(&body);
+    uint8_t kind = cns_read_u8(&body);
+    cns_read_bytes(&body, share.bytes, CNS_SCALAR_BYTES);
+    if (body.error || dealer != leaf->dealer || (kind != CNS_SHARE_B && kind != CNS_SHARE_S)) continue;
+    if (!cns_share_matches(&share, kind == CNS_SHARE_B ? &leaf->point_b : &leaf->point_s)) return true;
+  }
+  return false;
+}
+
+static int try_wrong_share(struct court *court) {
+  struct cns_message unmask, shares;
+  struct cns_leaf leaf = {0};
+  struct cns_merkle_path path = {0};
+  struct cns_digest digest;
+  int r = next_message_of(court, CNS_PHASE_UNMASK, court->accused, &unmask);
+  if (r == 0) r = next_message(court, CNS_PHASE_SHARES, &shares);
+  if (r < 0) return r;
+  if (!cns_digest_equal(&unmask.transcript, &court->round.transcript[CNS_PHASE_AGREE]) ||
+      !listed(court, &shares))
+    return CNS_ERR_PROOF;
+  cns_leaf_read(&court->reader, &leaf);
+  uint16_t count = cns_read_u16(&court->reader), position = cns_read_u16(&court->reader);
+  path.depth = cns_read_u8(&court->reader);
+  if (court->reader.error || path.depth > CNS_MERKLE_DEPTH_MAX) return CNS_ERR_FORMAT;
+  for (size_t d = 0; d < path.depth; d++)
+    cns_read_bytes(&court->reader, path.siblings[d].bytes, CNS_DIGEST_BYTES);
+  if (court->reader.error) return CNS_ERR_FORMAT;
+  if (leaf.dealer != shares.index || leaf.recipient != court->accused) return CNS_ERR_PROOF;
+  cns_leaf_digest(&leaf, &digest);
+  if (cns_merkle_check(&shares.root, count, position, &digest, &path) < 0) return CNS_ERR_PROOF;
+  return released_wrongly(&unmask, &leaf) ? 0 : CNS_ERR_PROOF;
+}
+
+static int try_equivocation(struct court *court) {
+  struct cns_message one, other;
+  struct cns_digest digest_one, digest_other;
+  int r = next_message_of(court, CNS_PHASE_NONE, court->accused, &one);
+  if (r == 0) r = next_message_of(court, CNS_PHASE_NONE, court->accused, &other);
+  if (r < 0) return r;
+  cns_message_digest(&one, &digest_one);
+  cns_message_digest(&other, &digest_other);
+  bool same_place = one.phase == other.phase && cns_digest_equal(&one.transcript, &other.transcript);
+  return same_place && !cns_digest_equal(&digest_one, &digest_other) ? 0 : CNS_ERR_PROOF;
+}
+
+static int try_case(struct court *court, enum cns_blame blame) {
+  switch (blame) {
+  case CNS_BLAME_BAD_KEYS:
+    return try_bad_keys(court);
+  case CNS_BLAME_BAD_POINTS:
+  case CNS_BLAME_DEGREE:
+    return try_leaves(court, blame);
+  case CNS_BLAME_BAD_SHARE:
+    return try_bad_share(court);
+  case CNS_BLAME_FALSE_COMPLAINT:
+    return try_false_complaint(court);
+  case CNS_BLAME_WRONG_SHARE:
+    return try_wrong_share(court);
+  case CNS_BLAME_EQUIVOCATION:
+    return try_equivocation(court);
+  }
+  return CNS_ERR_FORMAT;
+}
+
+static int open_round(struct court *court) {
+  struct cns_descriptor descriptor;
+  size_t len = 0;
+  const uint8_t *bytes = cns_read_blob(&court->reader, CNS_DESCRIPTOR_BYTES_MAX, &len);
+  int r = bytes ? cns_descriptor_read(bytes, len, &descriptor) : CNS_ERR_FORMAT;
+  if (r < 0) return r;
+  r = cns_round_init(&court->round, &descriptor);
+  cns_descriptor_deinit(&descriptor);
+  return r == 0 ? read_lists(court) : r;
+}
+
+int cns_evidence_check(const struct cns_roster *roster, const uint8_t *evidence, size_t len,
+                       uint16_t *ret_index, enum cns_blame *ret_blame, struct cns_problem *problem) {
+  struct court court = {.roster = roster};
+  cns_reader_init(&court.reader, evidence, len);
+  uint8_t version = cns_read_u8(&court.reader);
+  enum cns_blame blame = (enum cns_blame)cns_read_u8(&court.reader);
+  court.accused = cns_read_u16(&court.reader);
+  int r = court.reader.error || version != 1 ? CNS_ERR_FORMAT : open_round(&court);
+  if (r == 0) r = try_case(&court, blame);
+  if (r == 0 && cns_reader_finish(&court.reader) < 0) r = CNS_ERR_FORMAT;
+  cns_round_deinit(&court.round);
+  if (r == CNS_ERR_FORMAT) return cns_problem_set(problem, r, "the evidence is malformed");
+  if (r < 0) return cns_problem_set(problem, r, "the evidence doesn't convict hospital %u", court.accused);
+  *ret_index = court.accused;
+  *ret_blame = blame;
+  return 0;
+}

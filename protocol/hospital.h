@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The hospital's side of one round: a pure machine. Requests in, answers out;
+ * no clock, no socket, no disk; randomness handed in. Its secrets live in
+ * locked memory and go with it.
+ *
+ * The caller's part of the bargain (docs/protocol.md, "Numbers"): write (R,
+ * phase, answer) durably before sending it, and record the update as spent
+ * before the first chunk leaves. The machine answers each phase once and gives
+ * exactly the same bytes when asked the same again.
+ */
+#pragma once
+
+#include "protocol/round.h"
+
+struct cns_hospital_config {
+  const struct cns_roster *roster;     /* must outlive the machine */
+  const struct cns_policy *policy;     /* must outlive the machine */
+  const struct cns_identity *identity; /* must outlive the machine */
+  struct cns_expectation expectation;  /* roster, policy: as above */
+  struct cns_rng rng;
+};
+
+struct cns_hospital;
+
+/* Checks the announcement by every rule of cns_descriptor_check. On refusal a
+ * sentence says which rule. */
+CNS_MUST_CHECK int cns_hospital_begin(const struct cns_hospital_config *config, const uint8_t *announcement,
+                                      size_t len, struct cns_hospital **ret_hospital,
+                                      struct cns_problem *problem);
+struct cns_hospital *cns_hospital_free(struct cns_hospital *hospital); /* wipes; returns NULL */
+
+const struct cns_descriptor *cns_hospital_descriptor(const struct cns_hospital *hospital);
+const struct cns_digest *cns_hospital_round(const struct cns_hospital *hospital); /* digest of R */
+/* Last phase answered. */
+enum cns_phase cns_hospital_answered(const struct cns_hospital *hospital);
+
+/* Positive results of cns_hospital_handle. */
+enum cns_hospital_case {
+  CNS_HOSPITAL_UPLOAD = 1, /* masks are fixed: send y, then call cns_hospital_uploaded */
+};
+
+/* The answer to the announcement, phase keys. */
+CNS_MUST_CHECK int cns_hospital_keys(struct cns_hospital *hospital, const uint8_t **ret_answer,
+                                     size_t *ret_len, struct cns_problem *problem);
+
+/*
+ * One request. 0: *ret_answer is to be written durably, then sent; it stays
+ * the machine's. CNS_HOSPITAL_UPLOAD: see above. CNS_ERR_REFUSED,
+ * CNS_ERR_SIGNATURE, CNS_ERR_FORMAT, CNS_ERR_PROOF: the coordinator asked for
+ * something it may not have; nothing is answered, a sentence says why, and the
+ * machine is as it was.
+ */
+CNS_MUST_CHECK int cns_hospital_handle(struct cns_hospital *hospital, const uint8_t *request, size_t len,
+                                       const uint8_t **ret_answer, size_t *ret_len,
+                                       struct cns_problem *problem);
+
+/* Masks to add to x; the machine's, wiped with it. After CNS_HOSPITAL_UPLOAD. */
+CNS_MUST_CHECK int cns_hospital_masks(const struct cns_hospital *hospital,
+                                      const struct cns_mask_term **ret_terms, size_t *ret_count);
+/* root: digest of all of y. One root a round: another is CNS_ERR_STATE. */
+CNS_MUST_CHECK int cns_hospital_uploaded(struct cns_hospital *hospital, const struct cns_digest *root,
+                                         const uint8_t **ret_answer, size_t *ret_len,
+                                         struct cns_problem *problem);
+
+/* Signs abandon(R) and never unmasks it afterwards. CNS_ERR_STATE if its
+ * shares were already released. */
+CNS_MUST_CHECK int cns_hospital_abandon(struct cns_hospital *hospital, struct cns_signature *ret_signature);

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A hospital that broke the protocol is named with evidence that anyone in the
+ * consortium can check with the roster alone. Nobody is named for silence.
+ *
+ * Evidence: version u8 = 1, blame u8, index u16, descriptor blob, last list u8,
+ * then the lists of the phases keys to that one (for each member standing u8 and
+ * m_i), then by blame, messages as blobs (cns_message_write):
+ *   bad keys         the message of phase keys
+ *   bad points       the dealer's messages of phases shares and keys, number of
+ *                    leaves u16, all leaves
+ *   degree           the same
+ *   bad share        [lists to keys] the complaint as a blob, messages of phase
+ *                    keys of the accused and of the complainer
+ *   false complaint  [lists to shares] the complainer's message of phase ready,
+ *                    which complaint of it u16, the same two messages of keys
+ *   wrong share      [lists to agree] the message of phase unmask, the dealer's
+ *                    message of phase shares, the holder's leaf, number of leaves
+ *                    u16, position u16, path (depth u8, digests)
+ *   equivocation     two messages
+ * The lists tie what different hospitals signed to one transcript: without them
+ * a liar that signs two keys, or two sets of shares, could frame the honest
+ * hospital that saw the other one.
+ */
+#pragma once
+
+#include "protocol/round.h"
+
+enum cns_blame {
+  CNS_BLAME_BAD_KEYS = 1,        /* signed keys without valid proofs of possession */
+  CNS_BLAME_BAD_POINTS = 2,      /* signed points that are no points, or of nothing */
+  CNS_BLAME_DEGREE = 3,          /* points not on a polynomial of degree < t through S, B */
+  CNS_BLAME_BAD_SHARE = 4,       /* a sealed share that doesn't open or match its point */
+  CNS_BLAME_FALSE_COMPLAINT = 5, /* complained of a good share */
+  CNS_BLAME_WRONG_SHARE = 6,     /* released a share that doesn't match its point */
+  CNS_BLAME_EQUIVOCATION = 7,    /* two different signed answers in one phase */
+};
+#define CNS_BLAME_COUNT 8
+const char *cns_blame_name(enum cns_blame blame);
+
+struct cns_verdict {
+  uint16_t index;
+  enum cns_blame blame;
+  enum cns_phase phase;
+  uint8_t *evidence; /* owned */
+  size_t evidence_len;
+};
+void cns_verdict_deinit(struct cns_verdict *verdict);
+
+/* 0 if the evidence convicts; fills who and of what. CNS_ERR_PROOF with a
+ * sentence if it doesn't; CNS_ERR_FORMAT if malformed. */
+CNS_MUST_CHECK int cns_evidence_check(const struct cns_roster *roster, const uint8_t *evidence, size_t len,
+                                      uint16_t *ret_index, enum cns_blame *ret_blame,
+                                      struct cns_problem *problem);
