@@ -47,7 +47,8 @@ struct cns_table_report {
 
 enum cns_table_use {
   CNS_TABLE_TRAINING,   /* label column required */
-  CNS_TABLE_PREDICTION, /* label column ignored, may be absent; a row with missing features is still dropped
+  CNS_TABLE_PREDICTION, /* label and patient columns ignored, each row its own patient; a row with missing
+                         * features is still dropped
                          */
 };
 
