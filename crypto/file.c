@@ -21,6 +21,7 @@ static int from_errno(int number) {
     return CNS_ERR_PERMISSION;
   case ENOSPC:
   case EDQUOT:
+  case EFBIG: /* the file size limit of the process */
     return CNS_ERR_DISK_FULL;
   case ENOMEM:
     return CNS_ERR_MEMORY;

@@ -16,7 +16,10 @@ static bool errno_is_full(int system_errno) {
 int cns_database_fail(const struct cns_database *database, int sqlite_result, const char *doing,
                       struct cns_problem *problem) {
   sqlite3 *sqlite = database->sqlite;
+  /* SQLite forgets the errno of a failed COMMIT; ours is then still there. */
+  int saved_errno = errno;
   int system_errno = sqlite ? sqlite3_system_errno(sqlite) : 0;
+  if (system_errno == 0) system_errno = saved_errno;
   int primary = sqlite_result & 0xff;
   const char *noun = database->kind->noun;
   if (primary == SQLITE_FULL || (primary == SQLITE_IOERR && errno_is_full(system_errno)))
@@ -27,6 +30,8 @@ int cns_database_fail(const struct cns_database *database, int sqlite_result, co
   switch (primary) {
   case SQLITE_CORRUPT:
   case SQLITE_NOTADB:
+  case SQLITE_ERROR: /* all SQL is ours: a missing table or column is damage */
+  case SQLITE_SCHEMA:
     return cns_problem_set(problem, CNS_ERR_FORMAT,
                            "%s: not a %s, or damaged (%s while %s); restore the file from a copy",
                            database->path, noun, sqlite3_errstr(sqlite_result), doing);
@@ -58,6 +63,7 @@ int cns_database_fail(const struct cns_database *database, int sqlite_result, co
 
 int cns_database_exec(struct cns_database *database, const char *sql, const char *doing,
                       struct cns_problem *problem) {
+  errno = 0;
   int result = sqlite3_exec(database->sqlite, sql, NULL, NULL, NULL);
   return result == SQLITE_OK ? 0 : cns_database_fail(database, result, doing, problem);
 }
