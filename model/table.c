@@ -225,8 +225,9 @@ static int reading_init(struct reading *reading, const struct cns_plan *plan, st
   report->clipped_of = calloc(plan->feature_count, sizeof(size_t));
   report->rows_of_class = calloc(plan->class_count, sizeof(size_t));
   reading->row = calloc(plan->feature_count, sizeof *reading->row);
-  bool ok =
-      report->missing_of && report->imputed_of && report->clipped_of && report->rows_of_class && reading->row;
+  reading->marks = calloc(plan->feature_count, 1);
+  bool ok = reading->marks && report->missing_of && report->imputed_of && report->clipped_of &&
+            report->rows_of_class && reading->row;
   return ok ? 0 : no_memory(problem);
 }
 
