@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside a link. States only go forward:
+ *
+ *   HANDSHAKE -> OPEN -> LINGER -> DEAD
+ *
+ * LINGER: our last words are on their way and what comes is thrown away, until
+ * the peer hangs up or a time has passed; closing at once would turn unread
+ * bytes into a reset that overtakes those words. DEAD: the stream is closed, and
+ * memory is returned when nng's operations, the timer and the event that tells
+ * the owner are all through. From the end of OPEN on the owner forgets the link.
+ */
+#pragma once
+
+#include <nng/nng.h>
+
+#include "net/handshake.h"
+#include "net/link.h"
+#include "net/queue.h"
+
+/* Fastest with nng: a TLS record of it just fits nng's buffer of 16,384. */
+#define CNS_LINK_WRITE_BYTES 16300u
+#define CNS_LINK_READ_BYTES 16384u
+
+enum cns_link_state { CNS_LINK_HANDSHAKE, CNS_LINK_OPEN, CNS_LINK_LINGER, CNS_LINK_DEAD };
+
+/* Listener or dialer, as its links see it. */
+struct cns_link_owner {
+  struct cns_link_callbacks callbacks;
+  /* HANDSHAKE -> OPEN; calls on_open. */
+  void (*opened)(struct cns_link_owner *owner, struct cns_link *link);
+  /* HANDSHAKE or OPEN ended. Called on its own, from the loop. */
+  void (*ended)(struct cns_link_owner *owner, struct cns_link *link, bool was_open, int error,
+                const char *sentence);
+};
+
+struct cns_link {
+  struct cns_link *next; /* owner's list */
+  struct cns_loop *loop;
+  struct cns_link_owner *owner; /* NULL once it has been told of the end, or is gone itself */
+  struct cns_link_times times;
+  nng_stream *stream;
+  bool tls;
+  enum cns_link_state state;
+
+  struct cns_loop_op receive, send;
+  uv_timer_t timer;
+  bool timer_closed;
+  uint64_t tick_ms, quiet_ms, age_ms, linger_left_ms;
+  bool ping_sent, draining;
+
+  struct cns_handshake handshake;
+  struct cns_framer framer;
+  struct cns_tls_pin own_pin;
+  struct cns_peers *peers; /* asked by nng's threads until the stream is closed */
+
+  struct cns_byte_queue queue;
+  uint8_t write_buffer[CNS_LINK_WRITE_BYTES];
+  uint8_t read_buffer[CNS_LINK_READ_BYTES];
+  bool want_writable, bye_queued;
+
+  uint64_t credit;     /* bulk bytes that the peer lets us send */
+  uint64_t unconsumed; /* bulk bytes delivered and not yet consumed */
+  uint64_t ungranted;  /* consumed, not yet announced to the peer */
+
+  struct cns_loop_event end;
+  bool end_posted, end_ran, was_open;
+  int end_error;
+  char end_sentence[512];
+
+  struct cns_link_counters counters;
+  char remote[CNS_LINK_REMOTE_MAX];
+  void *user;
+};
+
+struct cns_link_start {
+  struct cns_loop *loop;
+  struct cns_link_owner *owner;
+  const struct cns_link_config *config;
+  const struct cns_tls_pin *own_pin; /* NULL without TLS */
+  bool initiator;
+  const char *remote;
+};
+/* Takes the stream over, also on failure. */
+CNS_MUST_CHECK int cns_link_new(const struct cns_link_start *start, nng_stream *stream,
+                                struct cns_link **ret_link);
+
+/* Ends a link. bye: tell the peer the same sentence. The owner hears of it
+ * later, from the loop. No effect on a link that has ended already. */
+void cns_link_end(struct cns_link *link, int error, bool bye, const char *fmt, ...) CNS_PRINTF(4, 5);
+/* Tells the owner now, if it hasn't been told. */
+void cns_link_tell_end(struct cns_link *link);
+/* Closes the stream at once. */
+void cns_link_kill(struct cns_link *link);
+
+/* link_io.c: between nng's stream and the framer and the queue. */
+CNS_MUST_CHECK int cns_link_io_init(struct cns_link *link);
+void cns_link_io_receive(struct cns_link *link);
+void cns_link_io_send(struct cns_link *link);
+/* Returns memory if nothing is under way any more. */
+void cns_link_io_maybe_free(struct cns_link *link);
+/* link.c: bytes and frames from the stream. */
+void cns_link_take_bytes(struct cns_link *link, const uint8_t *data, size_t len);
+void cns_link_sent(struct cns_link *link);
+void cns_link_tick(struct cns_link *link);
+
+/* Defaults filled in. */
+struct cns_link_times cns_link_times_complete(const struct cns_link_times *times);
+/* "127.0.0.1:4711", "[::1]:4711"; "unknown" otherwise. */
+void cns_link_remote_name(nng_stream *stream, char ret_text[static CNS_LINK_REMOTE_MAX]);
+CNS_MUST_CHECK int cns_link_config_check(const struct cns_link_config *config, struct cns_problem *problem);
