@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dp/quantize.h"
+
 static const char *const phase_names[CNS_PHASE_COUNT] = {
     "none", "keys", "shares", "ready", "upload", "audit", "agree", "unmask", "result", "abandon",
 };
@@ -160,52 +162,31 @@ uint64_t cns_descriptor_words(const struct cns_descriptor *descriptor) {
   return descriptor->dim + descriptor->metrics_dim;
 }
 
-/* ceil(1.01 * clip * weight * 2^scale), or 0 if it leaves 2^62. ldexp and the
- * comparison are exact; the two roundings of the product are below 1e-15 and
- * every party evaluates the same IEEE operations (no contraction). */
-static uint64_t theta_of(double clip_norm, uint32_t weight, int scale_log2) {
-  double theta = ceil(ldexp(1.01 * clip_norm * (double)weight, scale_log2));
-  if (!(theta < 0x1p62)) return 0;
-  return theta < 1 ? 1 : (uint64_t)theta;
-}
-
-__extension__ typedef unsigned __int128 u128;
-
-/* Smallest r with r*r >= 8*theta*theta. */
-static uint64_t sqrt8_ceil(uint64_t theta) {
-  u128 target = (u128)theta * theta * 8;
-  uint64_t root = (uint64_t)ceil(2.8284271247461903 * (double)theta);
-  while ((u128)root * root >= target && root > 0)
-    root--;
-  while ((u128)root * root < target)
-    root++;
-  return root;
-}
-
-int cns_range_of(const struct cns_descriptor *d, struct cns_range *ret_range) {
-  struct cns_range range = {0};
-  for (size_t k = 0; k < d->member_count; k++) {
-    uint64_t theta = theta_of(d->clip_norm, d->members[k].weight, d->scale_log2);
-    if (theta == 0 || theta >= (1u << 30)) return CNS_ERR_RANGE;
-    range.honest += theta;
-    if (theta > range.theta_max) range.theta_max = theta;
-  }
-  uint64_t unseen = sqrt8_ceil(range.theta_max);
-  range.second_bound = range.honest + 2 * unseen * d->colluders;
-  if (unseen >= (1u << 30) || range.second_bound >= (1u << 31)) return CNS_ERR_RANGE;
-  *ret_range = range;
+static int weights_of(const struct cns_descriptor *d, uint32_t **ret_weights) {
+  uint32_t *weights = calloc(d->member_count ? d->member_count : 1, sizeof *weights);
+  if (!weights) return CNS_ERR_MEMORY;
+  for (size_t k = 0; k < d->member_count; k++)
+    weights[k] = d->members[k].weight;
+  *ret_weights = weights;
   return 0;
 }
 
-int cns_range_choose_scale(const struct cns_descriptor *d, int8_t *ret_scale_log2) {
-  struct cns_descriptor trial = *d; /* borrows members */
-  struct cns_range range;
-  for (int scale = 64; scale >= -64; scale--) {
-    trial.scale_log2 = (int8_t)scale;
-    if (cns_range_of(&trial, &range) == 0) {
-      *ret_scale_log2 = (int8_t)scale;
-      return 0;
-    }
-  }
-  return CNS_ERR_RANGE;
+int cns_descriptor_check_scale(const struct cns_descriptor *d, struct cns_problem *problem) {
+  uint32_t *weights;
+  int r = weights_of(d, &weights);
+  if (r < 0) return r;
+  r = cns_quantize_check_scale(d->clip_norm, weights, d->member_count, d->colluders, d->scale_log2, problem);
+  free(weights);
+  return r;
+}
+
+int cns_descriptor_choose_scale(struct cns_descriptor *d, struct cns_problem *problem) {
+  uint32_t *weights;
+  int8_t scale = 0;
+  int r = weights_of(d, &weights);
+  if (r < 0) return r;
+  r = cns_quantize_choose_scale(d->clip_norm, weights, d->member_count, d->colluders, &scale, problem);
+  if (r == 0) d->scale_log2 = scale;
+  free(weights);
+  return r;
 }

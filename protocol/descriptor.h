@@ -116,16 +116,10 @@ CNS_MUST_CHECK int cns_descriptor_check(const struct cns_descriptor *descriptor,
                                         const struct cns_expectation *expectation,
                                         struct cns_problem *problem);
 
-/*
- * Range of the grid (docs/protocol.md, "Numbers"). theta_i = ceil(1.01 * clip *
- * weight_i * 2^scale_log2) bounds the integer norm of one update.
- */
-struct cns_range {
-  uint64_t theta_max;    /* largest theta_i */
-  uint64_t honest;       /* sum of theta_i: largest |coordinate| of an honest sum */
-  uint64_t second_bound; /* honest + c * 2 * ceil(sqrt(8) * theta_max) */
-};
-/* CNS_ERR_RANGE if sqrt(8)*theta_max >= 2^30 or second_bound >= 2^31. */
-CNS_MUST_CHECK int cns_range_of(const struct cns_descriptor *descriptor, struct cns_range *ret_range);
-/* Largest scale_log2 in -64..64 that cns_range_of accepts, with all else given. */
-CNS_MUST_CHECK int cns_range_choose_scale(const struct cns_descriptor *descriptor, int8_t *ret_scale_log2);
+/* May this cohort use this step without any sum wrapping (dp/quantize.h)?
+ * CNS_ERR_RANGE with a sentence. */
+CNS_MUST_CHECK int cns_descriptor_check_scale(const struct cns_descriptor *descriptor,
+                                              struct cns_problem *problem);
+/* Sets the finest step that passes, all else given. */
+CNS_MUST_CHECK int cns_descriptor_choose_scale(struct cns_descriptor *descriptor,
+                                               struct cns_problem *problem);

@@ -116,13 +116,11 @@ int cns_descriptor_check(const struct cns_descriptor *d, const struct cns_expect
                        struct cns_problem *) = {
       check_digests, check_numbers, check_levels, check_sizes, check_members,
   };
+  int r = 0;
   for (size_t k = 0; k < sizeof rules / sizeof rules[0]; k++) {
-    int r = rules[k](d, e, problem);
+    r = rules[k](d, e, problem);
     if (r < 0) return r;
   }
-  struct cns_range range;
-  if (cns_range_of(d, &range) < 0)
-    REFUSE("with a step of 2^%d the sum of %u updates of norm %g could wrap around", -d->scale_log2,
-           d->member_count, d->clip_norm);
-  return 0;
+  r = cns_descriptor_check_scale(d, problem);
+  return r == CNS_ERR_RANGE ? cns_problem_prefix(problem, CNS_ERR_REFUSED, "the round's step could wrap") : r;
 }
