@@ -95,8 +95,15 @@ bool cns_point_equal(const struct cns_point *a, const struct cns_point *b) {
   return sodium_memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
 }
 
+/* libsodium 1.0.18 ignores the highest bit, and so takes two encodings for one
+ * point; RFC 9496, section 4.3.1, refuses the second. */
+static bool high_bit(const struct cns_point *point) {
+  return point->bytes[CNS_POINT_BYTES - 1] >> 7;
+}
+
 int cns_point_check(const struct cns_point *point) {
-  if (cns_point_is_identity(point) || crypto_core_ristretto255_is_valid_point(point->bytes) != 1)
+  if (cns_point_is_identity(point) || high_bit(point) ||
+      crypto_core_ristretto255_is_valid_point(point->bytes) != 1)
     return CNS_ERR_FORMAT;
   return CNS_OK;
 }
@@ -122,6 +129,7 @@ int cns_point_mul(const struct cns_scalar *scalar, const struct cns_point *point
 }
 
 int cns_point_add(const struct cns_point *a, const struct cns_point *b, struct cns_point *ret_sum) {
+  if (high_bit(a) || high_bit(b)) return CNS_ERR_FORMAT;
   struct cns_point sum;
   if (crypto_core_ristretto255_add(sum.bytes, a->bytes, b->bytes) != 0) return CNS_ERR_FORMAT;
   *ret_sum = sum;
@@ -129,6 +137,7 @@ int cns_point_add(const struct cns_point *a, const struct cns_point *b, struct c
 }
 
 int cns_point_sub(const struct cns_point *a, const struct cns_point *b, struct cns_point *ret_difference) {
+  if (high_bit(a) || high_bit(b)) return CNS_ERR_FORMAT;
   struct cns_point difference;
   if (crypto_core_ristretto255_sub(difference.bytes, a->bytes, b->bytes) != 0) return CNS_ERR_FORMAT;
   *ret_difference = difference;

@@ -3,8 +3,10 @@
  * ristretto255 (libsodium) with its edges filed off: the zero scalar, the
  * unreduced scalar, the identity and the non-canonical encoding are refused
  * everywhere. libsodium 1.0.18's scalar multiplication fails on zero and on
- * an identity result, its is_valid_point accepts the identity, and its scalar
- * functions take unreduced input: hence these wrappers.
+ * an identity result, its is_valid_point accepts the identity, its decoding
+ * ignores the highest bit (two encodings of one point), and its scalar
+ * functions take unreduced input: hence these wrappers. Scalar add, sub and mul
+ * can't fail: they give the reduced result for any input.
  */
 #pragma once
 

@@ -1,0 +1,553 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes vectors/*.json: known answers for the tests of crypto/.
+
+Everything is computed here from the standards with Python's integers and
+hashlib, without libsodium: ristretto255 (RFC 9496), Ed25519 (RFC 8032),
+ChaCha20-Poly1305 (RFC 8439) with the extended nonce (draft-irtf-cfrg-xchacha),
+BLAKE2b (RFC 7693). Only AES-256-CTR comes from `openssl enc`. Deterministic:
+a second run must leave the files as they are.
+"""
+
+import hashlib
+import json
+import pathlib
+import struct
+import subprocess
+import sys
+
+P = 2**255 - 19
+L = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, -1, P) % P
+SQRT_M1 = pow(2, (P - 1) // 4, P)
+OUT = pathlib.Path(__file__).resolve().parent / "vectors"
+
+
+def draw(label, length):
+    """Reproducible bytes that differ for each label."""
+    return hashlib.shake_256(b"consilium vectors " + label.encode()).digest(length)
+
+
+def draw_scalar(label):
+    return int.from_bytes(draw(label, 64), "little") % (L - 1) + 1
+
+
+def le(value, length=32):
+    return value.to_bytes(length, "little")
+
+
+def number(data):
+    return int.from_bytes(data, "little")
+
+
+def H(context, *parts, size=32):
+    assert 16 <= len(context) <= 64
+    return hashlib.blake2b(b"".join(parts), digest_size=size, key=context.encode()).digest()
+
+
+# --- Edwards curve, extended coordinates -----------------------------------
+
+def edwards_add(a, b):
+    x1, y1, z1, t1 = a
+    x2, y2, z2, t2 = b
+    m, n = (y1 - x1) * (y2 - x2) % P, (y1 + x1) * (y2 + x2) % P
+    c, d = 2 * t1 * t2 * D % P, 2 * z1 * z2 % P
+    e, f, g, h = n - m, d - c, d + c, n + m
+    return e * f % P, g * h % P, f * g % P, e * h % P
+
+
+NEUTRAL = (0, 1, 1, 0)
+
+
+def edwards_mul(scalar, point):
+    result = NEUTRAL
+    while scalar:
+        if scalar & 1:
+            result = edwards_add(result, point)
+        point = edwards_add(point, point)
+        scalar >>= 1
+    return result
+
+
+def edwards_neg(point):
+    x, y, z, t = point
+    return -x % P, y, z, -t % P
+
+
+def sqrt_ratio(u, v):
+    """RFC 9496, section 3.1.3."""
+    r = u * pow(v, 3, P) * pow(u * pow(v, 7, P), (P - 5) // 8, P) % P
+    check = v * r * r % P
+    correct, flipped = check == u % P, check == -u % P
+    flipped_i = check == -u * SQRT_M1 % P
+    if flipped or flipped_i:
+        r = r * SQRT_M1 % P
+    return correct or flipped, P - r if r & 1 else r
+
+
+A_MINUS_D_INVSQRT = sqrt_ratio(1, (-1 - D) % P)[1]
+
+
+def decode(data):
+    """RFC 9496, section 4.3.1; None for what must be refused."""
+    s = number(data)
+    if s >= P or s & 1:
+        return None
+    u1, u2 = (1 - s * s) % P, (1 + s * s) % P
+    v = (-D * u1 * u1 - u2 * u2) % P
+    square, inv = sqrt_ratio(1, v * u2 * u2 % P)
+    den_x = inv * u2 % P
+    den_y = inv * den_x * v % P
+    x = 2 * s * den_x % P
+    x = P - x if x & 1 else x
+    y = u1 * den_y % P
+    t = x * y % P
+    if not square or t & 1 or y == 0:
+        return None
+    return x, y, 1, t
+
+
+def encode(point):
+    """RFC 9496, section 4.3.2."""
+    x, y, z, t = point
+    u1, u2 = (z + y) * (z - y) % P, x * y % P
+    _, inv = sqrt_ratio(1, u1 * u2 * u2 % P)
+    den1, den2 = inv * u1 % P, inv * u2 % P
+    z_inv = den1 * den2 * t % P
+    if (t * z_inv % P) & 1:
+        x, y = y * SQRT_M1 % P, x * SQRT_M1 % P
+        den_inv = den1 * A_MINUS_D_INVSQRT % P
+    else:
+        den_inv = den2
+    if (x * z_inv % P) & 1:
+        y = -y % P
+    s = den_inv * (z - y) % P
+    return le(P - s if s & 1 else s)
+
+
+def recover_x(y, sign):
+    _, x = sqrt_ratio((y * y - 1) % P, (D * y * y + 1) % P)
+    return P - x if x & 1 != sign else x
+
+
+BASE_Y = 4 * pow(5, -1, P) % P
+BASE = (recover_x(BASE_Y, 0), BASE_Y, 1, recover_x(BASE_Y, 0) * BASE_Y % P)
+
+
+def base_mul(scalar):
+    return encode(edwards_mul(scalar, BASE))
+
+
+# --- Ed25519 ---------------------------------------------------------------
+
+def edwards_encode(point):
+    x, y, z, _ = point
+    z_inv = pow(z, -1, P)
+    x, y = x * z_inv % P, y * z_inv % P
+    return le(y | (x & 1) << 255)
+
+
+def ed25519(seed, message):
+    h = hashlib.sha512(seed).digest()
+    a = number(h[:32]) & (2**254 - 8) | 2**254
+    public = edwards_encode(edwards_mul(a, BASE))
+    r = number(hashlib.sha512(h[32:] + message).digest()) % L
+    big_r = edwards_encode(edwards_mul(r, BASE))
+    k = number(hashlib.sha512(big_r + public + message).digest()) % L
+    return public, big_r + le((r + k * a) % L)
+
+
+# --- ChaCha20, Poly1305, XChaCha20-Poly1305 --------------------------------
+
+def rotl(value, bits):
+    return (value << bits | value >> (32 - bits)) & 0xFFFFFFFF
+
+
+def chacha_rounds(state):
+    s = list(state)
+    for _ in range(10):
+        for a, b, c, d in ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
+                           (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)):
+            for x, y, z, bits in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+                s[x] = (s[x] + s[y]) & 0xFFFFFFFF
+                s[z] = rotl(s[z] ^ s[x], bits)
+    return s
+
+
+CONSTANTS = struct.unpack("<4I", b"expand 32-byte k")
+
+
+def chacha_block(key, tail):
+    """tail: the last 16 bytes of the state (counter and nonce)."""
+    state = CONSTANTS + struct.unpack("<8I", key) + struct.unpack("<4I", tail)
+    return struct.pack("<16I", *((a + b) & 0xFFFFFFFF for a, b in zip(chacha_rounds(state), state)))
+
+
+def hchacha(key, nonce16):
+    s = chacha_rounds(CONSTANTS + struct.unpack("<8I", key) + struct.unpack("<4I", nonce16))
+    return struct.pack("<8I", *(s[:4] + s[12:]))
+
+
+def poly1305(key, message):
+    r, s = number(key[:16]) & 0x0FFFFFFC0FFFFFFC0FFFFFFC0FFFFFFF, number(key[16:])
+    acc = 0
+    for at in range(0, len(message), 16):
+        acc = (acc + number(message[at:at + 16] + b"\1")) * r % (2**130 - 5)
+    return le((acc + s) % 2**128, 16)
+
+
+def pad16(data):
+    return data + bytes(-len(data) % 16)
+
+
+def xchacha_seal(key, nonce, ad, plain):
+    subkey = hchacha(key, nonce[:16])
+    tail = bytes(4) + nonce[16:]
+    stream = b"".join(chacha_block(subkey, le(1 + k, 4) + tail) for k in range(-(-len(plain) // 64)))
+    sealed = bytes(a ^ b for a, b in zip(plain, stream))
+    mac = pad16(ad) + pad16(sealed) + le(len(ad), 8) + le(len(plain), 8)
+    return sealed + poly1305(chacha_block(subkey, bytes(4) + tail)[:32], mac)
+
+
+class SeededRng:
+    """crypto/rng.h: the ChaCha20 stream of a key, 64-bit counter, nonce zero."""
+
+    def __init__(self, key):
+        self.key, self.block, self.rest = key, 0, b""
+
+    def fill(self, length):
+        while len(self.rest) < length:
+            self.rest += chacha_block(self.key, le(self.block, 8) + bytes(8))
+            self.block += 1
+        out, self.rest = self.rest[:length], self.rest[length:]
+        return out
+
+    def scalar(self):
+        value = number(self.fill(64)) % L
+        assert value
+        return value
+
+
+# --- The files -------------------------------------------------------------
+
+def hash_vectors():
+    contexts = ["consilium/1 test", "consilium/1 pair mask", "consilium/1 " + "x" * 52]
+    rows = []
+    for context in contexts:
+        for length in (0, 1, 3, 64, 127, 128, 129, 1000):
+            data = draw(f"hash {length}", length)
+            rows.append({"context": context, "input": data.hex(), "digest": H(context, data).hex(),
+                         "long": H(context, data, size=64).hex()})
+    fields = (b"\x01" + le(0x0203, 2) + le(0x04050607, 4) + le(0x08090A0B0C0D0E0F, 8) + le(3, 8) + b"abc" +
+              bytes(range(32)))
+    return {"once": rows, "fields": H("consilium/1 fields test", fields).hex()}
+
+
+def rng_vectors():
+    key = draw("rng key", 32)
+    label = H("consilium/1 seeded stream", le(42, 8), le(10, 8), b"hospital 3")
+    return {"key": key.hex(), "stream": SeededRng(key).fill(300).hex(),
+            "seed": 42, "label": "hospital 3", "label_stream": SeededRng(label).fill(100).hex()}
+
+
+def identity_vectors():
+    rows = []
+    for k in range(6):
+        seed, digest = draw(f"identity {k}", 32), draw(f"signed {k}", 32)
+        context = "consilium/1 document" + "." * k
+        public, signature = ed25519(seed, context.encode() + b"\0" + digest)
+        rows.append({"seed": seed.hex(), "public": public.hex(), "context": context, "digest": digest.hex(),
+                     "signature": signature.hex(), "derived": H("consilium/1 at rest", seed).hex()})
+    row = rows[0]
+    public, signature = bytes.fromhex(row["public"]), bytes.fromhex(row["signature"])
+    good_r, s = signature[:32], number(signature[32:])
+    bad = []
+
+    def add(why, key=public, sig=signature, context=row["context"], digest=row["digest"]):
+        bad.append({"why": why, "public": key.hex(), "context": context, "digest": digest,
+                    "signature": sig.hex()})
+
+    add("S plus the group order", sig=good_r + le(s + L))
+    add("S is zero", sig=good_r + bytes(32))
+    add("altered R", sig=bytes([good_r[0] ^ 1]) + signature[1:])
+    add("altered S", sig=signature[:32] + bytes([signature[32] ^ 1]) + signature[33:])
+    add("another context", context="consilium/1 documents")
+    add("another digest", digest=rows[1]["digest"])
+    add("another key", key=bytes.fromhex(rows[1]["public"]))
+    # Under a key of small order k*A takes few values: a signature with R = S*G
+    # would pass for one message in eight or all of them.
+    order8 = small_order_point()
+    for k in range(8):
+        key = edwards_encode(edwards_mul(k, order8)) if k else edwards_encode(NEUTRAL)
+        add(f"key of small order, {k} times the generator of the torsion", key=key,
+            sig=edwards_encode(BASE) + le(1))
+        add(f"R of small order, {k}", sig=key + le(s))
+    add("identity key, S zero", key=edwards_encode(NEUTRAL), sig=edwards_encode(NEUTRAL) + bytes(32))
+    for name, value in (("p", P), ("p + 1", P + 1), ("2^255 - 1", 2**255 - 1)):
+        add(f"unreduced key: {name}", key=le(value), sig=edwards_encode(BASE) + le(1))
+    return {"good": rows, "bad": bad}
+
+
+def small_order_point():
+    for y in range(2, 100):
+        square, x = sqrt_ratio((y * y - 1) % P, (D * y * y + 1) % P)
+        if not square:
+            continue
+        point = edwards_mul(L, (x, y, 1, x * y % P))
+        if edwards_encode(edwards_mul(4, point)) != edwards_encode(NEUTRAL):
+            return point
+    raise AssertionError
+
+
+# RFC 9496, appendix A.1: the encodings of 0 to 15 times the generator.
+RFC9496_MULTIPLES = """
+0000000000000000000000000000000000000000000000000000000000000000
+e2f2ae0a6abc4e71a884a961c500515f58e30b6aa582dd8db6a65945e08d2d76
+6a493210f7499cd17fecb510ae0cea23a110e8d5b901f8acadd3095c73a3b919
+94741f5d5d52755ece4f23f044ee27d5d1ea1e2bd196b462166b16152a9d0259
+da80862773358b466ffadfe0b3293ab3d9fd53c5ea6c955358f568322daf6a57
+e882b131016b52c1d3337080187cf768423efccbb517bb495ab812c4160ff44e
+f64746d3c92b13050ed8d80236a7f0007c3b3f962f5ba793d19a601ebb1df403
+44f53520926ec81fbd5a387845beb7df85a96a24ece18738bdcfa6a7822a176d
+903293d8f2287ebe10e2374dc1a53e0bc887e592699f02d077d5263cdd55601c
+02622ace8f7303a31cafc63f8fc48fdc16e1c8c8d234b2f0d6685282a9076031
+20706fd788b2720a1ed2a5dad4952b01f413bcf0e7564de8cdc816689e2db95f
+bce83f8ba5dd2fa572864c24ba1810f9522bc6004afe95877ac73241cafdab42
+e4549ee16b9aa03099ca208c67adafcafa4c3f3e4e5303de6026e3ca8ff84460
+aa52e000df2e16f55fb1032fc33bc42742dad6bd5a8fc0be0167436c5948501f
+46376b80f409b29dc2b5f6f0c52591990896e5716f41477cd30085ab7f10301e
+e0c418f7c8d9c4cdd7395b93ea124f3ad99021bb681dfc3302a9d99a2e53e64e
+""".split()
+
+# RFC 9496, appendix A.2: encodings that must be refused.
+RFC9496_BAD = """
+00ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff
+ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f
+f3ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f
+edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f
+0100000000000000000000000000000000000000000000000000000000000000
+01ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f
+ed57ffd8c914fb201471d1c3d245ce3c746fcbe63a3679d51b6a516ebebe0e20
+c34c4e1826e5d403b78e246e88aa051c36ccf0aafebffe137d148a2bf9104562
+c940e5a4404157cfb1628b108db051a8d439e1a421394ec4ebccb9ec92a8ac78
+47cfc5497c53dc8e61c91d17fd626ffb1c49e2bca94eed052281b510b1117a24
+f1c6165d33367351b0da8f6e4511010c68174a03b6581212c71c0e1d026c3c72
+87260f7a2f12495118360f02c26a470f450dadf34a413d21042b43b9d93e1309
+26948d35ca62e643e26a83177332e6b6afeb9d08e4268b650f1f5bbd8d81d371
+4eac077a713c57b4f4397629a4145982c661f48044dd3f96427d40b147d9742f
+de6a7b00deadc788eb6b6c8d20c0ae96c2f2019078fa604fee5b87d6e989ad7b
+bcab477be20861e01e4a0e295284146a510150d9817763caf1a6f4b422d67042
+2a292df7e32cababbd9de088d1d1abec9fc0440f637ed2fba145094dc14bea08
+f4a9e534fc0d216c44b218fa0c42d99635a0127ee2e53c712f70609649fdff22
+8268436f8c4126196cf64b3c7ddbda90746a378625f9813dd9b8457077256731
+2810e5cbc2cc4d4eece54f61c6f69758e289aa7ab440b3cbeaa21995c2f4232b
+3eb858e78f5a7254d8c9731174a94f76755fd3941c0ac93735c07ba14579630e
+a45fdc55c76448c049a1ab33f17023edfb2be3581e9c7aade8a6125215e04220
+d483fe813c6ba647ebbfd3ec41adca1c6130c2beeee9d9bf065c8d151c5f396e
+8a2e1d30050198c65a54483123960ccc38aef6848e1ec8f5f780e8523769ba32
+32888462f8b486c68ad7dd9610be5192bbeaf3b443951ac1a8118419d9fa097b
+227142501b9d4355ccba290404bde41575b037693cef1f438c47f8fbf35d1165
+5c37cc491da847cfeb9281d407efc41e15144c876e0170b499a96a22ed31e01e
+445425117cb8c90edcbc7c1cc0e74f747f2c1efa5630a967c64f287792a48a4b
+ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f
+""".split()
+
+
+def group_vectors():
+    assert [base_mul(k).hex() for k in range(16)] == RFC9496_MULTIPLES
+    assert all(decode(bytes.fromhex(bad)) is None for bad in RFC9496_BAD)
+    high_bit = bytes.fromhex(RFC9496_MULTIPLES[1])
+    bad = RFC9496_BAD + [RFC9496_MULTIPLES[0], (high_bit[:31] + bytes([high_bit[31] | 0x80])).hex(),
+                         bytes(31).hex() + "80", "01" + bytes(30).hex() + "80"]
+    products, scalars = [], []
+    for k in range(8):
+        a, b = draw_scalar(f"group a {k}"), draw_scalar(f"group b {k}")
+        wide = draw(f"wide {k}", 64)
+        if k == 0:
+            a, b = L - 1, L - 1
+        if k == 1:
+            a, b, wide = 1, L - 2, b"\xff" * 64
+        point = base_mul(b)
+        products.append({"scalar": le(a).hex(), "point": point.hex(), "base": base_mul(a).hex(),
+                         "product": encode(edwards_mul(a, decode(point))).hex(),
+                         "sum": base_mul((a + b) % L).hex(), "difference": base_mul((a - b) % L).hex()})
+        scalars.append({"a": le(a).hex(), "b": le(b).hex(), "sum": le((a + b) % L).hex(),
+                        "difference": le((a - b) % L).hex(), "product": le(a * b % L).hex(),
+                        "inverse": le(pow(a, -1, L)).hex(), "wide": wide.hex(),
+                        "reduced": le(number(wide) % L).hex()})
+    unreduced = [L, L + 1, 2 * L, 2**252 + 2**128, 2**253, 2**255 - 19, 2**255, 2**255 + 1, 2**256 - 1,
+                 L + 2**64, L + 2**248]
+    return {"multiples": RFC9496_MULTIPLES, "bad_points": bad, "products": products, "scalars": scalars,
+            "unreduced": [le(v).hex() for v in unreduced],
+            "reduced": [le(v).hex() for v in (1, 2, L - 1, L - 2, 2**252, 2**252 - 1, L - 2**64, 2**251)]}
+
+
+def proof(context, secret, binding, pairs, rng):
+    """pairs: (base encoding or None for the generator, image encoding)."""
+    statement = binding + b"".join((b or b"") + i for b, i in pairs)
+    nonce = number(H("consilium/1 proof nonce", le(len(context), 8), context.encode(), le(secret),
+                     rng.fill(32), statement, size=64)) % L
+    commitments = b"".join(encode(edwards_mul(nonce, decode(b) if b else BASE)) for b, _ in pairs)
+    challenge = number(H(context, statement, commitments, size=64)) % L
+    return le(challenge) + le((nonce + challenge * secret) % L)
+
+
+def proof_vectors():
+    possession, equality = [], []
+    for k in range(4):
+        secret, other = draw_scalar(f"proof secret {k}"), draw_scalar(f"proof other {k}")
+        binding, key = draw(f"binding {k}", 32), draw(f"proof rng {k}", 32)
+        point = base_mul(secret)
+        row = {"secret": le(secret).hex(), "binding": binding.hex(), "rng_key": key.hex()}
+        possession.append(row | {"point": point.hex(), "proof": proof(
+            "consilium/1 possession", secret, binding, [(None, point)], SeededRng(key)).hex()})
+        p = base_mul(other)
+        shared = encode(edwards_mul(secret, decode(p)))
+        equality.append(row | {"e": point.hex(), "p": p.hex(), "k": shared.hex(), "proof": proof(
+            "consilium/1 equality", secret, binding, [(None, point), (p, shared)], SeededRng(key)).hex()})
+    # Weak Fiat-Shamir: the point chosen after the challenge. With A = a*G and
+    # c = H(A), S = (r*G - A)/c has a "proof" under a challenge that leaves S out.
+    binding, a, r = draw("weak binding", 32), draw_scalar("weak a"), draw_scalar("weak r")
+    commitment = base_mul(a)
+    c = number(H("consilium/1 possession", binding, commitment, size=64)) % L
+    weak = {"point": base_mul((r - a) * pow(c, -1, L) % L).hex(), "binding": binding.hex(),
+            "proof": (le(c) + le(r)).hex()}
+    return {"possession": possession, "equality": equality, "weak_fiat_shamir": weak}
+
+
+def dual_word(indices, threshold, challenge):
+    points = [0] + indices
+    g = [number(H("consilium/1 degree test", challenge, le(k, 4), size=64)) % L
+         for k in range(len(indices) - threshold + 1)]
+    word = []
+    for x in points:
+        v = 1
+        for other in points:
+            if other != x:
+                v = v * (x - other) % L
+        word.append(pow(v, -1, L) * sum(c * pow(x, k, L) for k, c in enumerate(g)) % L)
+    return word
+
+
+def shamir_vectors():
+    rows, degree = [], []
+    for n, t, indices in ((1, 1, [1000]), (4, 3, [1, 2, 3, 4]), (5, 5, [9, 2, 1000, 999, 1]),
+                          (7, 4, [3, 1, 4, 15, 926, 535, 89]), (40, 27, list(range(961, 1001)))):
+        secret, key = draw_scalar(f"shamir {n}"), draw(f"shamir rng {n}", 32)
+        rng = SeededRng(key)
+        f = [secret] + [rng.scalar() for _ in range(t - 1)]
+        shares = [sum(c * pow(x, k, L) for k, c in enumerate(f)) % L for x in indices]
+        rows.append({"secret": le(secret).hex(), "threshold": t, "indices": indices, "rng_key": key.hex(),
+                     "shares": [le(s).hex() for s in shares]})
+    for n, t, indices in ((4, 3, [1, 2, 3, 4]), (7, 4, [3, 1, 4, 15, 926, 535, 89])):
+        challenge = draw(f"degree challenge {n}", 32)
+        word = dual_word(indices, t, challenge)
+        f = [draw_scalar(f"degree {n} {k}") for k in range(t)]
+        values = [sum(c * pow(x, k, L) for k, c in enumerate(f)) % L for x in [0] + indices]
+        assert sum(v * w for v, w in zip(values, word)) % L == 0
+
+        def row(why, challenge, values, good):
+            return {"why": why, "indices": indices, "threshold": t, "challenge": challenge.hex(),
+                    "points": [base_mul(v).hex() for v in values], "good": good}
+
+        degree.append(row("a polynomial of degree threshold - 1", challenge, values, True))
+        # Not on any such polynomial, but orthogonal to the word of this one
+        # challenge: pins the derivation of the word, bit for bit.
+        forged = list(values)
+        forged[1] = (forged[1] + word[2]) % L
+        forged[2] = (forged[2] - word[1]) % L
+        assert sum(v * w for v, w in zip(forged, word)) % L == 0
+        degree.append(row("forged for this challenge", challenge, forged, True))
+        degree.append(row("forged for another challenge", draw("other challenge", 32), forged, False))
+        higher = [(v + pow(x, t, L)) % L for v, x in zip(values, [0] + indices)]
+        degree.append(row("degree exactly threshold", challenge, higher, False))
+        degree.append(row("another secret", challenge, [values[0] + 1] + values[1:], False))
+    return {"split": rows, "degree": degree}
+
+
+def merkle_top(leaves):
+    """Recursively: the left side is the largest full tree that leaves something over."""
+    if len(leaves) == 1:
+        return leaves[0]
+    half = 1 << (len(leaves) - 1).bit_length() - 1
+    return H("consilium/1 merkle node", merkle_top(leaves[:half]), merkle_top(leaves[half:]))
+
+
+def merkle_path(leaves, position):
+    if len(leaves) == 1:
+        return []
+    half = 1 << (len(leaves) - 1).bit_length() - 1
+    if position < half:
+        return merkle_path(leaves[:half], position) + [merkle_top(leaves[half:])]
+    return merkle_path(leaves[half:], position - half) + [merkle_top(leaves[:half])]
+
+
+def merkle_vectors():
+    rows = []
+    for count in (1, 2, 3, 4, 5, 6, 7, 8, 11, 16, 33, 100):
+        leaves = [H("consilium/1 merkle leaf", le(k, 4)) for k in range(count)]
+        position = count * 2 // 3
+        rows.append({"count": count, "root": H("consilium/1 merkle root", le(count, 8), merkle_top(leaves)).hex(),
+                     "position": position, "path": [s.hex() for s in merkle_path(leaves, position)]})
+    return {"leaf": H("consilium/1 merkle leaf", b"leaf").hex(), "trees": rows}
+
+
+def seal_vectors():
+    rows = []
+
+    def add(key, nonce, ad, plain):
+        rows.append({"key": key.hex(), "nonce": nonce.hex(), "ad": ad.hex(), "plain": plain.hex(),
+                     "sealed": xchacha_seal(key, nonce, ad, plain).hex()})
+
+    # draft-irtf-cfrg-xchacha-03, appendix A.3.1.
+    text = (b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
+            b"sunscreen would be it.")
+    add(bytes(range(0x80, 0xA0)), bytes(range(0x40, 0x58)), bytes.fromhex("50515253c0c1c2c3c4c5c6c7"), text)
+    assert rows[0]["sealed"].startswith("bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb")
+    assert rows[0]["sealed"].endswith("c0875924c1c7987947deafd8780acf49")
+    for ad_len, length in ((0, 0), (0, 32), (5, 1), (64, 32), (100, 200)):
+        label = f"seal {ad_len} {length}"
+        add(draw(label + " key", 32), draw(label + " nonce", 24), draw(label + " ad", ad_len),
+            draw(label, length))
+    return {"seal": rows}
+
+
+def keystream(seed, first, length):
+    """`length` elements from element `first`, by the openssl program."""
+    skip = first % 4
+    result = subprocess.run(
+        ["openssl", "enc", "-aes-256-ctr", "-nosalt", "-K", seed.hex(), "-iv", f"{first // 4:032x}"],
+        input=bytes(4 * (skip + length)), stdout=subprocess.PIPE, check=True)
+    return struct.unpack(f"<{length}I", result.stdout[4 * skip:4 * (skip + length)])
+
+
+def mask_vectors():
+    rows = []
+    for terms, first, length in ((1, 0, 1), (1, 0, 8), (1, 3, 6), (2, 1, 37), (3, 4095, 10), (5, 7, 131),
+                                 (1, 4 * 2**32 - 6, 12), (2, 2**40 + 2, 9), (17, 2, 65)):
+        vector = list(struct.unpack(f"<{length}I", draw(f"mask {first} {length}", 4 * length)))
+        row = {"first": str(first), "vector": struct.pack(f"<{length}I", *vector).hex(), "terms": []}
+        for k in range(terms):
+            seed, sign = draw(f"mask {first} {length} seed {k}", 32), -1 if k % 3 == 1 else 1
+            row["terms"].append({"seed": seed.hex(), "sign": sign})
+            vector = [(v + sign * m) % 2**32 for v, m in zip(vector, keystream(seed, first, length))]
+        row["masked"] = struct.pack(f"<{length}I", *vector).hex()
+        rows.append(row)
+    # A long one: several cache blocks, by its hash.
+    seed, length = draw("mask long", 32), 20011
+    stream = struct.pack(f"<{length}I", *keystream(seed, 5, length))
+    return {"apply": rows, "long": {"seed": seed.hex(), "first": 5, "length": length,
+                                    "digest": H("consilium/1 mask test", stream).hex()}}
+
+
+def main():
+    OUT.mkdir(exist_ok=True)
+    files = {"hash": hash_vectors, "rng": rng_vectors, "identity": identity_vectors, "group": group_vectors,
+             "proof": proof_vectors, "shamir": shamir_vectors, "merkle": merkle_vectors, "seal": seal_vectors,
+             "mask": mask_vectors}
+    for name in sys.argv[1:] or files:
+        (OUT / f"{name}.json").write_text(json.dumps(files[name](), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
