@@ -119,7 +119,7 @@ int cns_point_base(const struct cns_scalar *scalar, struct cns_point *ret_point)
 int cns_point_mul(const struct cns_scalar *scalar, const struct cns_point *point,
                   struct cns_point *ret_product) {
   if (cns_scalar_check(scalar) != CNS_OK) return CNS_ERR_RANGE;
-  if (cns_point_is_identity(point)) return CNS_ERR_FORMAT;
+  if (cns_point_is_identity(point) || high_bit(point)) return CNS_ERR_FORMAT;
   /* The group's order is prime: what still fails is the encoding. */
   struct cns_point product;
   if (crypto_scalarmult_ristretto255(product.bytes, scalar->bytes, point->bytes) != 0) return CNS_ERR_FORMAT;
