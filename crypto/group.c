@@ -28,7 +28,8 @@ int cns_scalar_check_canonical(const struct cns_scalar *scalar) {
 }
 
 int cns_scalar_check(const struct cns_scalar *scalar) {
-  return below_order(scalar) & !cns_scalar_is_zero(scalar) ? CNS_OK : CNS_ERR_FORMAT;
+  const int reduced = below_order(scalar), zero = cns_scalar_is_zero(scalar);
+  return (reduced & ~zero) ? CNS_OK : CNS_ERR_FORMAT;
 }
 
 bool cns_scalar_is_zero(const struct cns_scalar *a) {
