@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "protocol/manifest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void cns_manifest_deinit(struct cns_manifest *manifest) {
+  free(manifest->members);
+  free(manifest->outcomes);
+  manifest->members = NULL;
+  manifest->outcomes = NULL;
+  manifest->member_count = 0;
+}
+
+static int allocate(struct cns_manifest *manifest, size_t count) {
+  manifest->members = calloc(count ? count : 1, sizeof *manifest->members);
+  manifest->outcomes = calloc(count ? count : 1, 1);
+  manifest->member_count = (uint16_t)count;
+  if (manifest->members && manifest->outcomes) return 0;
+  cns_manifest_deinit(manifest);
+  return CNS_ERR_MEMORY;
+}
+
+int cns_manifest_of_round(const struct cns_round *round, const struct cns_agreement *agreement,
+                          struct cns_manifest *ret_manifest) {
+  const struct cns_descriptor *d = &round->descriptor;
+  struct cns_manifest manifest = {
+      .study = d->study,
+      .plan = d->plan,
+      .roster = d->roster,
+      .policy = d->policy,
+      .round = d->round,
+      .attempt = d->attempt,
+      .descriptor = round->digest,
+      .transcript = round->transcript[CNS_PHASE_UNMASK],
+      .parent = d->parent,
+  };
+  int r = allocate(&manifest, d->member_count);
+  if (r < 0) return r;
+  memcpy(manifest.members, d->members, d->member_count * sizeof *d->members);
+  memcpy(manifest.outcomes, agreement->outcomes, d->member_count);
+  *ret_manifest = manifest;
+  return 0;
+}
+
+/* Name and place of each digest in the document. */
+struct digest_field {
+  const char *name;
+  size_t offset;
+};
+#define DIGEST(field)                                                                                        \
+  { #field, offsetof(struct cns_manifest, field) }
+static const struct digest_field digest_fields[] = {
+    DIGEST(study),      DIGEST(plan),   DIGEST(roster), DIGEST(policy), DIGEST(descriptor),
+    DIGEST(transcript), DIGEST(parent), DIGEST(model),  DIGEST(sum),    DIGEST(journal_head),
+};
+#define DIGEST_FIELDS (sizeof digest_fields / sizeof digest_fields[0])
+
+static bool add_hospitals(cJSON *json, const struct cns_manifest *manifest) {
+  cJSON *hospitals = cJSON_AddArrayToObject(json, "hospitals");
+  for (size_t k = 0; hospitals && k < manifest->member_count; k++) {
+    cJSON *one = cJSON_CreateObject();
+    if (!one || !cJSON_AddItemToArray(hospitals, one)) {
+      cJSON_Delete(one);
+      return false;
+    }
+    if (!cJSON_AddNumberToObject(one, "hospital", manifest->members[k].index) ||
+        !cJSON_AddNumberToObject(one, "weight", manifest->members[k].weight) ||
+        !cJSON_AddStringToObject(one, "outcome", cns_outcome_text(manifest->outcomes[k])))
+      return false;
+  }
+  return hospitals != NULL;
+}
+
+static bool add_metrics(cJSON *json, const struct cns_manifest_metrics *metrics) {
+  if (!metrics->known) return cJSON_AddNullToObject(json, "metrics") != NULL;
+  cJSON *object = cJSON_AddObjectToObject(json, "metrics");
+  if (!object || !cJSON_AddNumberToObject(object, "loss", metrics->loss) ||
+      !cJSON_AddNumberToObject(object, "rows", (double)metrics->rows))
+    return false;
+  return metrics->has_auc ? cJSON_AddNumberToObject(object, "auc", metrics->auc) != NULL
+                          : cJSON_AddNullToObject(object, "auc") != NULL;
+}
+
+static bool add_privacy(cJSON *json) {
+  cJSON *privacy = cJSON_AddObjectToObject(json, "privacy");
+  return privacy && cJSON_AddStringToObject(privacy, "unit", "hospital") &&
+         cJSON_AddStringToObject(privacy, "noise", "none") && cJSON_AddNullToObject(privacy, "epsilon");
+}
+
+int cns_manifest_make(const struct cns_manifest *manifest, const struct cns_identity *coordinator,
+                      uint8_t **ret_data, size_t *ret_len) {
+  struct cns_document document;
+  cJSON *json = cJSON_CreateObject();
+  bool good = json != NULL;
+  for (size_t k = 0; good && k < DIGEST_FIELDS; k++)
+    good = cns_json_add_hex(json, digest_fields[k].name, (const uint8_t *)manifest + digest_fields[k].offset,
+                            CNS_DIGEST_BYTES) == 0;
+  good = good && cJSON_AddNumberToObject(json, "round", (double)manifest->round) &&
+         cJSON_AddNumberToObject(json, "attempt", manifest->attempt) &&
+         cJSON_AddNumberToObject(json, "clipped", (double)manifest->clipped) &&
+         add_hospitals(json, manifest) && add_metrics(json, &manifest->metrics) && add_privacy(json);
+  int r = good ? cns_document_from_json("manifest", json, &document) : CNS_ERR_MEMORY;
+  cJSON_Delete(json);
+  if (r < 0) return r;
+  r = cns_document_sign("manifest", &document, "coordinator", coordinator);
+  if (r == 0) r = cns_document_serialize("manifest", &document, ret_data, ret_len);
+  cns_document_deinit(&document);
+  return r;
+}
+
+static int outcome_from_text(const char *text, uint8_t *ret_outcome) {
+  for (int outcome = 0; outcome < CNS_OUTCOME_COUNT; outcome++)
+    if (strcmp(text, cns_outcome_text((enum cns_outcome)outcome)) == 0) {
+      *ret_outcome = (uint8_t)outcome;
+      return 0;
+    }
+  return CNS_ERR_FORMAT;
+}
+
+static int read_hospitals(const cJSON *json, struct cns_manifest *manifest, struct cns_problem *problem) {
+  static const char *const names[] = {"hospital", "weight", "outcome", NULL};
+  const cJSON *hospitals, *one;
+  size_t k = 0;
+  int r = cns_json_get_array(json, "", "hospitals", &hospitals, problem);
+  if (r < 0) return r;
+  int count = cJSON_GetArraySize(hospitals);
+  if (count < 1 || count > CNS_HOSPITALS_MAX)
+    return cns_problem_set(problem, CNS_ERR_RANGE, "the manifest names %d hospitals", count);
+  r = allocate(manifest, (size_t)count);
+  cJSON_ArrayForEach(one, hospitals) {
+    int64_t index, weight;
+    const char *outcome;
+    if (r == 0) r = cns_json_only(one, "hospitals", names, problem);
+    if (r == 0) r = cns_json_get_int(one, "hospitals", "hospital", 1, CNS_HOSPITALS_MAX, &index, problem);
+    if (r == 0) r = cns_json_get_int(one, "hospitals", "weight", 1, UINT32_MAX, &weight, problem);
+    if (r == 0) r = cns_json_get_string(one, "hospitals", "outcome", 100, &outcome, problem);
+    if (r == 0 && outcome_from_text(outcome, &manifest->outcomes[k]) < 0)
+      r = cns_problem_set(problem, CNS_ERR_FORMAT, "the manifest has an unknown outcome");
+    if (r < 0) return r;
+    manifest->members[k++] = (struct cns_member){.index = (uint16_t)index, .weight = (uint32_t)weight};
+  }
+  return r;
+}
+
+static int read_metrics(const cJSON *json, struct cns_manifest_metrics *metrics,
+                        struct cns_problem *problem) {
+  static const char *const names[] = {"loss", "auc", "rows", NULL};
+  const cJSON *object = cJSON_GetObjectItemCaseSensitive(json, "metrics");
+  int64_t rows = 0;
+  if (cJSON_IsNull(object)) return 0;
+  int r = cns_json_get_object(json, "", "metrics", &object, problem);
+  if (r == 0) r = cns_json_only(object, "metrics", names, problem);
+  if (r == 0) r = cns_json_get_number(object, "metrics", "loss", 0, 1e6, &metrics->loss, problem);
+  if (r == 0) r = cns_json_get_int(object, "metrics", "rows", 0, INT64_C(1) << 50, &rows, problem);
+  metrics->has_auc = !cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(object, "auc"));
+  if (r == 0 && metrics->has_auc)
+    r = cns_json_get_number(object, "metrics", "auc", 0, 1, &metrics->auc, problem);
+  metrics->rows = (uint64_t)rows;
+  metrics->known = r == 0;
+  return r;
+}
+
+static int parse(const struct cns_document *document, const char *where, struct cns_manifest *manifest,
+                 struct cns_problem *problem) {
+  static const char *const names[] = {
+      "study", "plan",    "roster",  "policy",  "descriptor", "transcript",   "parent",    "model", "sum",
+      "round", "attempt", "clipped", "metrics", "privacy",    "journal_head", "hospitals", NULL};
+  cJSON *json;
+  int64_t round = 0, attempt = 0, clipped = 0;
+  int r = cns_json_parse(document->payload, document->payload_len, where, &json, problem);
+  if (r < 0) return r;
+  r = cns_json_only(json, "", names, problem);
+  for (size_t k = 0; r == 0 && k < DIGEST_FIELDS; k++)
+    r = cns_json_get_hex(json, "", digest_fields[k].name, CNS_DIGEST_BYTES,
+                         (uint8_t *)manifest + digest_fields[k].offset, problem);
+  if (r == 0) r = cns_json_get_int(json, "", "round", 1, INT64_C(1) << 50, &round, problem);
+  if (r == 0) r = cns_json_get_int(json, "", "attempt", 1, UINT32_MAX, &attempt, problem);
+  if (r == 0) r = cns_json_get_int(json, "", "clipped", 0, INT64_C(1) << 50, &clipped, problem);
+  if (r == 0) r = read_hospitals(json, manifest, problem);
+  if (r == 0) r = read_metrics(json, &manifest->metrics, problem);
+  manifest->round = (uint64_t)round;
+  manifest->attempt = (uint32_t)attempt;
+  manifest->clipped = (uint64_t)clipped;
+  cJSON_Delete(json);
+  return r;
+}
+
+int cns_manifest_open(const uint8_t *data, size_t len, const char *where, const struct cns_roster *roster,
+                      struct cns_manifest *ret_manifest, struct cns_problem *problem) {
+  struct cns_document document;
+  struct cns_manifest manifest = {0};
+  int r = cns_document_parse("manifest", data, len, where, &document, problem);
+  if (r < 0) return r;
+  r = cns_document_verify("manifest", &document, "coordinator", &roster->coordinator.identity, problem);
+  if (r == 0) r = parse(&document, where, &manifest, problem);
+  cns_document_deinit(&document);
+  if (r < 0) {
+    cns_manifest_deinit(&manifest);
+    return r;
+  }
+  *ret_manifest = manifest;
+  return 0;
+}

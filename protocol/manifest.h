@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The result of a round: a document of kind "manifest", role "coordinator",
+ * that names the new model and how it came about. Hospitals verify it before
+ * they train on that model.
+ *
+ * Fields: study (digest), plan, roster, policy (digests), round, attempt,
+ * descriptor (digest of R), transcript (T_unmask), parent, model (digests),
+ * sum (digest of the unmasked sum), hospitals: [{"hospital", "weight",
+ * "outcome"}], clipped (coordinates beyond the honest range), metrics: null or
+ * {"loss", "auc", "rows", "void"} of the *parent* model, privacy: {"unit",
+ * "noise", "epsilon": null}, journal_head.
+ */
+#pragma once
+
+#include "protocol/round.h"
+
+struct cns_manifest_metrics {
+  bool known; /* false: off, or void */
+  bool has_auc;
+  double loss;
+  double auc;
+  uint64_t rows;
+};
+
+struct cns_manifest {
+  struct cns_digest study, plan, roster, policy;
+  uint64_t round;
+  uint32_t attempt;
+  struct cns_digest descriptor, transcript, parent, model, sum, journal_head;
+  uint16_t member_count;
+  struct cns_member *members;
+  uint8_t *outcomes; /* cns_outcome a member */
+  uint64_t clipped;
+  struct cns_manifest_metrics metrics;
+};
+void cns_manifest_deinit(struct cns_manifest *manifest);
+/* Members and outcomes from a finished round; digests of the round. */
+CNS_MUST_CHECK int cns_manifest_of_round(const struct cns_round *round, const struct cns_agreement *agreement,
+                                         struct cns_manifest *ret_manifest);
+/* Signed document, serialised; malloc'd. */
+CNS_MUST_CHECK int cns_manifest_make(const struct cns_manifest *manifest,
+                                     const struct cns_identity *coordinator, uint8_t **ret_data,
+                                     size_t *ret_len);
+/* Verifies under the coordinator's key of the roster. */
+CNS_MUST_CHECK int cns_manifest_open(const uint8_t *data, size_t len, const char *where,
+                                     const struct cns_roster *roster, struct cns_manifest *ret_manifest,
+                                     struct cns_problem *problem);
