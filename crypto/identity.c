@@ -103,9 +103,11 @@ static int error_from_errno(int number) {
     return CNS_ERR_EXISTS;
   case EACCES:
   case EPERM:
+  case EROFS:
     return CNS_ERR_PERMISSION;
   case ENOSPC:
   case EDQUOT:
+  case EFBIG: /* the file size limit of the process */
     return CNS_ERR_DISK_FULL;
   case ENOMEM:
     return CNS_ERR_MEMORY;

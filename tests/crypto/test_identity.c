@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "support.h"
 
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -225,6 +227,27 @@ static void missing_places(void **state) {
   cns_identity_free(identity);
 }
 
+/* No room half way: said, and nothing is left behind. */
+static void a_full_disk_leaves_no_file(void **state) {
+  const struct fixture *fixture = *state;
+  struct cns_problem problem = {0};
+  struct cns_identity *identity = identity_of(3);
+  struct rlimit before, tight;
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+  tight = before;
+  tight.rlim_cur = 50;
+  void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+  const int result = cns_identity_save(identity, fixture->path, &problem);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, handler);
+  assert_int_equal(result, CNS_ERR_DISK_FULL);
+  assert_non_null(strstr(problem.text, fixture->path));
+  assert_int_equal(access(fixture->path, F_OK), -1);
+  assert_int_equal(cns_identity_save(identity, fixture->path, &problem), CNS_OK);
+  cns_identity_free(identity);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(good_signatures),
@@ -234,6 +257,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(key_files_there_and_back, setup_folder, teardown_folder),
       cmocka_unit_test_setup_teardown(key_files_open_to_others_are_refused, setup_folder, teardown_folder),
       cmocka_unit_test_setup_teardown(bad_key_files_are_refused, setup_folder, teardown_folder),
+      cmocka_unit_test_setup_teardown(a_full_disk_leaves_no_file, setup_folder, teardown_folder),
       cmocka_unit_test_setup_teardown(missing_places, setup_folder, teardown_folder),
   };
   return cmocka_run_group_tests(tests, setup_library, NULL);

@@ -520,7 +520,7 @@ static void files_are_written_whole_or_not_at_all(void **state) {
   signal(SIGXFSZ, SIG_IGN);
   assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
   struct cns_problem full = {0};
-  assert_int_equal(cns_file_write("f", "too long", 8, 0644, &full), CNS_ERR_IO);
+  assert_int_equal(cns_file_write("f", "too long", 8, 0644, &full), CNS_ERR_DISK_FULL);
   assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
   assert_non_null(strstr(full.text, "f: can't be written: "));
   assert_int_equal(cns_file_read("f", 100, &data, &len, NULL), 0);
