@@ -69,10 +69,10 @@ CNS_MUST_CHECK int cns_table_report_text(const struct cns_plan *plan, const stru
                                          char **ret_text);
 
 /*
- * Splits by patient: round(share * patients) of them, at least one if share > 0
- * and there are two, go to validation: those with the smallest
+ * Splits by patient: round(share * patients) of them, at least one if share > 0,
+ * never all, go to validation: those with the smallest
  * H(seed, hospital index, patient key). All rows of a patient stay together.
- * Either part may have no rows (share 0, a single patient).
+ * Validation may have no rows (share 0, a single patient).
  */
 CNS_MUST_CHECK int cns_table_split(const struct cns_table *table, uint64_t seed, uint32_t hospital,
                                    double share, struct cns_table *ret_train,

@@ -86,7 +86,8 @@ static int compare_ranked(const void *a, const void *b) {
 static int choose_validation(const struct cns_table *table, uint64_t seed, uint32_t hospital, double share,
                              bool *held) {
   size_t count = (size_t)llround(share * (double)table->patients);
-  if (share > 0 && count == 0 && table->patients >= 2) count = 1;
+  if (share > 0 && count == 0) count = 1;
+  if (count >= table->patients) count = table->patients ? table->patients - 1 : 0;
   struct ranked *ranked = array(table->patients, sizeof *ranked);
   if (!ranked) return CNS_ERR_MEMORY;
   for (size_t p = 0; p < table->patients; p++) {

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes network_vectors.h: losses, gradients and SGD steps of small networks,
+computed without backpropagation: the gradient is a central difference of the
+loss in double precision. Independent of the C code."""
+import math
+import random
+import struct
+
+rng = random.Random(19860323)
+CLASSES, FEATURES, ROWS = 3, 3, 6
+RATE, MOMENTUM, EPOCHS = 0.1, 0.9, 2
+
+
+def f32(x):
+    return struct.unpack("<f", struct.pack("<f", x))[0]
+
+
+def layers(hidden):
+    widths = [FEATURES] + hidden + [CLASSES]
+    return list(zip(widths, widths[1:]))
+
+
+def logits(params, hidden, act, row):
+    at, values = 0, row
+    for depth, (inputs, outputs) in enumerate(layers(hidden)):
+        weight, bias = params[at:at + inputs * outputs], params[at + inputs * outputs:at + (inputs + 1) * outputs]
+        at += (inputs + 1) * outputs
+        values = [bias[o] + sum(weight[o * inputs + i] * values[i] for i in range(inputs)) for o in range(outputs)]
+        if depth < len(hidden):
+            values = [math.tanh(v) if act == "tanh" else max(v, 0.0) for v in values]
+    return values
+
+
+def loss(params, hidden, act, x, y):
+    total = 0.0
+    for row, label in zip(x, y):
+        z = logits(params, hidden, act, row)
+        top = max(z)
+        total += top + math.log(sum(math.exp(v - top) for v in z)) - z[label]
+    return total / len(x)
+
+
+def gradient(params, hidden, act, x, y, h=1e-5):
+    out = []
+    for k in range(len(params)):
+        up, down = list(params), list(params)
+        up[k] += h
+        down[k] -= h
+        out.append((loss(up, hidden, act, x, y) - loss(down, hidden, act, x, y)) / (2 * h))
+    return out
+
+
+def c_array(values):
+    return "{" + ", ".join(f32(v).hex() + "f" for v in values) + "}"
+
+
+def main():
+    out = ["/* Written by network_vectors.py; don't edit. */", "/* clang-format off */",
+           f"enum {{ VECTOR_ROWS = {ROWS}, VECTOR_DIM_MAX = 64 }};",
+           "static const struct { const char *model; size_t dim; float x[%d]; uint16_t label[%d];" % (ROWS * FEATURES, ROWS),
+           "  float params[64]; double loss; float gradient[64]; float update[64]; float logits[%d]; } network_vectors[] = {" % (ROWS * CLASSES)]
+    for hidden, act, model in [([], "", '{\\"kind\\": \\"logistic\\"}'),
+                               ([4, 5], "tanh", '{\\"kind\\": \\"mlp\\", \\"hidden\\": [4, 5], \\"activation\\": \\"tanh\\"}'),
+                               ([6], "relu", '{\\"kind\\": \\"mlp\\", \\"hidden\\": [6], \\"activation\\": \\"relu\\"}'),
+                               ([3, 2, 4], "relu", '{\\"kind\\": \\"mlp\\", \\"hidden\\": [3, 2, 4], \\"activation\\": \\"relu\\"}')]:
+        dim = sum((i + 1) * o for i, o in layers(hidden))
+        x = [[f32(rng.uniform(-1, 1)) for _ in range(FEATURES)] for _ in range(ROWS)]
+        y = [rng.randrange(CLASSES) for _ in range(ROWS)]
+        params = [f32(rng.uniform(-1, 1)) for _ in range(dim)]
+        start, velocity, moved = gradient(params, hidden, act, x, y), [0.0] * dim, list(params)
+        for _ in range(EPOCHS):  # the whole table is one batch
+            g = gradient(moved, hidden, act, x, y)
+            velocity = [MOMENTUM * v + d for v, d in zip(velocity, g)]
+            moved = [p - RATE * v for p, v in zip(moved, velocity)]
+        z = [v for row in x for v in logits(params, hidden, act, row)]
+        out.append("  {\"%s\", %d, %s," % (model, dim, c_array([v for row in x for v in row])))
+        out.append("   {%s}, %s," % (", ".join(map(str, y)), c_array(params)))
+        out.append("   %s, %s," % (loss(params, hidden, act, x, y).hex(), c_array(start)))
+        out.append("   %s, %s}," % (c_array([m - p for m, p in zip(moved, params)]), c_array(z)))
+    out += ["};", ""]
+    open("network_vectors.h", "w").write("\n".join(out))
+
+
+main()

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "crypto/json.h"
+#include "fixture.h"
+#include "model/metrics.h"
+
+static int setup(void **state) {
+  return cns_init();
+}
+
+static void toy_is_read(void **state) {
+  struct cns_plan plan = parsed(toy_study);
+  assert_string_equal(plan.name, "toy");
+  assert_int_equal(plan.version, 3);
+  assert_string_equal(plan.label_column, "grade");
+  assert_int_equal(plan.class_count, 3);
+  assert_string_equal(plan.classes[2], "high");
+  assert_string_equal(plan.patient_column, "pid");
+  assert_int_equal(plan.feature_count, 3);
+  assert_string_equal(plan.features[2].name, "blood pressure");
+  assert_true(plan.features[0].min == 0 && plan.features[0].max == 120);
+  assert_int_equal(plan.features[0].missing, CNS_MISSING_DROP);
+  assert_int_equal(plan.features[1].missing, CNS_MISSING_IMPUTE);
+  assert_true(plan.features[1].impute == 0.5);
+  assert_int_equal(plan.kind, CNS_MODEL_MLP);
+  assert_int_equal(plan.activation, CNS_ACTIVATION_TANH);
+  assert_int_equal(plan.hidden_count, 2);
+  assert_int_equal(plan.rounds, 7);
+  assert_int_equal(plan.local_epochs, 2);
+  assert_true(plan.learning_rate == 0.1 && plan.momentum == 0.9 && plan.clip_norm == 1.5);
+  assert_int_equal(plan.batch, 8);
+  assert_int_equal(plan.seed, 99);
+  assert_false(plan.initial_from_file);
+  assert_int_equal(plan.initial_seed, 5);
+  assert_int_equal(plan.weighting, CNS_WEIGHTING_PATIENTS);
+  assert_true(plan.validation_share == 0.25);
+  assert_int_equal(cns_plan_metrics_dim(&plan), 3 * 128 + 3);
+  cns_plan_deinit(&plan);
+  cns_plan_deinit(&plan);
+}
+
+static void tensors_tile_the_vector(void **state) {
+  struct cns_plan plan = parsed(toy_study);
+  size_t at = 0;
+  assert_int_equal(cns_plan_tensor_count(&plan), 6);
+  for (size_t t = 0; t < 6; t++) {
+    struct cns_plan_tensor tensor = cns_plan_tensor(&plan, t);
+    assert_int_equal(tensor.offset, at);
+    assert_int_equal(tensor.count, tensor.shape[0] * (tensor.shape_count == 2 ? tensor.shape[1] : 1));
+    at += tensor.count;
+  }
+  assert_int_equal(at, (3 + 1) * 4 + (4 + 1) * 5 + (5 + 1) * 3);
+  assert_int_equal(at, cns_plan_dim(&plan));
+  struct cns_plan_tensor tensor = cns_plan_tensor(&plan, 2);
+  assert_string_equal(tensor.name, "layer1.weight");
+  assert_int_equal(tensor.shape[0], 5);
+  assert_int_equal(tensor.shape[1], 4);
+  assert_string_equal(cns_plan_tensor(&plan, 5).name, "layer2.bias");
+  cns_plan_deinit(&plan);
+}
+
+static void logistic_and_file_are_read(void **state) {
+  struct cns_plan plan = changed_plan("{\"kind\": \"mlp\", \"hidden\": [4, 5], \"activation\": \"tanh\"}",
+                                      "{\"kind\": \"logistic\"}");
+  assert_int_equal(plan.dim, (3 + 1) * 3);
+  assert_int_equal(plan.kind, CNS_MODEL_LOGISTIC);
+  cns_plan_deinit(&plan);
+  plan =
+      changed_plan("{\"seed\": 5}", "{\"file\": \"start.safetensors\", \"digest\": "
+                                    "\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"}");
+  assert_true(plan.initial_from_file);
+  assert_string_equal(plan.initial_file, "start.safetensors");
+  assert_int_equal(plan.initial_digest[1], 0x11);
+  cns_plan_deinit(&plan);
+}
+
+static void shipped_study_is_read(void **state) {
+  char path[4096];
+  uint8_t *text;
+  size_t len;
+  struct cns_plan plan;
+  struct cns_problem problem = {{0}};
+  const char *root = getenv("CNS_SOURCE_ROOT");
+  snprintf(path, sizeof path, "%s/examples/breast-cancer/study.json", root ? root : ".");
+  assert_int_equal(cns_file_read(path, CNS_PLAN_BYTES_MAX, &text, &len, &problem), 0);
+  assert_int_equal(cns_plan_parse((const char *)text, len, path, &plan, &problem), 0);
+  assert_true(plan.dim >= 8192); /* what an audit will need */
+  free(text);
+  cns_plan_deinit(&plan);
+}
+
+/* Each with a word that the sentence must hold. */
+static const struct {
+  const char *from, *to, *word;
+} damages[] = {
+    {"\"name\": \"toy\"", "\"name\": \"../toy\"", "name"},
+    {"\"name\": \"toy\"", "\"name\": \"\"", "name"},
+    {"\"name\": \"toy\", ", "", "name is missing"},
+    {"\"version\": 3", "\"version\": 0", "version"},
+    {"\"version\": 3", "\"version\": \"3\"", "version"},
+    {"\"classification\"", "\"regression\"", "task"},
+    {"\"version\": 3", "\"version\": 3, \"extra\": 1", "extra"},
+    {"\"column\": \"grade\"", "\"column\": \"grade\", \"x\": 1", "label.x"},
+    {"\"column\": \"grade\"", "\"column\": \"age\"", "twice"},
+    {"\"patient_id\": \"pid\"", "\"patient_id\": \"marker\"", "twice"},
+    {"\"patient_id\": \"pid\"", "\"patient_id\": \" pid\"", "space"},
+    {"[\"low\", \"mid\", \"high\"]", "[\"low\"]", "classes"},
+    {"[\"low\", \"mid\", \"high\"]", "[\"low\", \"low\"]", "twice"},
+    {"[\"low\", \"mid\", \"high\"]", "[0, 1]", "classes[0]"},
+    {"\"name\": \"marker\"", "\"name\": \"age\"", "twice"},
+    {"\"min\": 0, \"max\": 120", "\"min\": 120, \"max\": 120", "features[0]"},
+    {"\"min\": 0, \"max\": 120", "\"min\": 0, \"max\": 1e99", "features[0].max"},
+    {"\"min\": 0, \"max\": 120", "\"min\": 0", "features[0].max is missing"},
+    {"\"missing\": \"drop\"", "\"missing\": \"mean\"", "features[0].missing"},
+    {"{\"impute\": 0.5}", "{\"impute\": 7}", "features[1].missing.impute"},
+    {"{\"impute\": 0.5}", "{\"impute\": 0.5, \"y\": 0}", "features[1].missing.y"},
+    {"\"mlp\"", "\"forest\"", "model.kind"},
+    {"\"mlp\"", "\"logistic\"", "model.hidden"},
+    {"[4, 5]", "[]", "model.hidden"},
+    {"[4, 5]", "[4, 0]", "model.hidden[1]"},
+    {"[4, 5]", "[4, 5.5]", "model.hidden[1]"},
+    {"[4, 5]", "[1,1,1,1,1,1,1,1,1]", "model.hidden"},
+    {"[4, 5]", "[65536, 65536]", "parameters"},
+    {"\"tanh\"", "\"sigmoid\"", "model.activation"},
+    {"\"rounds\": 7", "\"rounds\": 0", "training.rounds"},
+    {"\"local_epochs\": 2", "\"local_epochs\": 1.5", "training.local_epochs"},
+    {"\"learning_rate\": 0.1", "\"learning_rate\": 0", "training.learning_rate"},
+    {"\"momentum\": 0.9", "\"momentum\": 1", "training.momentum"},
+    {"\"batch\": 8", "\"batch\": -8", "training.batch"},
+    {"\"seed\": 99", "\"seed\": -1", "training.seed"},
+    {"\"clip_norm\": 1.5", "\"clip_norm\": 0", "training.clip_norm"},
+    {"\"clip_norm\": 1.5", "\"clip_norm\": 1.5, \"optimizer\": \"adam\"", "training.optimizer"},
+    {"{\"seed\": 5}", "{}", "initial_model.seed"},
+    {"{\"seed\": 5}", "{\"seed\": 5, \"file\": \"a\"}", "initial_model.seed"},
+    {"{\"seed\": 5}", "{\"file\": \"a\", \"digest\": \"00\"}", "initial_model.digest"},
+    {"{\"seed\": 5}",
+     "{\"file\": \"../a\", \"digest\": \"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\"}",
+     "initial_model.file"},
+    {"\"patients\"", "\"rows\"", "weighting"},
+    {"\"validation_share\": 0.25", "\"validation_share\": 0.6", "validation_share"},
+    {"\"validation_share\": 0.25}", "\"validation_share\": 0.25", "toy.json"},
+};
+
+static void damaged_studies_are_refused(void **state) {
+  for (size_t i = 0; i < LENGTH_OF(damages); i++) {
+    char *text = replaced(toy_study, damages[i].from, damages[i].to);
+    struct cns_plan plan = {.version = 77};
+    struct cns_problem problem = {{0}};
+    int r = cns_plan_parse(text, strlen(text), "toy.json", &plan, &problem);
+    if (r >= 0 || !strstr(problem.text, damages[i].word))
+      print_error("%s: %d, %s\n", damages[i].to, r, problem.text);
+    assert_true(r < 0);
+    assert_non_null(strstr(problem.text, damages[i].word));
+    assert_int_equal(plan.version, 77);
+    free(text);
+  }
+}
+
+/* Every truncation is refused; no memory is lost (the sanitisers look). */
+static void truncated_studies_are_refused(void **state) {
+  for (size_t len = 0; len < sizeof toy_study - 1; len++) {
+    struct cns_plan plan;
+    char *copy = malloc(len ? len : 1);
+    assert_non_null(copy);
+    memcpy(copy, toy_study, len);
+    assert_true(cns_plan_parse(copy, len, "toy.json", &plan, NULL) < 0);
+    free(copy);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(toy_is_read),
+      cmocka_unit_test(tensors_tile_the_vector),
+      cmocka_unit_test(logistic_and_file_are_read),
+      cmocka_unit_test(shipped_study_is_read),
+      cmocka_unit_test(damaged_studies_are_refused),
+      cmocka_unit_test(truncated_studies_are_refused),
+  };
+  return cmocka_run_group_tests(tests, setup, NULL);
+}
