@@ -74,13 +74,21 @@ int cns_cli_print_json(cJSON *json);
 /* Flushes stdout; call last. A full disk or closed pipe is CNS_EXIT_IO. */
 int cns_cli_finish(int exit_code);
 
-/* The verbs' table (cli/verbs.c); ends with .name NULL. */
+/* Asks on the terminal and waits for "yes". CNS_ERR_CANCELLED for any other
+ * answer; CNS_ERR_STATE without a terminal, where nobody can answer. */
+CNS_MUST_CHECK int cns_cli_confirm(const char *question);
+
+/* Tables of verbs end with .name NULL. */
 struct cns_verb {
   const char *name;
   const char *summary;
   int (*run)(int argc, char **argv);
 };
+/* The program's own (cli/verbs.c). */
 extern const struct cns_verb cns_verbs[];
+/* Runs the verb that argv[1] names, or prints the list. `of`: "consilium" or
+ * "consilium kit"; about: what they are for. */
+int cns_cli_dispatch(const char *of, const char *about, const struct cns_verb *verbs, int argc, char **argv);
 
 int cns_cli_init(int argc, char **argv);
 int cns_cli_kit(int argc, char **argv);

@@ -10,22 +10,28 @@
  */
 #pragma once
 
+#include "cli/study.h"
+#include "protocol/policy.h"
 #include "protocol/roster.h"
+
+#define CNS_FEDERATION_ADDRESS "tls+tcp://127.0.0.1:7443"
+#define CNS_FEDERATION_HOSPITALS_MIN 4 /* a cohort has at least as many */
+#define CNS_CERTIFICATE_SECONDS (2 * 365 * INT64_C(86400))
+#define CNS_ROSTER_SECONDS (2 * 365 * INT64_C(86400))
+#define CNS_POLICY_SECONDS (365 * INT64_C(86400))
+/* Validity begins a little in the past, for clocks that are behind. */
+#define CNS_CLOCK_SLACK_SECONDS INT64_C(3600)
 
 struct cns_federation_options {
   const char *consortium;   /* NULL: the study's name */
   const char *study_path;   /* plain JSON, or a document signed by anybody */
   const char *const *names; /* of the hospitals */
   size_t name_count;        /* 0 only with enrol */
-  const char *address;      /* NULL: tls+tcp://127.0.0.1:7443 */
+  const char *address;      /* that hospitals dial; NULL: CNS_FEDERATION_ADDRESS */
+  const char *listen;       /* that the coordinator listens on; NULL: address */
   bool enrol;               /* hospitals come later, with `kit approve` */
   int64_t now_seconds;      /* start of validity */
 };
-
-#define CNS_FEDERATION_ADDRESS "tls+tcp://127.0.0.1:7443"
-#define CNS_CERTIFICATE_SECONDS (2 * 365 * INT64_C(86400))
-#define CNS_ROSTER_SECONDS (2 * 365 * INT64_C(86400))
-#define CNS_POLICY_SECONDS (365 * INT64_C(86400))
 
 /*
  * folder must not exist or be empty (CNS_ERR_EXISTS). Whole or not at all: what
@@ -34,3 +40,14 @@ struct cns_federation_options {
 CNS_MUST_CHECK int cns_kit_create_federation(const char *folder, const struct cns_federation_options *options,
                                              struct cns_identity_public *ret_authority,
                                              struct cns_problem *problem);
+
+/* identity.key, tls.key and tls.crt of a new party. */
+CNS_MUST_CHECK int cns_kit_create_keys(const char *folder, const char *name, int64_t now_seconds,
+                                       struct cns_identity_public *ret_identity, struct cns_tls_pin *ret_pin,
+                                       struct cns_problem *problem);
+/* The default policy for this roster that allows this study and no more. */
+void cns_kit_study_policy(const struct cns_roster *roster, const struct cns_plan *plan, int64_t now_seconds,
+                          struct cns_policy *ret_policy);
+/* Signs the roster as its authority; ret_document is what goes into kits. */
+CNS_MUST_CHECK int cns_kit_sign_roster(const struct cns_roster *roster, const struct cns_identity *authority,
+                                       struct cns_document *ret_document, struct cns_problem *problem);

@@ -11,7 +11,7 @@
 #define HOSPITAL_NAME_MAX 32
 
 /* Text a person sees in logs and tables: no control characters, not blank. */
-static bool is_text(const char *text, size_t max) {
+bool cns_roster_is_text(const char *text) {
   size_t len = strlen(text);
   bool visible = false;
   for (size_t i = 0; i < len; i++) {
@@ -19,7 +19,7 @@ static bool is_text(const char *text, size_t max) {
     if (c < 0x20 || c == 0x7F || (c == 0xC2 && next >= 0x80 && next <= 0x9F)) return false;
     if (c != ' ') visible = true;
   }
-  return visible && len <= max;
+  return visible && len <= CNS_NAME_MAX;
 }
 
 bool cns_roster_is_name(const char *name) {
@@ -63,7 +63,7 @@ static int get_text(const cJSON *object, const char *path, const char *name,
   const char *text = NULL;
   int r = cns_json_get_string(object, path, name, CNS_NAME_MAX, &text, problem);
   if (r) return r;
-  if (!is_text(text, CNS_NAME_MAX))
+  if (!cns_roster_is_text(text))
     return cns_problem_set(problem, CNS_ERR_FORMAT, "%s%s%s must be 1 to %d printable characters", path,
                            *path ? "." : "", name, CNS_NAME_MAX);
   memcpy(ret_text, text, strlen(text) + 1);

@@ -69,6 +69,8 @@ CNS_MUST_CHECK int cns_roster_check(const struct cns_roster *roster, struct cns_
 CNS_MUST_CHECK int cns_roster_check_address(const char *address, struct cns_problem *problem);
 /* Hospitals that are not revoked. */
 size_t cns_roster_active_count(const struct cns_roster *roster);
+/* 1..CNS_NAME_MAX bytes without control characters, and not blank. */
+bool cns_roster_is_text(const char *text);
 /* 1..32 of a-z 0-9 . _ - and not beginning with . or - */
 bool cns_roster_is_name(const char *name);
 /* Within valid_from..valid_until? CNS_ERR_REFUSED with a sentence. */

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Folders that verbs make, whole or not at all. */
+#pragma once
+
+#include "crypto/hash.h"
+
+/* A folder that this verb fills. */
+struct cns_claim {
+  char *path;
+  bool created; /* false: it was there, empty */
+};
+
+/* The folder must not exist, or be empty (CNS_ERR_EXISTS); mode 0700. */
+CNS_MUST_CHECK int cns_claim_folder(const char *path, struct cns_claim *ret_claim,
+                                    struct cns_problem *problem);
+/* With failed: removes what is in it, and the folder itself if it was created. */
+void cns_claim_end(struct cns_claim *claim, bool failed);
+
+/* One new folder, 0700, in `folder`; its path is malloc'd. */
+CNS_MUST_CHECK int cns_subfolder_create(const char *folder, const char *name, char **ret_path,
+                                        struct cns_problem *problem);
+/* Copies a file of any size (new file, 0644) and gives its unkeyed BLAKE2b-256.
+ * to NULL: the digest alone. */
+CNS_MUST_CHECK int cns_copy_file(const char *from, const char *to,
+                                 uint8_t ret_digest[static CNS_DIGEST_BYTES], struct cns_problem *problem);

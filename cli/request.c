@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/enrol.h"
+#include "cli/folder.h"
+#include "cli/kit.h"
+#include "store/kit.h"
+
+#define KIND "request"
+#define ROLE "hospital"
+
+void cns_digest_spoken(const struct cns_digest *digest, char ret_text[static CNS_DIGEST_SPOKEN_CHARS]) {
+  char hex[2 * 16 + 1];
+  cns_hex_encode(digest->bytes, 16, hex);
+  for (size_t i = 0; i < 8; i++)
+    snprintf(ret_text + 5 * i, 6, "%.4s ", hex + 4 * i);
+  ret_text[CNS_DIGEST_SPOKEN_CHARS - 1] = '\0';
+}
+
+static int add_certificate(cJSON *json, const char *folder, struct cns_problem *problem) {
+  uint8_t *pem = NULL;
+  size_t len = 0;
+  char *path = cns_kit_path(folder, "tls.crt");
+  if (!path) return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", folder);
+  int r = cns_file_read(path, CNS_CERTIFICATE_BYTES_MAX, &pem, &len, problem);
+  free(path);
+  if (r) return r;
+  bool added = cJSON_AddStringToObject(json, "certificate", (const char *)pem);
+  free(pem);
+  return added ? 0 : cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", folder);
+}
+
+static int sign_request(const cJSON *json, const char *folder, struct cns_document *ret_document,
+                        struct cns_problem *problem) {
+  struct cns_identity *identity = NULL;
+  struct cns_document document = {0};
+  char *path = cns_kit_path(folder, "identity.key");
+  int r = path ? cns_identity_load(path, &identity, problem) : CNS_ERR_MEMORY;
+  free(path);
+  if (!r) r = cns_document_from_json(KIND, json, &document);
+  if (!r) r = cns_document_sign(KIND, &document, ROLE, identity);
+  cns_identity_free(identity);
+  if (r)
+    cns_document_deinit(&document);
+  else
+    *ret_document = document;
+  return r;
+}
+
+static int fill_folder(const char *folder, const char *name, int64_t now_seconds,
+                       struct cns_digest *ret_digest, struct cns_problem *problem) {
+  struct cns_identity_public identity;
+  struct cns_tls_pin pin;
+  struct cns_document document = {0};
+  int r = cns_kit_create_keys(folder, name, now_seconds, &identity, &pin, problem);
+  if (r) return r;
+  cJSON *json = cJSON_CreateObject();
+  r = json && cJSON_AddStringToObject(json, "name", name) ? 0 : CNS_ERR_MEMORY;
+  if (!r) r = cns_json_add_hex(json, "identity", identity.bytes, sizeof identity.bytes);
+  if (!r) r = cns_json_add_hex(json, "tls", pin.bytes, sizeof pin.bytes);
+  if (!r) r = add_certificate(json, folder, problem);
+  if (!r) r = sign_request(json, folder, &document, problem);
+  cJSON_Delete(json);
+  if (!r) r = cns_kit_document_save(folder, CNS_REQUEST_FILE, KIND, &document, problem);
+  if (!r) *ret_digest = document.digest;
+  cns_document_deinit(&document);
+  return r;
+}
+
+int cns_request_create(const char *folder, const char *name, int64_t now_seconds,
+                       struct cns_digest *ret_digest, struct cns_problem *problem) {
+  struct cns_claim claim;
+  if (!cns_roster_is_name(name))
+    return cns_problem_set(
+        problem, CNS_ERR_FORMAT,
+        "\"%.40s\" can't be a hospital's name: 1 to 32 of a-z 0-9 . _ - and not . or - first", name);
+  int r = cns_claim_folder(folder, &claim, problem);
+  if (r) return r;
+  r = fill_folder(folder, name, now_seconds, ret_digest, problem);
+  cns_claim_end(&claim, r != 0);
+  return r;
+}
+
+static int read_request(const cJSON *json, struct cns_request *request, struct cns_problem *problem) {
+  static const char *const fields[] = {"name", "identity", "tls", "certificate", NULL};
+  const char *name = NULL, *certificate = NULL;
+  struct cns_tls_pin pin;
+  int64_t until = 0;
+  int r = cns_json_only(json, "", fields, problem);
+  if (!r) r = cns_json_get_string(json, "", "name", CNS_NAME_MAX, &name, problem);
+  if (!r) r = cns_json_get_hex(json, "", "identity", CNS_IDENTITY_BYTES, request->identity.bytes, problem);
+  if (!r) r = cns_json_get_hex(json, "", "tls", CNS_TLS_PIN_BYTES, request->pin.bytes, problem);
+  if (!r) r = cns_json_get_string(json, "", "certificate", CNS_CERTIFICATE_BYTES_MAX, &certificate, problem);
+  if (!r) r = cns_certificate_pin_pem(certificate, strlen(certificate), "certificate", &pin, &until, problem);
+  if (r) return r;
+  if (!cns_roster_is_name(name))
+    return cns_problem_set(problem, CNS_ERR_FORMAT, "name is not a hospital's name");
+  if (memcmp(pin.bytes, request->pin.bytes, sizeof pin.bytes) != 0)
+    return cns_problem_set(problem, CNS_ERR_SIGNATURE, "tls is not the pin of the certificate");
+  memcpy(request->name, name, strlen(name) + 1);
+  return 0;
+}
+
+static int open_request(const struct cns_document *document, const char *path, struct cns_request *request,
+                        struct cns_problem *problem) {
+  cJSON *json = NULL;
+  int r = cns_json_parse(document->payload, document->payload_len, path, &json, problem);
+  if (r) return r;
+  r = read_request(json, request, problem);
+  cJSON_Delete(json);
+  if (!r) r = cns_document_verify(KIND, document, ROLE, &request->identity, problem);
+  if (r) return cns_problem_prefix(problem, r, "%s", path);
+  request->digest = document->digest;
+  return 0;
+}
+
+int cns_request_load(const char *path, struct cns_request *ret_request, struct cns_problem *problem) {
+  struct cns_request request = {0};
+  struct cns_document document;
+  uint8_t *data = NULL;
+  size_t len = 0;
+  int r = cns_file_read(path, 2 * CNS_CERTIFICATE_BYTES_MAX, &data, &len, problem);
+  if (r) return r;
+  r = cns_document_parse(KIND, data, len, path, &document, problem);
+  free(data);
+  if (r) return r;
+  r = open_request(&document, path, &request, problem);
+  cns_document_deinit(&document);
+  if (!r) *ret_request = request;
+  return r;
+}

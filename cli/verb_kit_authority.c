@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The authority's verbs: approve, issue, revoke. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/cli.h"
+#include "cli/enrol.h"
+#include "cli/verb_kit.h"
+#include "store/kit.h"
+
+/* --federation and --authority, which all three have. */
+struct place {
+  const char *federation;
+  const char *authority;
+  char *default_authority;
+};
+
+static int open_authority(const char *verb, struct place *place, struct cns_authority *ret_authority,
+                          int *ret_code) {
+  struct cns_problem problem = {0};
+  if (!place->federation) {
+    *ret_code = cns_cli_usage_error(verb, "--federation DIR is missing");
+    return CNS_ERR_ARGUMENT;
+  }
+  if (!place->authority)
+    place->authority = place->default_authority = cns_kit_path(place->federation, "authority");
+  int r = place->authority ? cns_authority_open(place->authority, place->federation, ret_authority, &problem)
+                           : CNS_ERR_MEMORY;
+  if (r) {
+    *ret_code = cns_cli_fail(r, &problem);
+    free(place->default_authority);
+    place->default_authority = NULL;
+  }
+  return r;
+}
+
+static int print_response(const struct cns_authority *authority, const struct cns_roster_hospital *hospital) {
+  struct cns_problem problem = {0};
+  char *path = NULL;
+  int r = cns_authority_respond(authority, hospital, &path, &problem);
+  if (r == CNS_ERR_STATE) {
+    printf("No response written yet: %s.\n"
+           "When all hospitals are approved: consilium policy new, consilium policy sign, consilium kit "
+           "issue.\n",
+           problem.text);
+    return cns_cli_finish(CNS_EXIT_OK);
+  }
+  if (r) return cns_cli_fail(r, &problem);
+  printf("Response for %s: %s\n", hospital->name, path);
+  free(path);
+  return cns_cli_finish(CNS_EXIT_OK);
+}
+
+static int confirm_request(const struct cns_request *request, uint16_t index, bool yes) {
+  char spoken[CNS_DIGEST_SPOKEN_CHARS];
+  cns_digest_spoken(&request->digest, spoken);
+  printf("Request of %s, to become hospital %u. Its digest:\n\n  %s\n\n", request->name, index, spoken);
+  if (yes) return 0;
+  int r = cns_cli_confirm("Is it the digest that the hospital read to you over the telephone?");
+  if (r == CNS_ERR_STATE)
+    return cns_cli_usage_error("kit approve", "nobody can confirm here; compare the digest and give --yes");
+  if (r) fprintf(stderr, "consilium: not confirmed; nothing was changed\n");
+  return r ? CNS_EXIT_REFUSED : 0;
+}
+
+static int approve(struct cns_authority *authority, const char *path, uint16_t wish, bool yes) {
+  struct cns_problem problem = {0};
+  struct cns_request request;
+  uint16_t index = 0;
+  bool known = false;
+  int r = cns_request_load(path, &request, &problem);
+  if (!r) r = cns_authority_place(authority, &request, wish, &index, &known, &problem);
+  if (r) return cns_cli_fail(r, &problem);
+  if (known) {
+    printf("%s is hospital %u of the roster already.\n", request.name, index);
+  } else {
+    int code = confirm_request(&request, index, yes);
+    if (code) return code;
+    if ((r = cns_authority_add(authority, &request, index, &problem))) return cns_cli_fail(r, &problem);
+    printf("%s is hospital %u; the roster has version %" PRIu64 " and %zu hospitals.\n", request.name, index,
+           authority->roster.version, cns_roster_active_count(&authority->roster));
+  }
+  if ((r = cns_authority_update_coordinator(authority, &problem))) return cns_cli_fail(r, &problem);
+  return print_response(authority, cns_roster_find(&authority->roster, index));
+}
+
+int cns_cli_kit_approve(int argc, char **argv) {
+  struct place place = {0};
+  struct cns_authority authority;
+  int64_t wish = 0;
+  bool yes = false;
+  int operands = 0, code = 0;
+  const struct cns_option table[] = {
+      {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &place.federation, 0, 0},
+      {"authority", "DIR", "the authority's folder (default: authority in the federation)", CNS_OPTION_TEXT,
+       &place.authority, 0, 0},
+      {"index", "N", "the hospital's index (default: the next one)", CNS_OPTION_INT, &wish, 1,
+       CNS_HOSPITALS_MAX},
+      {"yes", NULL, "the digest has been compared; don't ask", CNS_OPTION_FLAG, &yes, 0, 0},
+      {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
+  const struct cns_usage usage = {
+      "kit approve REQUEST --federation DIR [--authority DIR] [--index N] [--yes]",
+      "At the authority: checks a hospital's request, adds the hospital to the roster,\n"
+      "signs the roster's next version and writes the response, DIR/responses/NAME.kit.json,\n"
+      "if there is a signed policy for this roster. It holds no secret.",
+      table, 1, 1};
+  int r = cns_cli_parse(&usage, argc, argv, &operands);
+  if (r) return cns_cli_parse_exit(r);
+  if (open_authority("kit approve", &place, &authority, &code)) return code;
+  code = approve(&authority, argv[1], (uint16_t)wish, yes);
+  cns_authority_deinit(&authority);
+  free(place.default_authority);
+  return code;
+}
+
+static int issue(const struct cns_authority *authority) {
+  struct cns_problem problem = {0};
+  int r = 0;
+  for (size_t i = 0; i < authority->roster.hospital_count && !r; i++) {
+    const struct cns_roster_hospital *hospital = &authority->roster.hospitals[i];
+    char *path = NULL;
+    if (hospital->revoked) continue;
+    r = cns_authority_respond(authority, hospital, &path, &problem);
+    if (!r) printf("Response for %s: %s\n", hospital->name, path);
+    free(path);
+  }
+  if (!r && cns_roster_active_count(&authority->roster) == 0)
+    r = cns_problem_set(&problem, CNS_ERR_STATE,
+                        "the roster has no hospital yet; approve their requests first");
+  if (!r) r = cns_authority_update_coordinator(authority, &problem);
+  return r ? cns_cli_fail(r, &problem) : cns_cli_finish(CNS_EXIT_OK);
+}
+
+int cns_cli_kit_issue(int argc, char **argv) {
+  struct place place = {0};
+  struct cns_authority authority;
+  int operands = 0, code = 0;
+  const struct cns_option table[] = {
+      {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &place.federation, 0, 0},
+      {"authority", "DIR", "the authority's folder (default: authority in the federation)", CNS_OPTION_TEXT,
+       &place.authority, 0, 0},
+      {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
+  const struct cns_usage usage = {
+      "kit issue --federation DIR [--authority DIR]",
+      "At the authority: writes DIR/responses/NAME.kit.json for each hospital of the roster\n"
+      "with the present roster, policy and study, and brings the coordinator's kit up to date.",
+      table, 0, 0};
+  int r = cns_cli_parse(&usage, argc, argv, &operands);
+  if (r) return cns_cli_parse_exit(r);
+  if (open_authority("kit issue", &place, &authority, &code)) return code;
+  code = issue(&authority);
+  cns_authority_deinit(&authority);
+  free(place.default_authority);
+  return code;
+}
+
+static int revoke(struct cns_authority *authority, const char *name) {
+  struct cns_problem problem = {0};
+  int r = cns_authority_revoke(authority, name, &problem);
+  if (!r) r = cns_authority_update_coordinator(authority, &problem);
+  if (r) return cns_cli_fail(r, &problem);
+  printf("%s is revoked; the roster has version %" PRIu64 " and %zu hospitals.\n"
+         "Next: consilium kit issue, and the responses to the hospitals that stay.\n",
+         name, authority->roster.version, cns_roster_active_count(&authority->roster));
+  return cns_cli_finish(CNS_EXIT_OK);
+}
+
+int cns_cli_kit_revoke(int argc, char **argv) {
+  struct place place = {0};
+  struct cns_authority authority;
+  int operands = 0, code = 0;
+  const struct cns_option table[] = {
+      {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &place.federation, 0, 0},
+      {"authority", "DIR", "the authority's folder (default: authority in the federation)", CNS_OPTION_TEXT,
+       &place.authority, 0, 0},
+      {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
+  const struct cns_usage usage = {
+      "kit revoke NAME --federation DIR [--authority DIR]",
+      "At the authority: marks the hospital as revoked, for good, and signs the roster's next\n"
+      "version. Its name, index and keys are not used again.",
+      table, 1, 1};
+  int r = cns_cli_parse(&usage, argc, argv, &operands);
+  if (r) return cns_cli_parse_exit(r);
+  if (open_authority("kit revoke", &place, &authority, &code)) return code;
+  code = revoke(&authority, argv[1]);
+  cns_authority_deinit(&authority);
+  free(place.default_authority);
+  return code;
+}

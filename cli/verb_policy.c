@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "cli/cli.h"
+#include "cli/kit.h"
+#include "store/kit.h"
+
+#define KIND "policy"
+
+static bool is_folder(const char *path) {
+  struct stat info;
+  return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/* A policy as an officer hands it in: signed, or JSON edited by hand. */
+static int load_document(const char *path, struct cns_document *ret_document, struct cns_problem *problem) {
+  uint8_t *data = NULL;
+  size_t len = 0;
+  cJSON *json = NULL;
+  int r = cns_file_read(path, CNS_KIT_CONFIG_BYTES_MAX, &data, &len, problem);
+  if (r) return r;
+  if (strstr((const char *)data, "\n-- consilium signature ")) {
+    r = cns_document_parse(KIND, data, len, path, ret_document, problem);
+  } else {
+    r = cns_json_parse((const char *)data, len, path, &json, problem);
+    if (!r) r = cns_document_from_json(KIND, json, ret_document);
+    cJSON_Delete(json);
+  }
+  free(data);
+  return r;
+}
+
+static int open_policy(const struct cns_document *document, const char *path, const struct cns_roster *roster,
+                       struct cns_policy *ret_policy, struct cns_problem *problem) {
+  uint8_t *data = NULL;
+  size_t len = 0;
+  int r = cns_document_serialize(KIND, document, &data, &len);
+  if (r) return r;
+  r = cns_policy_open(data, len, path, roster, ret_policy, problem);
+  free(data);
+  return r;
+}
+
+/* The roster of a kit (under authority.pub) or of an authority's folder. */
+static int open_roster(const char *folder, struct cns_roster *ret_roster, struct cns_problem *problem) {
+  struct cns_identity_public key;
+  uint8_t *data = NULL;
+  size_t len = 0;
+  char *path = cns_kit_path(folder, "roster.json");
+  int r = path ? cns_kit_authority_load(folder, &key, problem) : CNS_ERR_MEMORY;
+  if (!r) r = cns_file_read(path, CNS_JSON_BYTES_MAX, &data, &len, problem);
+  if (!r) r = cns_roster_open(data, len, path, &key, ret_roster, problem);
+  free(data);
+  free(path);
+  return r;
+}
+
+static const char *signer_name(const struct cns_document *document, const struct cns_roster *roster) {
+  for (size_t i = 0; i < roster->officer_count; i++)
+    if (cns_document_verify(KIND, document, "officer", &roster->officers[i].identity, NULL) == 0)
+      return roster->officers[i].name;
+  return NULL;
+}
+
+static int print_policy(const struct cns_document *document, const struct cns_policy *policy,
+                        const struct cns_roster *roster, bool json) {
+  const char *signer = roster ? signer_name(document, roster) : NULL;
+  char *text = NULL;
+  if (json) {
+    cJSON *object = cJSON_CreateObject(), *content = cJSON_Parse(document->payload);
+    cJSON_AddItemToObject(object, "policy", content);
+    cJSON_AddBoolToObject(object, "verified", signer != NULL);
+    if (signer) cJSON_AddStringToObject(object, "signed_by", signer);
+    int r = cns_json_add_hex(object, "digest", document->digest.bytes, sizeof document->digest.bytes);
+    if (!r) return cns_cli_print_json(object);
+    cJSON_Delete(object);
+    return cns_cli_fail(r, NULL);
+  }
+  int r = cns_policy_describe(policy, roster ? cns_roster_active_count(roster) : 0, &text);
+  if (r) return cns_cli_fail(r, NULL);
+  fputs(text, stdout);
+  free(text);
+  if (signer)
+    printf("\nSigned by %s, a privacy officer of the roster.\n", signer);
+  else if (document->signature_count > 0)
+    printf("\nSigned, but without the roster it can't be said by whom: give the kit's folder to check it.\n");
+  else
+    printf("\nNot signed: not in force.\n");
+  return cns_cli_finish(CNS_EXIT_OK);
+}
+
+static int show(const char *operand, bool json) {
+  struct cns_problem problem = {0};
+  struct cns_document document = {0};
+  struct cns_roster roster = {0};
+  struct cns_policy policy;
+  bool folder = is_folder(operand);
+  char *path = folder ? cns_kit_path(operand, "policy.json") : strdup(operand);
+  int r = path ? 0 : CNS_ERR_MEMORY;
+  if (!r && folder) r = open_roster(operand, &roster, &problem);
+  if (!r) r = load_document(path, &document, &problem);
+  if (!r) r = open_policy(&document, path, folder ? &roster : NULL, &policy, &problem);
+  int code = r ? cns_cli_fail(r, &problem) : print_policy(&document, &policy, folder ? &roster : NULL, json);
+  cns_document_deinit(&document);
+  cns_roster_deinit(&roster);
+  free(path);
+  return code;
+}
+
+static int run_show(int argc, char **argv) {
+  bool json = false;
+  int operands = 0;
+  const struct cns_option table[] = {{"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
+                                     {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
+  const struct cns_usage usage = {
+      "policy show FILE|KIT [--json]",
+      "Says in plain sentences what a policy allows. Of a kit, or the authority's folder, the\n"
+      "signature is checked too.",
+      table, 1, 1};
+  int r = cns_cli_parse(&usage, argc, argv, &operands);
+  return r ? cns_cli_parse_exit(r) : show(argv[1], json);
+}
+
+/* What may be at the place where the signed policy goes: nothing, an older
+ * version, or the very same policy. */
+static int check_place(const char *out, const struct cns_policy *policy, struct cns_problem *problem) {
+  struct cns_document old_document = {0};
+  struct cns_policy old;
+  struct cns_problem detail = {0};
+  int r = load_document(out, &old_document, &detail);
+  if (r == CNS_ERR_NOT_FOUND) return 0;
+  if (!r) r = open_policy(&old_document, out, NULL, &old, &detail);
+  cns_document_deinit(&old_document);
+  if (r) return cns_problem_set(problem, r, "what is there now isn't a policy: %s", detail.text);
+  if (old.version > policy->version)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "%s: has version %" PRIu64 ", higher than %" PRIu64
+                           "; raise the version to replace it",
+                           out, old.version, policy->version);
+  if (old.version == policy->version && !cns_digest_equal(&old.digest, &policy->digest))
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "%s: is another policy with the same version, %" PRIu64
+                           "; raise the version to replace it",
+                           out, policy->version);
+  return 0;
+}
+
+/* Is there a roster beside the place, and does the policy fit it? */
+static int check_beside(const char *out, const struct cns_policy *policy, const struct cns_identity *officer,
+                        struct cns_problem *problem) {
+  const char *slash = strrchr(out, '/');
+  struct cns_roster roster = {0};
+  char *folder = slash ? strndup(out, slash == out ? 1 : (size_t)(slash - out)) : strdup(".");
+  int r = folder ? open_roster(folder, &roster, problem) : CNS_ERR_MEMORY;
+  free(folder);
+  if (r) return r == CNS_ERR_NOT_FOUND ? 0 : r;
+  r = cns_policy_check_roster(policy, &roster, problem);
+  bool known = false;
+  for (size_t i = 0; i < roster.officer_count; i++)
+    if (cns_identity_public_equal(&roster.officers[i].identity, cns_identity_get_public(officer)))
+      known = true;
+  if (!r && !known)
+    r = cns_problem_set(problem, CNS_ERR_REFUSED, "the key is not one of the roster's privacy officers");
+  cns_roster_deinit(&roster);
+  return r;
+}
+
+static int write_signed(struct cns_document *document, const char *out, const struct cns_identity *officer,
+                        struct cns_problem *problem) {
+  uint8_t *data = NULL;
+  size_t len = 0;
+  int r = cns_document_sign(KIND, document, "officer", officer);
+  if (!r) r = cns_document_serialize(KIND, document, &data, &len);
+  if (r) return cns_problem_set(problem, r, "the policy couldn't be signed");
+  r = cns_file_write(out, data, len, 0644, problem);
+  free(data);
+  return r;
+}
+
+static int sign(const char *path, const char *officer_folder, const char *out) {
+  struct cns_problem problem = {0};
+  struct cns_document document = {0};
+  struct cns_identity *officer = NULL;
+  struct cns_policy policy;
+  char *key = cns_kit_path(officer_folder, "identity.key"), *text = NULL;
+  int r = key ? load_document(path, &document, &problem) : CNS_ERR_MEMORY;
+  if (!r) r = open_policy(&document, path, NULL, &policy, &problem);
+  if (!r) r = cns_policy_check_time(&policy, (int64_t)time(NULL), &problem);
+  if (!r) r = cns_identity_load(key, &officer, &problem);
+  if (!r) r = check_beside(out, &policy, officer, &problem);
+  if (!r && strcmp(path, out) != 0) r = check_place(out, &policy, &problem);
+  if (!r) r = cns_policy_describe(&policy, 0, &text);
+  if (!r) {
+    fputs(text, stdout);
+    r = write_signed(&document, out, officer, &problem);
+  }
+  if (!r) printf("\nSigned: %s\n", out);
+  int code = r ? cns_cli_fail(r, &problem) : cns_cli_finish(CNS_EXIT_OK);
+  free(text);
+  free(key);
+  cns_identity_free(officer);
+  cns_document_deinit(&document);
+  return code;
+}
+
+static int run_sign(int argc, char **argv) {
+  const char *officer = NULL, *out = NULL;
+  int operands = 0;
+  const struct cns_option table[] = {
+      {"as", "DIR", "the officer's folder, with identity.key", CNS_OPTION_TEXT, &officer, 0, 0},
+      {"out", "FILE", "where the signed policy goes (default: in place)", CNS_OPTION_TEXT, &out, 0, 0},
+      {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
+  const struct cns_usage usage = {
+      "policy sign FILE --as DIR [--out FILE]",
+      "Checks a policy, says what it means, and signs it as a privacy officer. A policy with a\n"
+      "higher version, or another one with the same version, is not replaced. If a roster lies\n"
+      "beside the signed policy, the policy must fit it and the officer must be in it.",
+      table, 1, 1};
+  int r = cns_cli_parse(&usage, argc, argv, &operands);
+  if (r) return cns_cli_parse_exit(r);
+  if (!officer) return cns_cli_usage_error("policy sign", "--as DIR is missing");
+  return sign(argv[1], officer, out ? out : argv[1]);
+}
+
+/* One above the version in force. */
+static int next_version(const char *authority, uint64_t *ret_version, struct cns_problem *problem) {
+  struct cns_document document = {0};
+  struct cns_policy policy;
+  char *path = cns_kit_path(authority, "policy.json");
+  int r = path ? load_document(path, &document, problem) : CNS_ERR_MEMORY;
+  if (!r) r = open_policy(&document, path, NULL, &policy, problem);
+  free(path);
+  cns_document_deinit(&document);
+  if (r == CNS_ERR_NOT_FOUND) *ret_version = 1;
+  if (r) return r == CNS_ERR_NOT_FOUND ? 0 : r;
+  *ret_version = policy.version + 1;
+  return 0;
+}
+
+static int make_policy(const char *federation, struct cns_policy *ret_policy, struct cns_problem *problem) {
+  struct cns_roster roster = {0};
+  struct cns_study study = {0};
+  struct cns_policy policy;
+  uint64_t version = 0;
+  char *authority = cns_kit_path(federation, "authority"),
+       *path = cns_kit_path(federation, "authority/study.json");
+  int r = authority && path ? open_roster(authority, &roster, problem) : CNS_ERR_MEMORY;
+  if (!r) r = cns_study_load(path, &study, problem);
+  if (!r) r = next_version(authority, &version, problem);
+  if (!r) {
+    cns_kit_study_policy(&roster, &study.plan, (int64_t)time(NULL), &policy);
+    policy.version = version;
+    r = cns_policy_check_roster(&policy, &roster, problem);
+  }
+  if (!r) *ret_policy = policy;
+  cns_study_deinit(&study);
+  cns_roster_deinit(&roster);
+  free(path);
+  free(authority);
+  return r;
+}
+
+static int create(const char *federation, const char *out) {
+  struct cns_problem problem = {0};
+  struct cns_policy policy;
+  struct cns_document document = {0};
+  struct stat info;
+  int r = make_policy(federation, &policy, &problem);
+  if (!r && stat(out, &info) == 0)
+    r = cns_problem_set(&problem, CNS_ERR_EXISTS,
+                        "%s: exists already; give another --out, or remove it first", out);
+  if (!r) r = cns_policy_to_document(&policy, &document);
+  if (!r) r = cns_file_write(out, document.payload, document.payload_len, 0644, &problem);
+  cns_document_deinit(&document);
+  if (r) return cns_cli_fail(r, &problem);
+  printf("An unsigned policy, version %" PRIu64 ", is in %s: read it, change it, then\n"
+         "  consilium policy sign %s --as OFFICER --out %s/authority/policy.json\n"
+         "  consilium kit issue --federation %s\n",
+         policy.version, out, out, federation, federation);
+  return cns_cli_finish(CNS_EXIT_OK);
+}
+
+static int run_new(int argc, char **argv) {
+  const char *federation = NULL, *out = NULL;
+  char *default_out = NULL;
+  int operands = 0;
+  const struct cns_option table[] = {
+      {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &federation, 0, 0},
+      {"out", "FILE", "the new file (default: policy.json in the federation)", CNS_OPTION_TEXT, &out, 0, 0},
+      {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
+  const struct cns_usage usage = {
+      "policy new --federation DIR [--out FILE]",
+      "Writes the default policy, unsigned, for the hospitals that the roster has now.", table, 0, 0};
+  int r = cns_cli_parse(&usage, argc, argv, &operands);
+  if (r) return cns_cli_parse_exit(r);
+  if (!federation) return cns_cli_usage_error("policy new", "--federation DIR is missing");
+  if (!out) out = default_out = cns_kit_path(federation, "policy.json");
+  int code = out ? create(federation, out) : cns_cli_fail(CNS_ERR_MEMORY, NULL);
+  free(default_out);
+  return code;
+}
+
+int cns_cli_policy(int argc, char **argv) {
+  static const struct cns_verb verbs[] = {
+      {"show", "say what a policy means", run_show},
+      {"new", "write the default policy for the present roster, unsigned", run_new},
+      {"sign", "sign a policy as a privacy officer", run_sign},
+      {NULL, NULL, NULL}};
+  return cns_cli_dispatch("consilium policy", "What the consortium's privacy officers allow.", verbs, argc,
+                          argv);
+}

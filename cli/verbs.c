@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+const struct cns_verb cns_verbs[] = {
+    {"init", "make a federation: authority, officer, coordinator and a kit for each hospital", cns_cli_init},
+    {"kit", "enrol a hospital whose keys never leave it; look at a kit", cns_cli_kit},
+    {"policy", "show, make or sign the privacy officers' policy", cns_cli_policy},
+    {NULL, NULL, NULL},
+};
