@@ -18,19 +18,13 @@
  */
 #pragma once
 
+#include "protocol/descriptor.h"
 #include "protocol/policy.h"
 #include "protocol/roster.h"
 
 #define CNS_KIT_CONFIG_BYTES_MAX (64u << 10)
 
 enum cns_kit_role { CNS_KIT_COORDINATOR = 0, CNS_KIT_HOSPITAL = 1 };
-
-/* A hospital's own minimums, which hold whatever policy and descriptor say. */
-struct cns_kit_floor {
-  uint16_t cohort;
-  uint16_t included;
-  uint16_t threshold;
-};
 
 struct cns_kit_config {
   enum cns_kit_role role;
@@ -40,7 +34,7 @@ struct cns_kit_config {
   char name[CNS_NAME_MAX + 1];
   uint16_t index;
   char *data_path;
-  struct cns_kit_floor floor;
+  struct cns_floor floor; /* holds whatever policy and descriptor say */
 };
 
 struct cns_kit {
@@ -76,7 +70,7 @@ CNS_MUST_CHECK int cns_kit_config_save(const char *folder, const struct cns_kit_
                                        struct cns_problem *problem);
 void cns_kit_config_deinit(struct cns_kit_config *config);
 /* The policy's minimums. */
-struct cns_kit_floor cns_kit_floor_default(const struct cns_policy *policy);
+struct cns_floor cns_kit_floor_default(const struct cns_policy *policy);
 
 /* One line of 64 hex digits. */
 CNS_MUST_CHECK int cns_kit_authority_load(const char *folder, struct cns_identity_public *ret_authority,

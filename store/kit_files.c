@@ -129,7 +129,7 @@ static int get_address(const cJSON *json, const char *field, struct cns_kit_conf
   return r;
 }
 
-static int read_floor(const cJSON *json, struct cns_kit_floor *ret_floor, struct cns_problem *problem) {
+static int read_floor(const cJSON *json, struct cns_floor *ret_floor, struct cns_problem *problem) {
   static const char *const fields[] = {"cohort", "included", "threshold", NULL};
   const cJSON *object = NULL;
   int64_t cohort = 0, included = 0, threshold = 0;
@@ -139,7 +139,7 @@ static int read_floor(const cJSON *json, struct cns_kit_floor *ret_floor, struct
   if (!r) r = cns_json_get_int(object, "floor", "included", 3, CNS_HOSPITALS_MAX, &included, problem);
   if (!r) r = cns_json_get_int(object, "floor", "threshold", 3, CNS_HOSPITALS_MAX, &threshold, problem);
   if (r) return r;
-  *ret_floor = (struct cns_kit_floor){
+  *ret_floor = (struct cns_floor){
       .cohort = (uint16_t)cohort, .included = (uint16_t)included, .threshold = (uint16_t)threshold};
   return 0;
 }
@@ -218,10 +218,10 @@ void cns_kit_config_deinit(struct cns_kit_config *config) {
   *config = (struct cns_kit_config){0};
 }
 
-struct cns_kit_floor cns_kit_floor_default(const struct cns_policy *policy) {
-  return (struct cns_kit_floor){.cohort = policy->minimum_cohort,
-                                .included = policy->minimum_included,
-                                .threshold = cns_policy_threshold(policy->minimum_cohort, policy->colluders)};
+struct cns_floor cns_kit_floor_default(const struct cns_policy *policy) {
+  return (struct cns_floor){.cohort = policy->minimum_cohort,
+                            .included = policy->minimum_included,
+                            .threshold = cns_policy_threshold(policy->minimum_cohort, policy->colluders)};
 }
 
 static bool fill_hospital(cJSON *json, const struct cns_kit_config *config) {
