@@ -21,7 +21,7 @@ static int table_logits(const struct cns_plan *plan, const float *params, const 
 
 int cns_model_predict(const struct cns_plan *plan, const float *params, const struct cns_table *table,
                       float *ret_probabilities, struct cns_problem *problem) {
-  float *logits;
+  float *logits = NULL;
   int r = table_logits(plan, params, table, &logits, problem);
   if (r < 0) return r;
   size_t classes = plan->class_count;
@@ -37,7 +37,7 @@ int cns_model_predict(const struct cns_plan *plan, const float *params, const st
 
 int cns_model_metrics(const struct cns_plan *plan, const float *params, const struct cns_table *table,
                       uint32_t *ret_vector, struct cns_problem *problem) {
-  float *logits;
+  float *logits = NULL;
   int r = table_logits(plan, params, table, &logits, problem);
   if (r < 0) return r;
   r = cns_metrics_fill(plan->class_count, logits, table->label, table->rows, ret_vector, problem);
@@ -47,7 +47,7 @@ int cns_model_metrics(const struct cns_plan *plan, const float *params, const st
 
 int cns_model_evaluate(const struct cns_plan *plan, const float *params, const struct cns_table *table,
                        struct cns_metrics *ret_metrics, struct cns_problem *problem) {
-  float *logits;
+  float *logits = NULL;
   int r = table_logits(plan, params, table, &logits, problem);
   if (r < 0) return r;
   r = cns_metrics_exact(plan->class_count, logits, table->label, table->rows, ret_metrics, problem);
