@@ -5,5 +5,6 @@ const struct cns_verb cns_verbs[] = {
     {"init", "make a federation: authority, officer, coordinator and a kit for each hospital", cns_cli_init},
     {"kit", "enrol a hospital whose keys never leave it; look at a kit", cns_cli_kit},
     {"policy", "show, make or sign the privacy officers' policy", cns_cli_policy},
+    {"simulate", "run whole rounds in one process and check the sum", cns_cli_simulate},
     {NULL, NULL, NULL},
 };
