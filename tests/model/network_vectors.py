@@ -3,6 +3,7 @@
 """Writes network_vectors.h: losses, gradients and SGD steps of small networks,
 computed without backpropagation: the gradient is a central difference of the
 loss in double precision. Independent of the C code."""
+import hashlib
 import math
 import random
 import struct
@@ -51,6 +52,39 @@ def gradient(params, hidden, act, x, y, h=1e-5):
     return out
 
 
+def chacha20_block(key, block):
+    """Bernstein's original: 64-bit counter, zero nonce."""
+    def rotate(v, n):
+        return (v << n | v >> (32 - n)) & 0xFFFFFFFF
+
+    start = list(struct.unpack("<4I", b"expand 32-byte k")) + list(struct.unpack("<8I", key)) + [block, 0, 0, 0]
+    w = list(start)
+    for turn in range(20):
+        for i in range(4):
+            a, b, c, d = i, 4 + (i + turn % 2) % 4, 8 + (i + 2 * (turn % 2)) % 4, 12 + (i + 3 * (turn % 2)) % 4
+            for x, y, z, n in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+                w[x] = (w[x] + w[y]) & 0xFFFFFFFF
+                w[z] = rotate(w[z] ^ w[x], n)
+    return struct.pack("<16I", *[(u + v) & 0xFFFFFFFF for u, v in zip(w, start)])
+
+
+def initial_model(seed, hidden, act):
+    label = b"initial model"
+    key = hashlib.blake2b(struct.pack("<QQ", seed, len(label)) + label, digest_size=32,
+                          key=b"consilium/1 seeded stream").digest()
+    stream = b"".join(chacha20_block(key, block) for block in range(8))
+    at, out = 0, []
+    for depth, (inputs, outputs) in enumerate(layers(hidden)):
+        relu = act == "relu" and depth < len(hidden)
+        reach = math.sqrt(6 / (inputs if relu else inputs + outputs))
+        for _ in range(inputs * outputs):
+            bits = int.from_bytes(stream[at:at + 3], "little")
+            at += 4
+            out.append(f32(reach * ((bits + 0.5) / 2**23 - 1)))
+        out += [0.0] * outputs
+    return out
+
+
 def c_array(values):
     return "{" + ", ".join(f32(v).hex() + "f" for v in values) + "}"
 
@@ -78,7 +112,8 @@ def main():
         out.append("   {%s}, %s," % (", ".join(map(str, y)), c_array(params)))
         out.append("   %s, %s," % (loss(params, hidden, act, x, y).hex(), c_array(start)))
         out.append("   %s, %s}," % (c_array([m - p for m, p in zip(moved, params)]), c_array(z)))
-    out += ["};", ""]
+    out += ["};", "static const float initial_relu[] = " + c_array(initial_model(5, [4, 5], "relu")) + ";",
+            "static const float initial_tanh[] = " + c_array(initial_model(5, [4, 5], "tanh")) + ";", ""]
     open("network_vectors.h", "w").write("\n".join(out))
 
 

@@ -5,6 +5,7 @@
 #include "network_vectors.h"
 
 #include <math.h>
+#include <threads.h>
 
 #define SEED 23
 #define TOY_MODEL "{\"kind\": \"mlp\", \"hidden\": [4, 5], \"activation\": \"tanh\"}"
@@ -183,6 +184,12 @@ static void initial_model_is_fixed(void **state) {
   assert_int_equal(cns_network_init(&plan, 5, params), 0);
   assert_int_equal(cns_network_init(&plan, 5, again), 0);
   assert_memory_equal(params, again, plan.dim * sizeof *params);
+  assert_int_equal(plan.dim, LENGTH_OF(initial_relu));
+  assert_memory_equal(params, initial_relu, sizeof initial_relu);
+  plan.activation = CNS_ACTIVATION_TANH;
+  assert_int_equal(cns_network_init(&plan, 5, again), 0);
+  assert_memory_equal(again, initial_tanh, sizeof initial_tanh);
+  plan.activation = CNS_ACTIVATION_RELU;
   assert_int_equal(cns_network_init(&plan, 6, again), 0);
   assert_memory_not_equal(params, again, plan.dim * sizeof *params);
   /* Biases zero, weights within sqrt(6/3), both signs. */
@@ -195,6 +202,52 @@ static void initial_model_is_fixed(void **state) {
   assert_true(positive && negative);
   for (size_t k = 12; k < 16; k++)
     assert_true(params[k] == 0);
+  cns_plan_deinit(&plan);
+}
+
+/* Several hospitals of one process train at once. */
+struct job {
+  const struct cns_plan *plan;
+  const struct cns_table *table;
+  const float *params;
+  float *update;
+  int result;
+};
+
+static int run_job(void *context) {
+  struct job *job = context;
+  struct cns_network_seed seed = {.round = 1};
+  job->result = cns_network_train(job->plan, job->params, job->table, &seed, NULL, job->update, NULL, NULL);
+  return 0;
+}
+
+static void threads_get_the_same_bits(void **state) {
+  enum { THREADS = 4, TIMES = 5 };
+  struct cns_plan plan = changed_plan("[4, 5]", "[96, 80]");
+  float x[TOY_ROWS * 3], *params = calloc(plan.dim, sizeof(float));
+  float *updates = calloc((THREADS + 1) * plan.dim, sizeof(float));
+  uint16_t label[TOY_ROWS];
+  assert_true(params && updates);
+  toy_rows(x, label);
+  struct cns_table table = borrowed(&plan, x, label, TOY_ROWS);
+  assert_int_equal(cns_network_init(&plan, 5, params), 0);
+  for (int t = 0; t < TIMES; t++) {
+    struct job jobs[THREADS + 1];
+    thrd_t threads[THREADS];
+    for (size_t i = 0; i <= THREADS; i++)
+      jobs[i] = (struct job){&plan, &table, params, updates + i * plan.dim, -1};
+    for (size_t i = 0; i < THREADS; i++)
+      assert_int_equal(thrd_create(&threads[i], run_job, &jobs[i]), thrd_success);
+    for (size_t i = 0; i < THREADS; i++)
+      assert_int_equal(thrd_join(threads[i], NULL), thrd_success);
+    run_job(&jobs[THREADS]); /* and alone */
+    for (size_t i = 0; i <= THREADS; i++) {
+      assert_int_equal(jobs[i].result, 0);
+      assert_memory_equal(jobs[i].update, updates, plan.dim * sizeof(float));
+    }
+  }
+  free(params);
+  free(updates);
   cns_plan_deinit(&plan);
 }
 
@@ -250,7 +303,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(matches_independent_computation), cmocka_unit_test(gradient_agrees_with_differences),
       cmocka_unit_test(training_learns_and_repeats),     cmocka_unit_test(initial_model_is_fixed),
-      cmocka_unit_test(divergence_is_refused),           cmocka_unit_test(unfit_tables_and_cancel),
+      cmocka_unit_test(threads_get_the_same_bits),       cmocka_unit_test(divergence_is_refused),
+      cmocka_unit_test(unfit_tables_and_cancel),
   };
   print_message("# seed %d\n", SEED);
   return cmocka_run_group_tests(tests, setup, NULL);
