@@ -2,11 +2,11 @@
 #include "model/modelfile.h"
 
 #include <math.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "crypto/hash.h"
 #include "crypto/json.h"
 #include "model/network.h"
 

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "crypto/bytes.h"
 #include "crypto/json.h"
 #include "model/safetensors.h"
 
@@ -78,7 +77,8 @@ int cns_safetensors_serialize(const struct cns_safetensors_tensor *tensors, size
     free(header);
     return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory for a model file");
   }
-  cns_store_le64(data, padded);
+  uint64_t header_field = padded; /* little-endian machines only, as in the reader */
+  memcpy(data, &header_field, sizeof header_field);
   memcpy(data + 8, header, header_len);
   memset(data + 8 + header_len, ' ', padded - header_len);
   free(header);
