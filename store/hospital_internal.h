@@ -28,6 +28,13 @@ CNS_MUST_CHECK int cns_hospital_column_sealed(struct cns_hospital_store *store, 
                                               int column, const char *table, const struct cns_digest *key,
                                               uint64_t number, uint8_t **ret_plain, size_t *ret_len,
                                               struct cns_problem *problem);
+/* A row without sealed content carries the seal of nothing, bound to what its
+ * columns hold: a flipped bit in a round number must not pass for the number. */
+CNS_MUST_CHECK int cns_hospital_bind_row_seal(struct cns_hospital_store *store, sqlite3_stmt *stmt,
+                                              int column, const struct cns_digest *row);
+/* 0, or CNS_ERR_FORMAT. */
+CNS_MUST_CHECK int cns_hospital_check_row_seal(struct cns_hospital_store *store, sqlite3_stmt *stmt,
+                                               int column, const struct cns_digest *row);
 /* "this row is damaged" */
 int cns_hospital_damaged(const struct cns_hospital_store *store, const char *what,
                          struct cns_problem *problem);

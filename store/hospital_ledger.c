@@ -7,13 +7,27 @@
 struct row {
   struct cns_digest parent;
   uint64_t uploaded, abandoned, refunded;
+  uint64_t unmask_phase; /* known once abandoned */
 };
+
+static void row_digest(const struct cns_digest *descriptor, const struct row *row,
+                       struct cns_digest *ret_digest) {
+  struct cns_hash hash;
+  cns_hash_init(&hash, "consilium/1 hospital spent");
+  cns_hash_digest(&hash, descriptor);
+  cns_hash_digest(&hash, &row->parent);
+  cns_hash_u64(&hash, row->uploaded);
+  cns_hash_u64(&hash, row->abandoned);
+  cns_hash_u64(&hash, row->refunded);
+  cns_hash_u64(&hash, row->unmask_phase);
+  cns_hash_final(&hash, ret_digest);
+}
 
 static int find(struct cns_hospital_store *store, const struct cns_digest *descriptor, struct row *ret_row) {
   sqlite3_stmt *stmt = NULL;
-  int error =
-      cns_hospital_query(store, "SELECT parent, uploaded, abandoned, refunded FROM spent WHERE descriptor=?",
-                         descriptor, NULL, &stmt, NULL);
+  int error = cns_hospital_query(
+      store, "SELECT parent, uploaded, abandoned, refunded, unmask_phase, seal FROM spent WHERE descriptor=?",
+      descriptor, NULL, &stmt, NULL);
   if (error) return error;
   struct row row;
   error = cns_hospital_step(store, stmt, NULL);
@@ -21,9 +35,33 @@ static int find(struct cns_hospital_store *store, const struct cns_digest *descr
   if (!error) error = cns_column_u64(stmt, 1, 1, &row.uploaded);
   if (!error) error = cns_column_u64(stmt, 2, 1, &row.abandoned);
   if (!error) error = cns_column_u64(stmt, 3, 1, &row.refunded);
+  if (!error) error = cns_column_u64(stmt, 4, UINT8_MAX, &row.unmask_phase);
+  if (!error) {
+    struct cns_digest digest;
+    row_digest(descriptor, &row, &digest);
+    error = cns_hospital_check_row_seal(store, stmt, 5, &digest);
+  }
   sqlite3_finalize(stmt);
   if (!error) *ret_row = row;
   return error;
+}
+
+static int write_row(struct cns_hospital_store *store, const struct cns_digest *descriptor,
+                     const struct row *row, struct cns_problem *problem) {
+  sqlite3_stmt *stmt = NULL;
+  int error =
+      cns_hospital_query(store,
+                         "INSERT OR REPLACE INTO spent(descriptor, parent, uploaded, abandoned, refunded, "
+                         "unmask_phase, seal) VALUES(?,?,?,?,?,?,?)",
+                         descriptor, &row->parent, &stmt, problem);
+  struct cns_digest digest;
+  row_digest(descriptor, row, &digest);
+  if (!error) error = cns_bind_u64(stmt, 3, row->uploaded);
+  if (!error) error = cns_bind_u64(stmt, 4, row->abandoned);
+  if (!error) error = cns_bind_u64(stmt, 5, row->refunded);
+  if (!error) error = cns_bind_u64(stmt, 6, row->unmask_phase);
+  if (!error) error = cns_hospital_bind_row_seal(store, stmt, 7, &digest);
+  return cns_hospital_change(store, stmt, error, problem);
 }
 
 /* 0 with ret_found; a row with another parent is refused. */
@@ -53,10 +91,8 @@ int cns_hospital_store_spend(struct cns_hospital_store *store, const struct cns_
     return cns_problem_set(problem, CNS_ERR_REFUSED,
                            "this hospital has abandoned this round: nothing is uploaded to it");
   if (found) return 0;
-  sqlite3_stmt *stmt = NULL;
-  error =
-      cns_hospital_query(store, "INSERT INTO spent VALUES(?,?,1,0,0,0)", descriptor, parent, &stmt, problem);
-  return cns_hospital_change(store, stmt, error, problem);
+  row = (struct row){.parent = *parent, .uploaded = 1};
+  return write_row(store, descriptor, &row, problem);
 }
 
 static int check_not_unmasked(struct cns_hospital_store *store, const struct cns_digest *descriptor,
@@ -83,13 +119,10 @@ int cns_hospital_store_abandon(struct cns_hospital_store *store, const struct cn
   if (error || (found && row.abandoned)) return error;
   error = check_not_unmasked(store, descriptor, unmask_phase, problem);
   if (error) return error;
-  sqlite3_stmt *stmt = NULL;
-  error = cns_hospital_query(store,
-                             "INSERT INTO spent VALUES(?,?,0,1,0,?3) ON CONFLICT(descriptor) "
-                             "DO UPDATE SET abandoned=1, unmask_phase=?3",
-                             descriptor, parent, &stmt, problem);
-  if (!error) error = cns_bind_u64(stmt, 3, unmask_phase);
-  return cns_hospital_change(store, stmt, error, problem);
+  if (!found) row = (struct row){.parent = *parent};
+  row.abandoned = 1;
+  row.unmask_phase = unmask_phase;
+  return write_row(store, descriptor, &row, problem);
 }
 
 int cns_hospital_store_refund(struct cns_hospital_store *store, const struct cns_digest *descriptor,
@@ -102,10 +135,8 @@ int cns_hospital_store_refund(struct cns_hospital_store *store, const struct cns
     return cns_problem_set(problem, CNS_ERR_STATE,
                            "an update is refunded only after this hospital has abandoned its round itself");
   if (row.refunded) return 0;
-  sqlite3_stmt *stmt = NULL;
-  error = cns_hospital_query(store, "UPDATE spent SET refunded=1 WHERE descriptor=?", descriptor, NULL, &stmt,
-                             problem);
-  return cns_hospital_change(store, stmt, error, problem);
+  row.refunded = 1;
+  return write_row(store, descriptor, &row, problem);
 }
 
 int cns_hospital_store_update_state(struct cns_hospital_store *store, const struct cns_digest *descriptor,

@@ -14,16 +14,16 @@ static const struct cns_database_kind hospital_kind = {
     .context = "consilium/1 hospital at rest",
     .schema =
         "CREATE TABLE signed_round(study BLOB PRIMARY KEY, round INTEGER NOT NULL, attempt INTEGER NOT NULL,"
-        " descriptor BLOB NOT NULL) WITHOUT ROWID;"
+        " descriptor BLOB NOT NULL, seal BLOB NOT NULL) WITHOUT ROWID;"
         "CREATE TABLE message(descriptor BLOB NOT NULL, phase INTEGER NOT NULL, digest BLOB NOT NULL,"
         " sealed BLOB, PRIMARY KEY(descriptor, phase));"
         "CREATE TABLE consent(study BLOB PRIMARY KEY, sealed BLOB NOT NULL);"
         "CREATE TABLE spent(descriptor BLOB PRIMARY KEY, parent BLOB NOT NULL, uploaded INTEGER NOT NULL,"
-        " abandoned INTEGER NOT NULL, refunded INTEGER NOT NULL, unmask_phase INTEGER NOT NULL) WITHOUT "
-        "ROWID;"
+        " abandoned INTEGER NOT NULL, refunded INTEGER NOT NULL, unmask_phase INTEGER NOT NULL,"
+        " seal BLOB NOT NULL) WITHOUT ROWID;"
         "CREATE INDEX spent_parent ON spent(parent);"
-        "CREATE TABLE accepted(kind TEXT PRIMARY KEY, version INTEGER NOT NULL, digest BLOB NOT NULL)"
-        " WITHOUT ROWID;"
+        "CREATE TABLE accepted(kind TEXT PRIMARY KEY, version INTEGER NOT NULL, digest BLOB NOT NULL,"
+        " seal BLOB NOT NULL) WITHOUT ROWID;"
         "CREATE TABLE manifest(study BLOB PRIMARY KEY, round INTEGER NOT NULL, model BLOB NOT NULL,"
         " digest BLOB NOT NULL, sealed BLOB NOT NULL)",
 };
@@ -121,14 +121,47 @@ int cns_hospital_column_sealed(struct cns_hospital_store *store, sqlite3_stmt *s
   return error == CNS_ERR_PROOF ? cns_hospital_damaged(store, table, problem) : error;
 }
 
+int cns_hospital_bind_row_seal(struct cns_hospital_store *store, sqlite3_stmt *stmt, int column,
+                               const struct cns_digest *row) {
+  uint8_t *sealed = NULL;
+  size_t len = 0;
+  int error = cns_database_seal(&store->database, row, NULL, 0, &sealed, &len);
+  if (!error) error = cns_bind_blob(stmt, column, sealed, len);
+  free(sealed);
+  return error;
+}
+
+int cns_hospital_check_row_seal(struct cns_hospital_store *store, sqlite3_stmt *stmt, int column,
+                                const struct cns_digest *row) {
+  uint8_t *plain = NULL;
+  size_t len = 0;
+  const void *sealed = sqlite3_column_blob(stmt, column);
+  int error = cns_database_unseal(&store->database, row, sealed, (size_t)sqlite3_column_bytes(stmt, column),
+                                  &plain, &len);
+  free(plain);
+  return error == CNS_ERR_PROOF || (!error && len != 0) ? CNS_ERR_FORMAT : error;
+}
+
 /* ---- descriptors ---- */
+
+static void signed_round_row(const struct cns_digest *study, uint64_t round, uint64_t attempt,
+                             const struct cns_digest *descriptor, struct cns_digest *ret_row) {
+  struct cns_hash hash;
+  cns_hash_init(&hash, "consilium/1 hospital signed round");
+  cns_hash_digest(&hash, study);
+  cns_hash_u64(&hash, round);
+  cns_hash_u64(&hash, attempt);
+  cns_hash_digest(&hash, descriptor);
+  cns_hash_final(&hash, ret_row);
+}
 
 int cns_hospital_store_signed_round(struct cns_hospital_store *store, const struct cns_digest *study,
                                     uint64_t *ret_round, uint32_t *ret_attempt,
                                     struct cns_digest *ret_descriptor) {
   sqlite3_stmt *stmt = NULL;
-  int error = cns_hospital_query(store, "SELECT round, attempt, descriptor FROM signed_round WHERE study=?",
-                                 study, NULL, &stmt, NULL);
+  int error =
+      cns_hospital_query(store, "SELECT round, attempt, descriptor, seal FROM signed_round WHERE study=?",
+                         study, NULL, &stmt, NULL);
   if (error) return error;
   uint64_t round = 0, attempt = 0;
   struct cns_digest descriptor;
@@ -136,6 +169,11 @@ int cns_hospital_store_signed_round(struct cns_hospital_store *store, const stru
   if (!error) error = cns_column_u64(stmt, 0, CNS_DATABASE_COLUMN_MAX, &round);
   if (!error) error = cns_column_u64(stmt, 1, UINT32_MAX, &attempt);
   if (!error) error = cns_column_digest(stmt, 2, &descriptor);
+  if (!error) {
+    struct cns_digest row;
+    signed_round_row(study, round, attempt, &descriptor, &row);
+    error = cns_hospital_check_row_seal(store, stmt, 3, &row);
+  }
   sqlite3_finalize(stmt);
   if (error) return error;
   *ret_round = round;
@@ -171,10 +209,13 @@ int cns_hospital_store_sign_round(struct cns_hospital_store *store, const struct
   }
   sqlite3_stmt *stmt = NULL;
   error = cns_hospital_query(
-      store, "INSERT OR REPLACE INTO signed_round(study, descriptor, round, attempt) VALUES(?,?,?,?)", study,
-      descriptor, &stmt, problem);
+      store, "INSERT OR REPLACE INTO signed_round(study, descriptor, round, attempt, seal) VALUES(?,?,?,?,?)",
+      study, descriptor, &stmt, problem);
   if (!error) error = cns_bind_u64(stmt, 3, round);
   if (!error) error = cns_bind_u64(stmt, 4, attempt);
+  struct cns_digest row;
+  signed_round_row(study, round, attempt, descriptor, &row);
+  if (!error) error = cns_hospital_bind_row_seal(store, stmt, 5, &row);
   return cns_hospital_change(store, stmt, error, problem);
 }
 

@@ -286,6 +286,29 @@ static void damage_is_told(void **state) {
   cns_hospital_store_free(store);
 }
 
+/* A number that is only a little wrong is found too. */
+static void a_changed_number_is_told(void **state) {
+  struct cns_hospital_store *store = open_named("numbers");
+  assert_int_equal(cns_hospital_store_sign_round(store, &study, 9, 0, &r1, &problem), 0);
+  assert_int_equal(cns_hospital_store_accept_version(store, "roster", 9, &r1, &problem), 0);
+  assert_int_equal(cns_hospital_store_spend(store, &parent, &r1, &problem), 0);
+  assert_int_equal(cns_hospital_store_abandon(store, &parent, &r1, unmask, &problem), 0);
+  const uint8_t *text = (const uint8_t *)"manifest";
+  assert_int_equal(cns_hospital_store_put_manifest(store, &study, 9, &r1, text, 8, &problem), 0);
+  cns_hospital_store_free(store);
+  edit("numbers",
+       "UPDATE signed_round SET round=8; UPDATE accepted SET version=8; UPDATE manifest SET round=8;"
+       "UPDATE spent SET refunded=1");
+  store = open_named("numbers");
+  assert_int_equal(cns_hospital_store_sign_round(store, &study, 9, 0, &r2, &problem), CNS_ERR_FORMAT);
+  assert_int_equal(cns_hospital_store_accept_version(store, "roster", 9, &r2, &problem), CNS_ERR_FORMAT);
+  assert_int_equal(cns_hospital_store_put_manifest(store, &study, 9, &r2, text, 8, &problem), CNS_ERR_FORMAT);
+  enum cns_update_state update;
+  assert_int_equal(cns_hospital_store_update_state(store, &r1, &update), CNS_ERR_FORMAT);
+  assert_int_equal(cns_hospital_store_refund(store, &r1, &problem), CNS_ERR_FORMAT);
+  cns_hospital_store_free(store);
+}
+
 static int setup(void **state) {
   r1 = scratch_digest(1);
   r2 = scratch_digest(2);
@@ -307,6 +330,7 @@ int main(void) {
       cmocka_unit_test(versions_only_grow),
       cmocka_unit_test(the_last_manifest),
       cmocka_unit_test(damage_is_told),
+      cmocka_unit_test(a_changed_number_is_told),
   };
   return cmocka_run_group_tests(tests, setup, scratch_teardown);
 }
