@@ -87,7 +87,10 @@ static int check_study(struct accepted *accepted, const struct cns_identity_publ
   if (!r)
     r = cns_plan_parse(accepted->study.payload, accepted->study.payload_len, "the study", &plan, problem);
   if (r) return r;
-  if (plan.initial_from_file && !(accepted->initial = strdup(plan.initial_file)))
+  if (plan.initial_from_file && cns_kit_reserves(plan.initial_file))
+    r = cns_problem_set(problem, CNS_ERR_FORMAT,
+                        "the study's model file has the name of a kit's own file, %s", plan.initial_file);
+  else if (plan.initial_from_file && !(accepted->initial = strdup(plan.initial_file)))
     r = cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
   cns_plan_deinit(&plan);
   return r;

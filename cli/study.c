@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/folder.h"
+#include "store/kit.h"
 
 #define KIND "study"
 
@@ -35,6 +36,10 @@ static int read_document(const char *path, struct cns_document *ret_document, st
 static int find_initial(const char *path, struct cns_study *study, struct cns_problem *problem) {
   uint8_t digest[CNS_DIGEST_BYTES];
   if (!study->plan.initial_from_file) return 0;
+  if (cns_kit_reserves(study->plan.initial_file))
+    return cns_problem_set(problem, CNS_ERR_FORMAT,
+                           "%s: initial_model.file can't be %s, which is the name of a kit's own file", path,
+                           study->plan.initial_file);
   const char *slash = strrchr(path, '/');
   int folder = slash ? (int)(slash - path) + 1 : 0;
   if (asprintf(&study->initial_path, "%.*s%s", folder, path, study->plan.initial_file) < 0) {

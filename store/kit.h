@@ -60,6 +60,9 @@ CNS_MUST_CHECK int cns_kit_load(const char *folder, enum cns_kit_role role, int6
                                 struct cns_kit *ret_kit, struct cns_problem *problem);
 void cns_kit_deinit(struct cns_kit *kit); /* also fine on a zeroed struct */
 
+/* Is it the name of one of the kit's own files, which a study's model file may
+ * not have? */
+bool cns_kit_reserves(const char *name);
 /* Path of a file in the kit (malloc'd), e.g. the study's initial model. */
 char *cns_kit_path(const char *folder, const char *name);
 

@@ -12,6 +12,15 @@
 #define CONFIG_FILE "config.json"
 #define PATH_BYTES_MAX 4096
 
+bool cns_kit_reserves(const char *name) {
+  static const char *const names[] = {AUTHORITY_FILE, CONFIG_FILE,   "identity.key", "tls.key",
+                                      "tls.crt",      "roster.json", "policy.json",  "study.json",
+                                      "request.json", "data.csv",    "state"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    if (strcmp(names[i], name) == 0) return true;
+  return false;
+}
+
 static int out_of_memory(const char *folder, struct cns_problem *problem) {
   return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", folder);
 }
