@@ -39,7 +39,7 @@ int cns_clip_norm(const float *vector, size_t len, double *ret_norm, struct cns_
 int cns_clip(float *vector, size_t len, double clip, double *ret_norm, struct cns_problem *problem) {
   if (!(clip >= CNS_CLIP_MIN && clip <= CNS_CLIP_MAX))
     return cns_problem_set(problem, CNS_ERR_ARGUMENT, "the clip norm is not between 1e-30 and 1e30");
-  double norm;
+  double norm = 0;
   int r = cns_clip_norm(vector, len, &norm, problem);
   if (r < 0) return r;
   if (norm > clip) {
