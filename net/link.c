@@ -105,8 +105,14 @@ static void tell_writable(struct cns_link *link) {
     link->owner->callbacks.on_writable(link->owner->callbacks.context, link);
 }
 
+/* Both have said goodbye and ours is out: nothing more to wait for. */
+static void maybe_part(struct cns_link *link) {
+  if (link->state == CNS_LINK_LINGER && link->peer_said_bye && link->queue.len == 0) cns_link_kill(link);
+}
+
 void cns_link_sent(struct cns_link *link) {
   tell_writable(link);
+  maybe_part(link);
 }
 
 /* -- the end -- */
@@ -236,6 +242,11 @@ static void take_application(struct cns_link *link, const struct cns_frame *fram
 }
 
 static void take_frame(struct cns_link *link, const struct cns_frame *frame) {
+  if (link->state == CNS_LINK_LINGER) {
+    link->peer_said_bye |= frame->type == CNS_FRAME_BYE;
+    maybe_part(link);
+    return;
+  }
   link->counters.frames_in++;
   switch (frame->type) {
   case CNS_FRAME_HELLO:
@@ -261,13 +272,14 @@ void cns_link_take_bytes(struct cns_link *link, const uint8_t *data, size_t len)
   link->counters.bytes_in += len;
   link->quiet_ms = 0;
   link->ping_sent = false;
-  while (len > 0 && link->state <= CNS_LINK_OPEN) {
+  while (len > 0 && link->state <= CNS_LINK_LINGER && !link->draining) {
     struct cns_frame frame;
     struct cns_problem problem = {0};
     size_t taken = 0;
     int result = cns_framer_feed(&link->framer, data, len, &taken, &frame, &problem);
     if (result < 0) {
       cns_link_end(link, result, true, "%s", problem.text);
+      link->draining = true;
       return;
     }
     if (result == CNS_CASE_FRAME) take_frame(link, &frame);

@@ -66,7 +66,7 @@ struct cns_link_times {
   uint64_t silence_ms;      /* [20,000] nothing heard: close */
   uint64_t linger_ms;       /* [2,000] for our last words to arrive */
   uint64_t connect_ms;      /* [10,000] name look-up and TCP connection */
-  uint64_t retry_first_ms;  /* [200] mean of the first pause is half of it */
+  uint64_t retry_first_ms;  /* [200] mean of the first pause */
   uint64_t retry_cap_ms;    /* [15,000] longest pause */
   uint64_t good_session_ms; /* [5,000] an open link this old resets the pauses */
 };

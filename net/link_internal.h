@@ -5,7 +5,7 @@
  *   HANDSHAKE -> OPEN -> LINGER -> DEAD
  *
  * LINGER: our last words are on their way and what comes is thrown away, until
- * the peer hangs up or a time has passed; closing at once would turn unread
+ * the peer says goodbye too, hangs up, or a time has passed; closing at once would turn unread
  * bytes into a reset that overtakes those words. DEAD: the stream is closed, and
  * memory is returned when nng's operations, the timer and the event that tells
  * the owner are all through. From the end of OPEN on the owner forgets the link.
@@ -47,7 +47,10 @@ struct cns_link {
   uv_timer_t timer;
   bool timer_closed;
   uint64_t tick_ms, quiet_ms, age_ms, linger_left_ms;
-  bool ping_sent, draining;
+  bool ping_sent;
+  bool draining;      /* what comes is no longer looked at */
+  bool tls_draining;  /* ... and TLS has failed */
+  bool peer_said_bye; /* while we linger */
 
   struct cns_handshake handshake;
   struct cns_framer framer;
@@ -57,7 +60,7 @@ struct cns_link {
   struct cns_byte_queue queue;
   uint8_t write_buffer[CNS_LINK_WRITE_BYTES];
   uint8_t read_buffer[CNS_LINK_READ_BYTES];
-  bool want_writable, bye_queued;
+  bool want_writable;
 
   uint64_t credit;     /* bulk bytes that the peer lets us send */
   uint64_t unconsumed; /* bulk bytes delivered and not yet consumed */

@@ -53,8 +53,8 @@ static void tls_failed(struct cns_link *link, const struct cns_tls_info *info, i
     cns_link_kill(link);
     return;
   }
-  if (!link->draining) link->linger_left_ms = link->times.linger_ms;
-  link->draining = true;
+  if (!link->tls_draining) link->linger_left_ms = link->times.linger_ms;
+  link->tls_draining = true;
   cns_link_io_receive(link);
 }
 
@@ -84,7 +84,7 @@ static void on_received(struct cns_loop_op *op) {
       io_failed(link, rv);
     } else {
       size_t len = nng_aio_count(op->aio);
-      if (link->state != CNS_LINK_LINGER) cns_link_take_bytes(link, link->read_buffer, len);
+      cns_link_take_bytes(link, link->read_buffer, len);
       cns_link_io_receive(link);
     }
   }
