@@ -92,5 +92,6 @@ int cns_cli_dispatch(const char *of, const char *about, const struct cns_verb *v
 
 int cns_cli_init(int argc, char **argv);
 int cns_cli_kit(int argc, char **argv);
+int cns_cli_coordinator(int argc, char **argv);
 int cns_cli_policy(int argc, char **argv);
 int cns_cli_simulate(int argc, char **argv);

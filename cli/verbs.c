@@ -5,6 +5,7 @@ const struct cns_verb cns_verbs[] = {
     {"init", "make a federation: authority, officer, coordinator and a kit for each hospital", cns_cli_init},
     {"kit", "enrol a hospital whose keys never leave it; look at a kit", cns_cli_kit},
     {"policy", "show, make or sign the privacy officers' policy", cns_cli_policy},
+    {"coordinator", "run the coordinator of a federation", cns_cli_coordinator},
     {"simulate", "run whole rounds in one process and check the sum", cns_cli_simulate},
     {NULL, NULL, NULL},
 };

@@ -8,20 +8,14 @@
  */
 #pragma once
 
+#include "crypto/parallel.h"
 #include "protocol/verdict.h"
-
-/* Runs task(argument, k) for k in 0..count-1, in any order, possibly in
- * parallel; returns when all are done. */
-struct cns_parallel {
-  void (*run)(void *context, size_t count, void (*task)(void *argument, size_t k), void *argument);
-  void *context;
-};
 
 struct cns_coordinator_config {
   const struct cns_roster *roster;     /* must outlive the machine */
   const struct cns_policy *policy;     /* must outlive the machine */
   const struct cns_identity *identity; /* must outlive the machine */
-  struct cns_parallel parallel;        /* run NULL: one after another */
+  struct cns_parallel parallel;
 };
 
 struct cns_coordinator;

@@ -28,11 +28,7 @@ int cns_coordinator_judge_dealers(struct cns_coordinator *c) {
   struct degree_job job = {.c = c, .results = calloc(n, sizeof *job.results)};
   int r = 0;
   if (!job.results) return CNS_ERR_MEMORY;
-  if (c->config.parallel.run)
-    c->config.parallel.run(c->config.parallel.context, n, check_degree, &job);
-  else
-    for (size_t k = 0; k < n; k++)
-      check_degree(&job, k);
+  cns_parallel_run(c->config.parallel, n, check_degree, &job);
   for (size_t k = 0; k < n && r == 0; k++) {
     if (job.results[k] == 0) continue;
     r = job.results[k] == CNS_ERR_PROOF ? cns_coordinator_blame_dealer(c, k, CNS_BLAME_DEGREE)
@@ -43,39 +39,56 @@ int cns_coordinator_judge_dealers(struct cns_coordinator *c) {
   return r;
 }
 
-static int settle_one(struct cns_coordinator *c, size_t complainer, uint16_t which,
-                      const struct cns_complaint *complaint) {
-  int position = cns_descriptor_position(&c->round.descriptor, complaint->accused);
-  if (position < 0) return CNS_ERR_STATE; /* checked when it was received */
-  size_t accused = (size_t)position;
+/* One complaint; a positive ruling. */
+static int settle_one(struct cns_coordinator *c, size_t complainer, size_t accused,
+                      const struct cns_complaint *complaint, const struct cns_merkle_path *path) {
   struct cns_dispute dispute = cns_coordinator_dispute(c, accused, complainer);
-  int ruling = cns_complaint_settle(&dispute, complaint);
-  if (ruling < 0) return ruling;
+  int ruling = cns_complaint_settle(&dispute, complaint), r = ruling;
   if (ruling == CNS_RULING_DEALER_LIED) {
     c->members[accused].disqualified = true;
-    return cns_coordinator_blame_bad_share(c, accused, complainer, complaint);
+    r = cns_coordinator_blame_bad_share(c, accused, complainer, complaint);
   }
-  c->members[complainer].disqualified = true;
-  return cns_coordinator_blame_complainer(c, complainer, accused, which);
+  if (ruling == CNS_RULING_COMPLAINER_LIED) {
+    c->members[complainer].disqualified = true;
+    r = cns_coordinator_blame_complainer(c, complainer, accused, complaint, path);
+  }
+  return r < 0 ? r : ruling;
+}
+
+/* The complaints of one member, in their order. One true complaint settles an
+ * accused, one false one a complainer: what liars can make us compute grows
+ * with their number, not with that of their complaints. */
+static int judge_complainer(struct cns_coordinator *c, size_t k, struct cns_complaint *complaints,
+                            struct cns_digest *leaves) {
+  const struct cns_coordinator_message *ready = &c->members[k].messages[CNS_PHASE_READY];
+  size_t count = 0;
+  struct cns_reader reader;
+  struct cns_message message;
+  cns_reader_init(&reader, ready->bytes, ready->len);
+  cns_message_read(&reader, &message);
+  for (; cns_reader_left(&reader) > 0 && count < CNS_HOSPITALS_MAX; count++)
+    if (cns_coordinator_next_complaint(&reader, &complaints[count], &leaves[count]) < 0) return CNS_ERR_STATE;
+  for (size_t q = 0; q < count; q++) {
+    struct cns_merkle_path path;
+    int accused = cns_descriptor_position(&c->round.descriptor, complaints[q].accused);
+    if (accused < 0) return CNS_ERR_STATE; /* checked when it was received */
+    if (c->members[accused].disqualified) continue;
+    int r = cns_merkle_path(leaves, count, q, &path);
+    if (r == 0) r = settle_one(c, k, (size_t)accused, &complaints[q], &path);
+    if (r < 0 || r == CNS_RULING_COMPLAINER_LIED) return r < 0 ? r : 0;
+  }
+  return 0;
 }
 
 int cns_coordinator_judge_complaints(struct cns_coordinator *c) {
-  for (size_t k = 0; k < c->round.descriptor.member_count; k++) {
-    const struct cns_coordinator_message *ready = &c->members[k].messages[CNS_PHASE_READY];
-    struct cns_reader reader;
-    if (!ready->bytes) continue;
-    cns_reader_init(&reader, ready->view.body, ready->view.body_len);
-    uint16_t count = cns_read_u16(&reader);
-    for (uint16_t q = 0; q < count; q++) {
-      struct cns_complaint complaint;
-      size_t len = 0;
-      const uint8_t *bytes = cns_read_blob(&reader, CNS_COMPLAINT_BYTES_MAX, &len);
-      int r = bytes ? cns_complaint_read(bytes, len, &complaint) : CNS_ERR_STATE;
-      if (r == 0) r = settle_one(c, k, q, &complaint);
-      if (r < 0) return r;
-    }
-  }
-  return 0;
+  struct cns_complaint *complaints = calloc(CNS_HOSPITALS_MAX, sizeof *complaints);
+  struct cns_digest *leaves = calloc(CNS_HOSPITALS_MAX, sizeof *leaves);
+  int r = complaints && leaves ? 0 : CNS_ERR_MEMORY;
+  for (size_t k = 0; k < c->round.descriptor.member_count && r == 0; k++)
+    if (c->members[k].messages[CNS_PHASE_READY].bytes) r = judge_complainer(c, k, complaints, leaves);
+  free(complaints);
+  free(leaves);
+  return r;
 }
 
 static struct cns_entry *list_of(const struct cns_coordinator *c) {

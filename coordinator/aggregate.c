@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "coordinator/aggregate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "dp/quantize.h"
+#include "model/fedavg.h"
+
+#define BLOCK_WORDS 65536u
+
+struct block_result {
+  int error;
+  uint64_t clipped;
+  struct cns_digest digest;
+  struct cns_problem problem;
+};
+
+struct job {
+  struct cns_aggregation *a;
+  uint64_t words;
+  struct block_result *results;
+  uint32_t *metrics_sum;
+};
+
+static int unmasked_block(const struct cns_aggregation *a, uint64_t first, size_t count, uint32_t *sum,
+                          uint32_t *scratch, struct cns_problem *problem) {
+  memset(sum, 0, count * sizeof *sum);
+  for (size_t k = 0; k < a->count; k++) {
+    int r = cns_vector_file_read(a->uploads[k], first, count, scratch, problem);
+    if (r < 0) return r;
+    for (size_t w = 0; w < count; w++)
+      sum[w] += scratch[w];
+  }
+  return cns_mask_apply(sum, count, first, a->terms, a->term_count);
+}
+
+/* The part of a block that belongs to the update, into the new parameters. */
+static int take_update(struct cns_aggregation *a, uint64_t first, size_t count, const uint32_t *sum,
+                       float *mean, struct block_result *result) {
+  const struct cns_descriptor *d = a->descriptor;
+  int r = cns_dequantize(sum, count, d->clip_norm, a->weights, a->count, d->colluders, d->scale_log2, mean,
+                         &result->clipped, &result->problem);
+  if (r < 0)
+    return cns_problem_prefix(&result->problem, r, "from parameter %llu on", (unsigned long long)first);
+  return cns_fedavg_step(a->parent + first, mean, count, a->params + first, &result->problem);
+}
+
+static void run_block(void *argument, size_t block) {
+  struct job *job = argument;
+  struct cns_aggregation *a = job->a;
+  struct block_result *result = &job->results[block];
+  uint64_t first = (uint64_t)block * BLOCK_WORDS, dim = a->descriptor->dim;
+  size_t count = job->words - first < BLOCK_WORDS ? (size_t)(job->words - first) : BLOCK_WORDS;
+  uint32_t *sum = malloc(count * sizeof *sum), *scratch = malloc(count * sizeof *scratch);
+  float *mean = malloc(count * sizeof *mean);
+  int r = sum && scratch && mean ? 0 : CNS_ERR_MEMORY;
+  if (r == 0) r = unmasked_block(a, first, count, sum, scratch, &result->problem);
+  size_t update = first >= dim ? 0 : dim - first < count ? (size_t)(dim - first) : count;
+  if (r == 0) cns_hash_once("consilium/1 sum block", sum, count * sizeof *sum, &result->digest);
+  if (r == 0 && update > 0) r = take_update(a, first, update, sum, mean, result);
+  if (r == 0 && update < count)
+    memcpy(job->metrics_sum + (first + update - dim), sum + update, (count - update) * sizeof *sum);
+  result->error = r;
+  free(sum);
+  free(scratch);
+  free(mean);
+}
+
+static int gather(struct job *job, size_t blocks, struct cns_problem *problem) {
+  struct cns_aggregation *a = job->a;
+  struct cns_hash hash;
+  cns_hash_init(&hash, "consilium/1 sum digest");
+  a->clipped = 0;
+  for (size_t k = 0; k < blocks; k++) {
+    if (job->results[k].error < 0) {
+      if (problem) *problem = job->results[k].problem;
+      return job->results[k].error;
+    }
+    a->clipped += job->results[k].clipped;
+    cns_hash_digest(&hash, &job->results[k].digest);
+  }
+  cns_hash_final(&hash, &a->sum);
+  return 0;
+}
+
+int cns_aggregate(struct cns_aggregation *a, struct cns_problem *problem) {
+  struct job job = {.a = a, .words = cns_descriptor_words(a->descriptor)};
+  size_t blocks = (size_t)((job.words + BLOCK_WORDS - 1) / BLOCK_WORDS);
+  size_t metrics_dim = a->descriptor->metrics_dim;
+  job.results = calloc(blocks, sizeof *job.results);
+  job.metrics_sum = calloc(metrics_dim ? metrics_dim : 1, sizeof *job.metrics_sum);
+  int r = job.results && job.metrics_sum ? 0 : CNS_ERR_MEMORY;
+  if (r == 0) {
+    cns_parallel_run(a->parallel, blocks, run_block, &job);
+    r = gather(&job, blocks, problem);
+  }
+  a->has_metrics = false;
+  if (r == 0 && metrics_dim > 0)
+    a->has_metrics =
+        cns_metrics_evaluate(a->classes, job.metrics_sum, a->count, &a->metrics, &a->metrics_problem) == 0;
+  free(job.results);
+  free(job.metrics_sum);
+  return r;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From uploads and rebuilt masks to the new model: runs on a worker thread, on
+ * plain arrays. Block after block: the included uploads are added up, the masks
+ * taken off, the update's part dequantised and added to the parent, the
+ * metrics' part kept. No memory beyond the new model and a block a thread.
+ */
+#pragma once
+
+#include "model/metrics.h"
+#include "protocol/coordinator.h"
+#include "store/vector_file.h"
+
+struct cns_aggregation {
+  /* in */
+  const struct cns_descriptor *descriptor;
+  struct cns_vector_file *const *uploads; /* of the included */
+  const uint32_t *weights;                /* of the included */
+  size_t count;
+  const struct cns_mask_term *terms;
+  size_t term_count;
+  const float *parent; /* dim */
+  size_t classes;
+  struct cns_parallel parallel;
+  /* out */
+  float *params; /* dim, allocated by the caller */
+  uint64_t clipped;
+  struct cns_digest sum; /* H over the unmasked sum's blocks */
+  bool has_metrics;
+  struct cns_metrics metrics;
+  struct cns_problem metrics_problem; /* why they are void */
+};
+
+/* CNS_ERR_RANGE: the sum is void, with a sentence; CNS_ERR_IO and others as
+ * they come. */
+CNS_MUST_CHECK int cns_aggregate(struct cns_aggregation *aggregation, struct cns_problem *problem);

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the daemon says: a line an event, a line a round; JSON if asked for. */
+#include <cjson/cJSON.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "coordinator/server_internal.h"
+
+static void utc_now(char out[static 32]) {
+  time_t now = time(NULL);
+  struct tm tm;
+  gmtime_r(&now, &tm);
+  strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+static void print_json(cJSON *json) {
+  char *text = json ? cJSON_PrintUnformatted(json) : NULL;
+  if (text) {
+    printf("%s\n", text);
+    fflush(stdout);
+  }
+  free(text);
+  cJSON_Delete(json);
+}
+
+/* Events go to stderr, rounds to stdout. */
+void cns_report(struct cns_server *s, const char *fmt, ...) {
+  char sentence[1024], when[32];
+  va_list args;
+  va_start(args, fmt);
+  vsnprintf(sentence, sizeof sentence, fmt, args);
+  va_end(args);
+  utc_now(when);
+  if (!s->options->json) {
+    fprintf(stderr, "%s %s\n", when, sentence);
+    return;
+  }
+  cJSON *json = cJSON_CreateObject();
+  if (json && cJSON_AddStringToObject(json, "event", sentence)) cJSON_AddStringToObject(json, "time", when);
+  print_json(json);
+}
+
+struct traffic {
+  uint64_t up, down; /* seen from the hospitals */
+};
+
+static struct traffic traffic_of_round(const struct cns_server *s) {
+  struct traffic traffic = {0};
+  for (size_t k = 0; k < s->session_count; k++) {
+    const struct cns_session *session = &s->sessions[k];
+    traffic.up += session->bytes_in;
+    traffic.down += session->bytes_out;
+    if (!session->link) continue;
+    struct cns_link_counters counters = cns_link_counters(session->link);
+    traffic.up += counters.bytes_in - session->base_in;
+    traffic.down += counters.bytes_out - session->base_out;
+  }
+  return traffic;
+}
+
+static double share_of_weight(const struct cns_manifest *manifest) {
+  double included = 0, all = 0;
+  for (size_t k = 0; k < manifest->member_count; k++) {
+    all += manifest->members[k].weight;
+    if (manifest->outcomes[k] == CNS_INCLUDED) included += manifest->members[k].weight;
+  }
+  return all > 0 ? included / all : 0;
+}
+
+/* Hospitals of the roster that could have taken part. */
+static size_t expected_count(const struct cns_server *s) {
+  size_t expected = 0;
+  for (size_t k = 0; k < s->session_count; k++)
+    expected += !s->sessions[k].hospital->revoked;
+  return expected;
+}
+
+static const char *outcome_in(const struct cns_manifest *manifest, uint16_t index) {
+  for (size_t k = 0; k < manifest->member_count; k++)
+    if (manifest->members[k].index == index)
+      return manifest->outcomes[k] == CNS_INCLUDED ? NULL : cns_outcome_text(manifest->outcomes[k]);
+  return "not connected when the round began";
+}
+
+static size_t included_count(const struct cns_manifest *manifest) {
+  size_t included = 0;
+  for (size_t k = 0; k < manifest->member_count; k++)
+    included += manifest->outcomes[k] == CNS_INCLUDED;
+  return included;
+}
+
+static void report_round_json(struct cns_server *s, const struct cns_manifest *manifest,
+                              struct traffic traffic, double seconds) {
+  cJSON *json = cJSON_CreateObject();
+  cJSON_AddNumberToObject(json, "round", (double)manifest->round);
+  cJSON_AddNumberToObject(json, "rounds", s->plan.rounds);
+  cJSON_AddNumberToObject(json, "attempt", manifest->attempt);
+  cJSON_AddNumberToObject(json, "included", (double)included_count(manifest));
+  cJSON_AddNumberToObject(json, "expected", (double)expected_count(s));
+  cJSON *missing = cJSON_AddArrayToObject(json, "missing");
+  for (size_t k = 0; k < s->session_count; k++) {
+    const struct cns_roster_hospital *hospital = s->sessions[k].hospital;
+    const char *outcome = outcome_in(manifest, hospital->index);
+    if (hospital->revoked || !outcome) continue;
+    cJSON *one = cJSON_CreateObject();
+    cJSON_AddStringToObject(one, "hospital", hospital->name);
+    cJSON_AddStringToObject(one, "reason", outcome);
+    cJSON_AddItemToArray(missing, one);
+  }
+  cJSON_AddNumberToObject(json, "weight_share", share_of_weight(manifest));
+  if (manifest->metrics.known) {
+    cJSON_AddNumberToObject(json, "loss", manifest->metrics.loss);
+    if (manifest->metrics.has_auc) cJSON_AddNumberToObject(json, "auc", manifest->metrics.auc);
+  }
+  cJSON_AddNumberToObject(json, "bytes_up", (double)traffic.up);
+  cJSON_AddNumberToObject(json, "bytes_down", (double)traffic.down);
+  cJSON_AddNumberToObject(json, "seconds", seconds);
+  print_json(json);
+}
+
+static void print_size(const char *what, uint64_t bytes) {
+  if (bytes < 1000000)
+    printf(", %.1f kB %s", (double)bytes / 1e3, what);
+  else
+    printf(", %.1f MB %s", (double)bytes / 1e6, what);
+}
+
+void cns_report_round(struct cns_server *s, const struct cns_manifest *manifest) {
+  struct traffic traffic = traffic_of_round(s);
+  uv_update_time(&s->loop);
+  double seconds = (double)(uv_now(&s->loop) - s->round_started_ms) / 1000.0;
+  if (s->options->json) {
+    report_round_json(s, manifest, traffic, seconds);
+    return;
+  }
+  printf("round %" PRIu64 "/%u: %zu of %zu hospitals", manifest->round, s->plan.rounds,
+         included_count(manifest), expected_count(s));
+  bool first = true;
+  for (size_t k = 0; k < s->session_count; k++) {
+    const struct cns_roster_hospital *hospital = s->sessions[k].hospital;
+    const char *outcome = outcome_in(manifest, hospital->index);
+    if (hospital->revoked || !outcome) continue;
+    printf("%s%s: %s", first ? " (" : ", ", hospital->name, outcome);
+    first = false;
+  }
+  printf("%s, %.1f %% of the weight", first ? "" : ")", 100 * share_of_weight(manifest));
+  if (manifest->metrics.known) printf(", loss %.4f", manifest->metrics.loss);
+  if (manifest->metrics.known && manifest->metrics.has_auc) printf(", AUC %.4f", manifest->metrics.auc);
+  if (!manifest->metrics.known) printf(", no metrics");
+  print_size("up", traffic.up);
+  print_size("down", traffic.down);
+  printf(", %.2f s\n", seconds);
+  fflush(stdout);
+}
+
+void cns_report_ended(struct cns_server *s) {
+  const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
+  if (!s->options->json) {
+    printf("round %" PRIu64 "/%u attempt %u: no result: %s\n", d->round, s->plan.rounds, d->attempt,
+           cns_coordinator_end_reason(s->machine));
+    fflush(stdout);
+    return;
+  }
+  cJSON *json = cJSON_CreateObject();
+  cJSON_AddNumberToObject(json, "round", (double)d->round);
+  cJSON_AddNumberToObject(json, "attempt", d->attempt);
+  cJSON_AddNumberToObject(json, "included", 0);
+  cJSON_AddStringToObject(json, "reason", cns_coordinator_end_reason(s->machine));
+  print_json(json);
+}
+
+/* Evidence goes into the state folder, once a verdict. */
+void cns_report_verdicts(struct cns_server *s) {
+  size_t count;
+  const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
+  const struct cns_verdict *verdicts = cns_coordinator_verdicts(s->machine, &count);
+  for (; s->verdicts_said < count; s->verdicts_said++) {
+    const struct cns_verdict *verdict = &verdicts[s->verdicts_said];
+    struct cns_problem problem = {0};
+    char name[128];
+    snprintf(name, sizeof name, "evidence-%" PRIu64 "-%u-hospital-%u-%d.bin", d->round, d->attempt,
+             verdict->index, (int)verdict->blame);
+    char *path = cns_kit_path(s->kit.config.state_path, name);
+    int r = path ? cns_file_write(path, verdict->evidence, verdict->evidence_len, 0600, &problem)
+                 : CNS_ERR_MEMORY;
+    cns_report(s, "hospital %u broke the protocol in phase %s: %s; evidence in %s", verdict->index,
+               cns_phase_name(verdict->phase), cns_blame_name(verdict->blame), r == 0 ? path : problem.text);
+    free(path);
+  }
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The end of a round: new model and manifest, or none. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/aggregate.h"
+#include "coordinator/server_internal.h"
+#include "model/modelfile.h"
+
+struct result_job {
+  uv_work_t work;
+  struct cns_server *server;
+  struct cns_aggregation aggregation;
+  struct cns_vector_file **uploads;
+  uint32_t *weights;
+  float *params;
+  int result;
+  struct cns_problem problem;
+};
+
+static void free_job(struct result_job *job) {
+  free(job->uploads);
+  free(job->weights);
+  free(job->params);
+  free(job);
+}
+
+/* Makes the new model the present one. */
+static int adopt_model(struct cns_server *s, float **params, struct cns_problem *problem) {
+  uint8_t *bytes;
+  size_t len;
+  struct cns_digest digest;
+  int r = cns_model_serialize(&s->plan, *params, NULL, 0, &bytes, &len, problem);
+  if (r < 0) return r;
+  r = cns_registry_put_model(s->registry, bytes, len, &digest, problem);
+  if (r < 0) {
+    free(bytes);
+    return r;
+  }
+  free(s->model_bytes);
+  free(s->params);
+  s->model_bytes = bytes;
+  s->model_len = len;
+  s->model = digest;
+  s->params = *params;
+  *params = NULL;
+  return 0;
+}
+
+static int keep_manifest(struct cns_server *s, uint8_t *bytes, size_t len,
+                         const struct cns_manifest *manifest, struct cns_problem *problem) {
+  free(s->manifest);
+  s->manifest = bytes;
+  s->manifest_len = len;
+  s->completed = manifest->round;
+  s->last_attempt = 0;
+  s->retry_ms = 0;
+  return cns_registry_put_manifest(s->registry, manifest->round, &manifest->model, bytes, len, problem);
+}
+
+int cns_result_adopt(struct cns_server *s, const uint8_t *bytes, size_t len, struct cns_problem *problem) {
+  struct cns_manifest manifest;
+  uint8_t *model = NULL, *copy = malloc(len);
+  size_t model_len = 0;
+  if (!copy) return CNS_ERR_MEMORY;
+  memcpy(copy, bytes, len);
+  int r = cns_manifest_open(bytes, len, "the journal's manifest", &s->kit.roster, &manifest, problem);
+  if (r < 0) {
+    free(copy);
+    return r;
+  }
+  r = cns_registry_get_model(s->registry, &manifest.model, &model, &model_len, problem);
+  if (r == 0) r = cns_model_parse(&s->plan, model, model_len, "the last round's model", s->params, problem);
+  if (r == 0) {
+    free(s->model_bytes);
+    s->model_bytes = model;
+    s->model_len = model_len;
+    s->model = manifest.model;
+    r = keep_manifest(s, copy, len, &manifest, problem);
+    copy = model = NULL;
+  }
+  free(copy);
+  free(model);
+  cns_manifest_deinit(&manifest);
+  return r;
+}
+
+/* Journal: the manifest, the round's row with the signed head; synced. */
+static int record(struct cns_server *s, const struct cns_manifest *manifest, const uint8_t *bytes, size_t len,
+                  struct cns_problem *problem) {
+  struct cns_journal_round row = {
+      .round = manifest->round,
+      .attempt = manifest->attempt,
+      .state = CNS_JOURNAL_ROUND_COMPLETED,
+      .descriptor = manifest->descriptor,
+      .has_head = true,
+  };
+  int r = cns_server_append(s, CNS_ENTRY_RESULT, CNS_PHASE_RESULT, 0, bytes, len, problem);
+  if (r < 0) return r;
+  cns_journal_head(s->journal, &row.head, &row.head_sequence);
+  r = cns_sign(s->kit.identity, "consilium/1 journal head", &row.head, &row.head_signature);
+  char *payload = r == 0 ? strndup((const char *)bytes, len) : NULL;
+  if (payload) {
+    char *end = strstr(payload, "\n-- consilium signature");
+    if (end) *end = '\0';
+    row.result = payload;
+  }
+  if (r == 0) r = cns_journal_round_set(s->journal, &row, problem);
+  if (r == 0) r = cns_journal_sync(s->journal, problem);
+  free(payload);
+  return r;
+}
+
+/* Secrets and vectors of a finished round are not kept. */
+static void forget_bodies(struct cns_server *s) {
+  const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
+  static const enum cns_server_entry kinds[] = {CNS_ENTRY_ANSWER, CNS_ENTRY_UPLOAD};
+  for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+    struct cns_problem problem = {0};
+    if (cns_journal_erase_bodies(s->journal, d->round, d->attempt, (uint8_t)kinds[k], &problem) < 0)
+      cns_report(s, "%s", problem.text);
+  }
+}
+
+static int publish(struct cns_server *s, struct result_job *job, struct cns_problem *problem) {
+  struct cns_manifest manifest;
+  uint64_t sequence;
+  uint8_t *bytes = NULL;
+  size_t len = 0;
+  const struct cns_aggregation *a = &job->aggregation;
+  int r = cns_manifest_of_round(cns_coordinator_round(s->machine), cns_coordinator_agreement(s->machine),
+                                &manifest);
+  if (r < 0) return r;
+  r = adopt_model(s, &job->params, problem);
+  manifest.model = s->model;
+  manifest.sum = a->sum;
+  manifest.clipped = a->clipped;
+  if (a->has_metrics)
+    manifest.metrics = (struct cns_manifest_metrics){
+        .known = true,
+        .has_auc = a->metrics.has_auc,
+        .loss = a->metrics.loss,
+        .auc = a->metrics.auc,
+        .rows = a->metrics.count,
+    };
+  cns_journal_head(s->journal, &manifest.journal_head, &sequence);
+  if (r == 0) r = cns_manifest_make(&manifest, s->kit.identity, &bytes, &len);
+  if (r == 0) r = record(s, &manifest, bytes, len, problem);
+  if (r == 0) {
+    r = keep_manifest(s, bytes, len, &manifest, problem);
+    cns_report_round(s, &manifest);
+    bytes = NULL;
+  }
+  free(bytes);
+  cns_manifest_deinit(&manifest);
+  return r;
+}
+
+static void finish_round(struct cns_server *s) {
+  struct cns_problem problem = {0};
+  cns_schedule_measure(s);
+  forget_bodies(s);
+  cns_round_free(s, true);
+  if (cns_registry_prune(s->registry, CNS_SERVER_MODELS_KEPT, &problem) < 0)
+    cns_report(s, "%s", problem.text);
+  for (size_t k = 0; k < s->session_count; k++)
+    if (s->sessions[k].joined) cns_session_send_manifest(s, &s->sessions[k]);
+  s->waiting_since_ms = cns_server_now(s);
+}
+
+static void compute(uv_work_t *work) {
+  struct result_job *job = work->data;
+  job->result = cns_aggregate(&job->aggregation, &job->problem);
+}
+
+static void computed(uv_work_t *work, int status) {
+  struct result_job *job = work->data;
+  struct cns_server *s = job->server;
+  struct cns_problem problem = job->problem;
+  int r = job->result;
+  (void)status;
+  s->job_running = false;
+  if (!s->stopping && r == 0) {
+    if (job->aggregation.metrics_problem.text[0])
+      cns_report(s, "the metrics of this round are void: %s", job->aggregation.metrics_problem.text);
+    r = publish(s, job, &problem);
+    if (r == 0) finish_round(s);
+    if (r < 0) cns_server_fatal(s, r, &problem);
+  } else if (!s->stopping && r == CNS_ERR_RANGE) {
+    cns_round_stop(s, CNS_END_VOID, problem.text);
+    cns_result_fail(s);
+  } else if (!s->stopping)
+    cns_server_fatal(s, r, &problem);
+  free_job(job);
+}
+
+static int collect(struct cns_server *s, struct result_job *job) {
+  const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
+  const struct cns_agreement *agreement = cns_coordinator_agreement(s->machine);
+  struct cns_aggregation *a = &job->aggregation;
+  job->uploads = calloc(d->member_count, sizeof(struct cns_vector_file *));
+  job->weights = calloc(d->member_count, sizeof *job->weights);
+  job->params = calloc(d->dim, sizeof *job->params);
+  if (!job->uploads || !job->weights || !job->params) return CNS_ERR_MEMORY;
+  for (size_t k = 0; k < d->member_count; k++) {
+    if (agreement->outcomes[k] != CNS_INCLUDED) continue;
+    if (!s->uploads[k].file) return CNS_ERR_STATE;
+    job->uploads[a->count] = s->uploads[k].file;
+    job->weights[a->count++] = d->members[k].weight;
+  }
+  a->descriptor = d;
+  a->uploads = job->uploads;
+  a->weights = job->weights;
+  a->parent = s->params;
+  a->params = job->params;
+  a->classes = s->plan.class_count;
+  a->parallel = cns_parallel_threads();
+  return cns_coordinator_unmasking(s->machine, &a->terms, &a->term_count);
+}
+
+void cns_result_compute(struct cns_server *s) {
+  struct cns_problem problem = {0};
+  struct result_job *job = calloc(1, sizeof *job);
+  int r = job ? collect(s, job) : CNS_ERR_MEMORY;
+  if (r < 0) {
+    if (job) free_job(job);
+    cns_problem_set(&problem, r, "the uploads of this round can't be added up (%s)", cns_error_name(r));
+    cns_server_fatal(s, r, &problem);
+    return;
+  }
+  job->work.data = job;
+  job->server = s;
+  s->job_running = true;
+  if (uv_queue_work(&s->loop, &job->work, compute, computed) < 0) abort();
+}
+
+static void tell_ended(struct cns_server *s) {
+  const struct cns_round *round = cns_coordinator_round(s->machine);
+  struct cns_writer writer;
+  cns_writer_init(&writer, CNS_WIRE_SENTENCE_MAX + 64);
+  cns_wire_write_word(&writer, &round->digest, (uint8_t)cns_coordinator_end(s->machine),
+                      cns_coordinator_end_reason(s->machine));
+  for (size_t k = 0; k < round->descriptor.member_count; k++) {
+    struct cns_session *session = cns_session_at(s, k);
+    if (session->joined) cns_session_send(session, CNS_WIRE_ENDED, &writer);
+  }
+  cns_writer_deinit(&writer);
+}
+
+void cns_result_fail(struct cns_server *s) {
+  const struct cns_round *round = cns_coordinator_round(s->machine);
+  struct cns_problem problem = {0};
+  struct cns_journal_round row = {
+      .round = round->descriptor.round,
+      .attempt = round->descriptor.attempt,
+      .state = CNS_JOURNAL_ROUND_ENDED,
+      .descriptor = round->digest,
+      .has_head = true,
+  };
+  cns_journal_head(s->journal, &row.head, &row.head_sequence);
+  int r = cns_sign(s->kit.identity, "consilium/1 journal head", &row.head, &row.head_signature);
+  if (r == 0) r = cns_journal_round_set(s->journal, &row, &problem);
+  if (r == 0) r = cns_journal_sync(s->journal, &problem);
+  if (r == 0 && round->closed >= CNS_PHASE_READY) r = cns_abandoning_begin(s, &round->descriptor);
+  if (r < 0) {
+    cns_server_fatal(s, r, &problem);
+    return;
+  }
+  cns_report_ended(s);
+  tell_ended(s);
+  cns_round_free(s, true);
+  for (size_t k = 0; k < s->session_count; k++)
+    cns_abandoning_ask(s, &s->sessions[k]);
+  s->retry_ms = s->retry_ms ? 2 * s->retry_ms : CNS_SERVER_RETRY_FIRST_MS;
+  if (s->retry_ms > CNS_SERVER_RETRY_CAP_MS) s->retry_ms = CNS_SERVER_RETRY_CAP_MS;
+  s->waiting_since_ms = cns_server_now(s);
+  s->not_before_ms = s->waiting_since_ms + s->retry_ms;
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The running round: accept, write down, sync, act. docs/architecture.md, "Journal". */
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/server_internal.h"
+
+int cns_server_append(struct cns_server *s, enum cns_server_entry kind, enum cns_phase phase, uint16_t index,
+                      const uint8_t *body, size_t len, struct cns_problem *problem) {
+  const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
+  struct cns_journal_entry entry = {
+      .kind = (uint8_t)kind,
+      .round = d->round,
+      .attempt = d->attempt,
+      .phase = (uint8_t)phase,
+      .index = index,
+      .body = body,
+      .body_len = len,
+  };
+  int r = cns_journal_append(s->journal, &entry, problem);
+  if (r == 0) s->dirty = true;
+  return r;
+}
+
+/* The journal can't be written: what memory holds since the last sync isn't
+ * written down, so nothing may follow from it. The daemon ends and a restart
+ * goes on from the journal. */
+static void journal_failed(struct cns_server *s, int error, struct cns_problem *problem) {
+  cns_problem_prefix(problem, error,
+                     "the journal can't be written, so nothing more is accepted; make room or mend the "
+                     "disk and start the coordinator again, the round goes on from there");
+  cns_server_fatal(s, error, problem);
+}
+
+int cns_round_open(struct cns_server *s, const struct cns_descriptor *descriptor,
+                   struct cns_problem *problem) {
+  struct cns_coordinator_config config = {
+      .roster = &s->kit.roster,
+      .policy = &s->kit.policy,
+      .identity = s->kit.identity,
+      .parallel = cns_parallel_threads(),
+  };
+  s->uploads = calloc(descriptor->member_count, sizeof *s->uploads);
+  if (!s->uploads) return CNS_ERR_MEMORY;
+  int r = cns_coordinator_begin(&config, descriptor, &s->machine, problem);
+  if (r < 0) {
+    free(s->uploads);
+    s->uploads = NULL;
+  }
+  s->last_attempt = descriptor->attempt;
+  s->verdicts_said = 0;
+  s->round_started_ms = s->phase_started_ms = cns_server_now(s);
+  memset(s->phase_ms, 0, sizeof s->phase_ms);
+  return r;
+}
+
+static void mark_round(struct cns_server *s, enum cns_journal_round_state state,
+                       struct cns_problem *problem) {
+  const struct cns_round *round = cns_coordinator_round(s->machine);
+  struct cns_journal_round row = {
+      .round = round->descriptor.round,
+      .attempt = round->descriptor.attempt,
+      .state = state,
+      .descriptor = round->digest,
+  };
+  int r = cns_journal_round_set(s->journal, &row, problem);
+  if (r < 0) journal_failed(s, r, problem);
+}
+
+static void reset_traffic(struct cns_server *s) {
+  for (size_t k = 0; k < s->session_count; k++) {
+    struct cns_session *session = &s->sessions[k];
+    session->bytes_in = session->bytes_out = 0;
+    if (!session->link) continue;
+    struct cns_link_counters counters = cns_link_counters(session->link);
+    session->base_in = counters.bytes_in;
+    session->base_out = counters.bytes_out;
+  }
+}
+
+static void send_requests(struct cns_server *s) {
+  const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
+  for (size_t k = 0; k < d->member_count; k++)
+    cns_session_send_due(s, cns_session_at(s, k));
+}
+
+int cns_round_start(struct cns_server *s, const struct cns_descriptor *descriptor,
+                    struct cns_problem *problem) {
+  struct cns_writer body;
+  int r = cns_round_open(s, descriptor, problem);
+  if (r < 0) return r;
+  cns_writer_init(&body, CNS_DESCRIPTOR_BYTES_MAX);
+  cns_descriptor_write(&body, descriptor);
+  r = cns_writer_finish(&body);
+  if (r == 0) r = cns_server_append(s, CNS_ENTRY_BEGIN, CNS_PHASE_NONE, 0, body.data, body.len, problem);
+  cns_writer_deinit(&body);
+  if (r == 0) {
+    mark_round(s, CNS_JOURNAL_ROUND_RUNNING, problem);
+    r = cns_journal_sync(s->journal, problem);
+  }
+  if (r < 0) {
+    journal_failed(s, r, problem);
+    return r;
+  }
+  reset_traffic(s);
+  send_requests(s);
+  return 0;
+}
+
+/* ---- answers ---- */
+
+static int journal_answer(struct cns_server *s, enum cns_phase phase, uint16_t index, const uint8_t *data,
+                          size_t len, const struct cns_digest *root, struct cns_problem *problem) {
+  if (!root) return cns_server_append(s, CNS_ENTRY_ANSWER, phase, index, data, len, problem);
+  uint8_t *body = malloc(CNS_DIGEST_BYTES + len);
+  if (!body) return CNS_ERR_MEMORY;
+  memcpy(body, root->bytes, CNS_DIGEST_BYTES);
+  memcpy(body + CNS_DIGEST_BYTES, data, len);
+  int r = cns_server_append(s, CNS_ENTRY_UPLOAD, phase, index, body, CNS_DIGEST_BYTES + len, problem);
+  free(body);
+  return r;
+}
+
+static void refuse_answer(struct cns_server *s, struct cns_session *session, enum cns_phase phase,
+                          const char *sentence) {
+  struct cns_writer writer;
+  cns_report(s, "refused: %s", sentence);
+  cns_writer_init(&writer, CNS_WIRE_SENTENCE_MAX + 16);
+  cns_wire_write_notice(&writer, (uint8_t)phase, sentence);
+  cns_session_send(session, CNS_WIRE_REFUSED, &writer);
+  cns_writer_deinit(&writer);
+}
+
+void cns_round_answer(struct cns_server *s, struct cns_session *session, const uint8_t *data, size_t len) {
+  struct cns_problem problem = {0};
+  struct cns_digest root;
+  const struct cns_digest *upload_root = NULL;
+  int position = cns_session_position(s, session);
+  /* While a closing is computed an answer can only be late or known. */
+  if (position < 0 || s->job_running) return;
+  enum cns_phase phase = cns_coordinator_phase(s->machine);
+  if (phase == CNS_PHASE_UPLOAD && cns_coordinator_awaits(s->machine, (size_t)position)) {
+    if (cns_upload_finish(s, (size_t)position, &root, &problem) == 0) upload_root = &root;
+  }
+  int r = cns_coordinator_receive(s->machine, (size_t)position, data, len, upload_root, &problem);
+  if (r == 0) {
+    r = journal_answer(s, phase, session->hospital->index, data, len, upload_root, &problem);
+    if (r < 0) journal_failed(s, r, &problem);
+    if (phase == CNS_PHASE_UPLOAD) s->uploads[position].receipt_due = true;
+  } else if (r == CNS_ANSWER_KNOWN && phase == CNS_PHASE_UPLOAD)
+    s->uploads[position].receipt_due = s->dirty = true;
+  else if (r == CNS_ANSWER_NAMED) {
+    refuse_answer(s, session, phase, problem.text);
+    cns_report_verdicts(s);
+    s->uploads[position].declined = true;
+    s->dirty = true;
+  } else if (r < 0)
+    refuse_answer(s, session, phase, problem.text);
+}
+
+/* ---- acting on what is synced ---- */
+
+static void send_receipts(struct cns_server *s) {
+  const struct cns_round *round = cns_coordinator_round(s->machine);
+  for (size_t k = 0; k < round->descriptor.member_count; k++) {
+    struct cns_signature signature;
+    struct cns_writer writer;
+    if (!s->uploads[k].receipt_due) continue;
+    s->uploads[k].receipt_due = false;
+    if (cns_coordinator_receipt(s->machine, k, &signature) < 0) continue;
+    cns_writer_init(&writer, 128);
+    cns_wire_write_signed(&writer, &round->digest, &signature);
+    cns_session_send(cns_session_at(s, k), CNS_WIRE_RECEIPT, &writer);
+    cns_writer_deinit(&writer);
+  }
+}
+
+struct closing_job {
+  uv_work_t work;
+  struct cns_server *server;
+  int result;
+  struct cns_problem problem;
+};
+
+static void compute_closing(uv_work_t *work) {
+  struct closing_job *job = work->data;
+  job->result = cns_coordinator_close(job->server->machine, &job->problem);
+}
+
+static void closing_is_done(uv_work_t *work, int status) {
+  struct closing_job *job = work->data;
+  struct cns_server *s = job->server;
+  struct cns_problem problem = job->problem;
+  int r = job->result;
+  (void)status;
+  free(job);
+  s->job_running = false;
+  if (s->stopping) return;
+  if (r < 0) {
+    cns_server_fatal(s, r, &problem);
+    return;
+  }
+  s->phase_started_ms = uv_now(&s->loop);
+  cns_report_verdicts(s);
+  if (cns_coordinator_end(s->machine) == CNS_END_COMPLETED)
+    cns_result_compute(s);
+  else if (cns_coordinator_end(s->machine) != CNS_END_NONE)
+    cns_result_fail(s);
+  else
+    send_requests(s);
+}
+
+/* Heavy (degree tests, rebuilding secrets), so it runs on the worker pool; the
+ * machine belongs to it until it's done. */
+static void start_closing(struct cns_server *s) {
+  enum cns_phase phase = cns_coordinator_phase(s->machine);
+  struct cns_problem problem = {0};
+  struct closing_job *job = calloc(1, sizeof *job);
+  int r = job ? cns_server_append(s, CNS_ENTRY_CLOSE, phase, 0, NULL, 0, &problem) : CNS_ERR_MEMORY;
+  if (r == 0) r = cns_journal_sync(s->journal, &problem);
+  if (r < 0) {
+    free(job);
+    journal_failed(s, r, &problem);
+    return;
+  }
+  s->dirty = false;
+  s->phase_ms[phase] = cns_server_now(s) - s->phase_started_ms;
+  job->work.data = job;
+  job->server = s;
+  s->job_running = true;
+  if (uv_queue_work(&s->loop, &job->work, compute_closing, closing_is_done) < 0) abort();
+}
+
+void cns_round_advance(struct cns_server *s) {
+  struct cns_problem problem = {0};
+  if (s->job_running) return; /* the journal is synced when it ends; nothing was sent meanwhile */
+  s->dirty = false;
+  int r = cns_journal_sync(s->journal, &problem);
+  if (r < 0) {
+    journal_failed(s, r, &problem);
+    return;
+  }
+  if (!s->machine) return;
+  send_receipts(s);
+  if (cns_coordinator_end(s->machine) == CNS_END_NONE && cns_schedule_phase_is_over(s)) start_closing(s);
+}
+
+void cns_round_stop(struct cns_server *s, enum cns_end end, const char *reason) {
+  struct cns_problem problem = {0};
+  size_t len = strlen(reason);
+  uint8_t *body = malloc(1 + len);
+  int r = body ? 0 : CNS_ERR_MEMORY;
+  if (r == 0) {
+    body[0] = (uint8_t)end;
+    memcpy(body + 1, reason, len);
+    r = cns_server_append(s, CNS_ENTRY_STOP, cns_coordinator_phase(s->machine), 0, body, 1 + len, &problem);
+  }
+  free(body);
+  if (r < 0) {
+    journal_failed(s, r, &problem);
+    return;
+  }
+  cns_coordinator_stop(s->machine, end, reason);
+}
+
+void cns_round_free(struct cns_server *s, bool delete_files) {
+  cns_uploads_close(s, delete_files);
+  free(s->uploads);
+  s->uploads = NULL;
+  s->machine = cns_coordinator_free(s->machine);
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "coordinator/server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "coordinator/server_internal.h"
+#include "model/modelfile.h"
+
+uint64_t cns_server_now(const struct cns_server *s) {
+  return uv_now(&s->loop);
+}
+
+void cns_server_stop(struct cns_server *s) {
+  if (s->stopping) return;
+  s->stopping = true;
+  s->listener = cns_listener_free(s->listener);
+  s->bridge = cns_loop_free(s->bridge);
+  for (size_t k = 0; k < s->session_count; k++)
+    s->sessions[k].link = NULL;
+  uv_close((uv_handle_t *)&s->tick, NULL);
+  uv_close((uv_handle_t *)&s->check, NULL);
+  for (size_t k = 0; k < 2; k++)
+    uv_close((uv_handle_t *)&s->signals[k], NULL);
+}
+
+void cns_server_fatal(struct cns_server *s, int error, const struct cns_problem *problem) {
+  if (s->result == 0) {
+    s->result = error;
+    s->problem = *problem;
+  }
+  cns_server_stop(s);
+}
+
+static void on_signal(uv_signal_t *handle, int signum) {
+  struct cns_server *s = handle->data;
+  cns_report(s, "stopping: %s", signum == SIGINT ? "interrupted" : "terminated");
+  cns_server_stop(s);
+}
+
+static void on_tick(uv_timer_t *handle) {
+  cns_schedule_tick(handle->data);
+}
+
+/* After each turn of the loop: one sync for everything that was accepted in it. */
+static void on_check(uv_check_t *handle) {
+  struct cns_server *s = handle->data;
+  if (s->dirty && !s->stopping) cns_round_advance(s);
+}
+
+static int open_folders(struct cns_server *s, struct cns_problem *problem) {
+  const char *state = s->kit.config.state_path;
+  uint8_t journal_key[CNS_JOURNAL_KEY_BYTES];
+  char *path = cns_kit_path(state, "journal.sqlite");
+  char *models = cns_kit_path(state, "models");
+  s->vectors = cns_kit_path(state, "uploads");
+  int r = path && models && s->vectors ? 0 : CNS_ERR_MEMORY;
+  if (r == 0 &&
+      ((mkdir(state, 0700) < 0 && errno != EEXIST) || (mkdir(s->vectors, 0700) < 0 && errno != EEXIST)))
+    r = cns_problem_set(problem, CNS_ERR_IO, "%s: the state folder can't be made: %s", state,
+                        strerror(errno));
+  if (r == 0) {
+    cns_identity_derive(s->kit.identity, "consilium/1 journal key", journal_key);
+    cns_identity_derive(s->kit.identity, "consilium/1 uploads key", s->vector_key);
+    r = cns_journal_open(path, journal_key, &s->journal, problem);
+    cns_wipe(journal_key, sizeof journal_key);
+  }
+  if (r == 0) r = cns_registry_open(models, &s->registry, problem);
+  free(path);
+  free(models);
+  return r;
+}
+
+/* Study against policy: what every hospital will check too. */
+static int check_plan(const struct cns_server *s, struct cns_problem *problem) {
+  const struct cns_policy *policy = &s->kit.policy;
+  if (s->plan.clip_norm > policy->clip_norm_max)
+    return cns_problem_set(
+        problem, CNS_ERR_REFUSED,
+        "the study's clip norm is %g and the policy allows %g at the most: have a study or a "
+        "policy signed that agree",
+        s->plan.clip_norm, policy->clip_norm_max);
+  bool patients = s->plan.weighting == CNS_WEIGHTING_PATIENTS;
+  if (patients != (policy->weights_mode == CNS_WEIGHTS_PATIENTS))
+    return cns_problem_set(
+        problem, CNS_ERR_REFUSED,
+        "the study weighs hospitals by %s and the policy says otherwise: have a study or a "
+        "policy signed that agree",
+        patients ? "patients" : "equal shares");
+  return 0;
+}
+
+static int load_study(struct cns_server *s, struct cns_problem *problem) {
+  int r = cns_plan_parse(s->kit.study_document.payload, s->kit.study_document.payload_len, "study.json",
+                         &s->plan, problem);
+  if (r == 0) r = check_plan(s, problem);
+  if (r < 0) return r;
+  cns_study_digest(s->kit.roster.consortium, s->plan.name, &s->study);
+  s->params = calloc(cns_plan_dim(&s->plan), sizeof *s->params);
+  if (!s->params) return CNS_ERR_MEMORY;
+  r = cns_model_initial(&s->plan, s->kit.folder, s->params, problem);
+  if (r == 0) r = cns_model_serialize(&s->plan, s->params, NULL, 0, &s->model_bytes, &s->model_len, problem);
+  if (r == 0) r = cns_registry_put_model(s->registry, s->model_bytes, s->model_len, &s->model, problem);
+  return r;
+}
+
+static int make_sessions(struct cns_server *s) {
+  s->session_count = s->kit.roster.hospital_count;
+  s->sessions = calloc(s->session_count ? s->session_count : 1, sizeof *s->sessions);
+  if (!s->sessions) return CNS_ERR_MEMORY;
+  for (size_t k = 0; k < s->session_count; k++)
+    s->sessions[k].hospital = &s->kit.roster.hospitals[k];
+  return 0;
+}
+
+static int make_peers(struct cns_server *s) {
+  struct cns_peer *list = calloc(s->session_count ? s->session_count : 1, sizeof *list);
+  int r = list ? cns_peers_new(&s->peers) : CNS_ERR_MEMORY;
+  for (size_t k = 0; r == 0 && k < s->session_count; k++) {
+    const struct cns_roster_hospital *hospital = s->sessions[k].hospital;
+    list[k] = (struct cns_peer){
+        .role = CNS_ROLE_HOSPITAL,
+        .index = hospital->index,
+        .revoked = hospital->revoked,
+        .identity = hospital->identity,
+        .pin = hospital->pin,
+    };
+  }
+  if (r == 0) r = cns_peers_set(s->peers, list, s->session_count);
+  free(list);
+  return r;
+}
+
+static int listen_for_hospitals(struct cns_server *s, struct cns_problem *problem) {
+  struct cns_link_config config = {
+      .identity = s->kit.identity,
+      .role = CNS_ROLE_COORDINATOR,
+      .peers = s->peers,
+      .certificate_path = s->kit.tls_certificate_path,
+      .key_path = s->kit.tls_key_path,
+      .rng = cns_rng_system(),
+  };
+  struct cns_link_callbacks callbacks = cns_session_callbacks(s);
+  const char *url = s->options->listen ? s->options->listen : s->kit.config.address;
+  int r = cns_listener_new(s->bridge, url, &config, &callbacks, &s->listener, problem);
+  if (r < 0) return r;
+  url = cns_listener_url(s->listener);
+  cns_report(s, "study \"%s\": %zu hospitals in the roster, %u rounds, %zu parameters; listening on %s",
+             s->plan.name, s->session_count, s->plan.rounds, cns_plan_dim(&s->plan), url);
+  if (s->options->url_file) r = cns_file_write(s->options->url_file, url, strlen(url), 0644, problem);
+  return r;
+}
+
+static void start_handles(struct cns_server *s) {
+  static const int signums[2] = {SIGINT, SIGTERM};
+  uv_timer_init(&s->loop, &s->tick);
+  uv_check_init(&s->loop, &s->check);
+  s->tick.data = s;
+  s->check.data = s;
+  uv_timer_start(&s->tick, on_tick, CNS_SERVER_TICK_MS, CNS_SERVER_TICK_MS);
+  uv_check_start(&s->check, on_check);
+  for (size_t k = 0; k < 2; k++) {
+    uv_signal_init(&s->loop, &s->signals[k]);
+    s->signals[k].data = s;
+    uv_signal_start(&s->signals[k], on_signal, signums[k]);
+  }
+  s->started_ms = s->waiting_since_ms = cns_server_now(s);
+}
+
+static int prepare(struct cns_server *s, struct cns_problem *problem) {
+  int r = cns_kit_load(s->options->kit, CNS_KIT_COORDINATOR, (int64_t)time(NULL), &s->kit, problem);
+  if (r == 0) r = open_folders(s, problem);
+  if (r == 0) r = load_study(s, problem);
+  if (r == 0) r = make_sessions(s);
+  if (r == 0) r = make_peers(s);
+  if (r == 0) r = cns_loop_new(&s->loop, &s->bridge, problem);
+  return r;
+}
+
+static void release(struct cns_server *s) {
+  cns_round_free(s, false);
+  cns_abandoning_end(s);
+  cns_peers_free(s->peers);
+  cns_registry_free(s->registry);
+  cns_journal_free(s->journal);
+  cns_plan_deinit(&s->plan);
+  cns_kit_deinit(&s->kit);
+  cns_wipe(s->vector_key, sizeof s->vector_key);
+  free(s->vectors);
+  free(s->sessions);
+  free(s->params);
+  free(s->model_bytes);
+  free(s->manifest);
+}
+
+int cns_server_run(const struct cns_server_options *options, struct cns_problem *problem) {
+  struct cns_server s = {.options = options};
+  if (uv_loop_init(&s.loop) < 0)
+    return cns_problem_set(problem, CNS_ERR_LIBRARY, "the event loop can't be made");
+  signal(SIGPIPE, SIG_IGN);
+  int r = prepare(&s, problem);
+  if (r == 0) {
+    start_handles(&s);
+    r = cns_replay(&s, problem);
+    if (r == 0) r = listen_for_hospitals(&s, problem);
+    if (r < 0) cns_server_stop(&s);
+  } else
+    s.bridge = cns_loop_free(s.bridge);
+  uv_run(&s.loop, UV_RUN_DEFAULT); /* also lets what was closed go */
+  uv_loop_close(&s.loop);
+  if (r == 0 && s.result < 0) {
+    r = s.result;
+    if (problem) *problem = s.problem;
+  }
+  release(&s);
+  return r;
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of the coordinator's daemon. All of it on the loop's thread, but for
+ * the jobs on the worker pool, which own what they were given until they end. */
+#pragma once
+
+#include <uv.h>
+
+#include "coordinator/server.h"
+#include "model/plan.h"
+#include "net/link.h"
+#include "protocol/consent.h"
+#include "protocol/coordinator.h"
+#include "protocol/manifest.h"
+#include "protocol/wire.h"
+#include "store/journal.h"
+#include "store/kit.h"
+#include "store/registry.h"
+#include "store/vector_file.h"
+
+/* Kinds of journal entries. */
+enum cns_server_entry {
+  CNS_ENTRY_BEGIN = 1,  /* descriptor */
+  CNS_ENTRY_ANSWER = 2, /* a hospital's answer */
+  CNS_ENTRY_UPLOAD = 3, /* digest of the vector held (32), then the answer */
+  CNS_ENTRY_CHUNKS = 4, /* next missing chunk u64: those before are durable */
+  CNS_ENTRY_CLOSE = 5,  /* the phase was closed */
+  CNS_ENTRY_STOP = 6,   /* end code u8, sentence */
+  CNS_ENTRY_RESULT = 7, /* signed manifest */
+};
+
+#define CNS_SERVER_TICK_MS 50
+#define CNS_SERVER_CHECKPOINT_CHUNKS 64
+/* A closed stream counts as missing after this; after a start, hospitals get
+ * longer: they dial again with pauses of up to 15 s. */
+#define CNS_SERVER_GRACE_MS 3000
+#define CNS_SERVER_RESTART_GRACE_MS 20000
+/* Before any round was measured. */
+#define CNS_SERVER_FIRST_DEADLINE_MS 600000u
+#define CNS_SERVER_DEADLINE_MIN_MS 15000u
+#define CNS_SERVER_START_GRACE_MS 10000
+#define CNS_SERVER_ABANDON_MS 5000
+#define CNS_SERVER_RETRY_FIRST_MS 1000
+#define CNS_SERVER_RETRY_CAP_MS 60000
+#define CNS_SERVER_MODELS_KEPT 10
+
+/* One hospital of the roster. */
+struct cns_session {
+  const struct cns_roster_hospital *hospital;
+  struct cns_link *link; /* NULL: not connected */
+  bool joined;
+  bool seen;              /* joined since this process started */
+  uint64_t gone_since_ms; /* when the link was lost */
+  uint32_t patients;
+  /* model download */
+  bool streaming;
+  uint64_t stream_at;
+  /* traffic of links that are closed, since the round began */
+  uint64_t bytes_in, bytes_out;
+  uint64_t base_in, base_out; /* of the open link, at the round's begin */
+};
+
+/* One member of the running round's cohort. */
+struct cns_upload {
+  struct cns_vector_file *file;
+  struct cns_upload_digest digest;
+  uint64_t checkpoint;
+  bool receipt_due;
+  bool declined;
+};
+
+/* A round that ended after uploads began, until t abandons are there. */
+struct cns_abandoning {
+  bool active;
+  uint64_t since_ms;
+  struct cns_descriptor descriptor;
+  struct cns_digest round;
+  struct cns_wire_abandon *abandons; /* by position; index 0: none */
+  size_t count;
+};
+
+struct cns_server {
+  const struct cns_server_options *options;
+  uv_loop_t loop;
+  uv_timer_t tick;
+  uv_check_t check;
+  uv_signal_t signals[2];
+  bool stopping;
+  int result; /* of the run */
+  struct cns_problem problem;
+
+  struct cns_loop *bridge;
+  struct cns_peers *peers;
+  struct cns_listener *listener;
+  struct cns_kit kit;
+  struct cns_plan plan;
+  struct cns_digest study;
+  struct cns_journal *journal;
+  struct cns_registry *registry;
+  char *vectors;
+  uint8_t vector_key[CNS_VECTOR_FILE_KEY_BYTES];
+  bool dirty; /* appended to the journal, not synced */
+  bool disk_full_said;
+
+  struct cns_session *sessions; /* one a hospital of the roster */
+  size_t session_count;
+
+  /* the model that the next round starts from */
+  uint64_t completed; /* rounds */
+  struct cns_digest model;
+  float *params;
+  uint8_t *model_bytes;
+  size_t model_len;
+  uint8_t *manifest; /* NULL before round 1 */
+  size_t manifest_len;
+
+  /* the running round */
+  struct cns_coordinator *machine;
+  struct cns_upload *uploads; /* by position */
+  bool job_running;
+  uint64_t round_started_ms, phase_started_ms;
+  uint64_t phase_ms[CNS_PHASE_COUNT]; /* of this round */
+  uint32_t last_attempt;              /* of round completed+1 */
+  size_t verdicts_said;               /* of the running round */
+  struct cns_abandoning abandoning;
+
+  /* scheduling */
+  uint64_t started_ms;
+  uint64_t waiting_since_ms;
+  uint64_t not_before_ms;
+  uint64_t retry_ms;
+  uint64_t said_waiting_ms;
+  uint64_t measured_ms[CNS_PHASE_COUNT]; /* longest of the recent rounds, decaying */
+};
+
+/* server.c */
+uint64_t cns_server_now(const struct cns_server *server);
+void cns_server_fatal(struct cns_server *server, int error, const struct cns_problem *problem);
+void cns_server_stop(struct cns_server *server);
+
+/* session.c */
+struct cns_link_callbacks cns_session_callbacks(struct cns_server *server);
+struct cns_session *cns_session_of(struct cns_server *server, uint16_t index);
+/* Position of a session's hospital in the running cohort, or -1. */
+int cns_session_position(const struct cns_server *server, const struct cns_session *session);
+struct cns_session *cns_session_at(struct cns_server *server, size_t position);
+void cns_session_send(struct cns_session *session, uint8_t type, const struct cns_writer *writer);
+void cns_session_notice(struct cns_session *session, const char *fmt, ...) CNS_PRINTF(2, 3);
+/* What the round still awaits from this hospital, again. */
+void cns_session_send_due(struct cns_server *server, struct cns_session *session);
+void cns_session_send_manifest(struct cns_server *server, struct cns_session *session);
+
+/* uploads.c */
+void cns_upload_open(struct cns_server *server, struct cns_session *session);
+void cns_upload_chunk(struct cns_server *server, struct cns_session *session, const uint8_t *data,
+                      size_t len);
+/* Digest of a complete upload; CNS_ERR_STATE if chunks are missing. */
+CNS_MUST_CHECK int cns_upload_finish(struct cns_server *server, size_t position, struct cns_digest *ret_root,
+                                     struct cns_problem *problem);
+/* Found again after a restart: chunks before `next` are durable. */
+CNS_MUST_CHECK int cns_upload_restore(struct cns_server *server, size_t position, uint64_t next,
+                                      struct cns_problem *problem);
+void cns_uploads_close(struct cns_server *server, bool delete_files);
+
+/* round.c */
+CNS_MUST_CHECK int cns_server_append(struct cns_server *server, enum cns_server_entry kind,
+                                     enum cns_phase phase, uint16_t index, const uint8_t *body, size_t len,
+                                     struct cns_problem *problem);
+CNS_MUST_CHECK int cns_round_start(struct cns_server *server, const struct cns_descriptor *descriptor,
+                                   struct cns_problem *problem);
+/* Machine and upload table of a descriptor, without journalling. */
+CNS_MUST_CHECK int cns_round_open(struct cns_server *server, const struct cns_descriptor *descriptor,
+                                  struct cns_problem *problem);
+void cns_round_answer(struct cns_server *server, struct cns_session *session, const uint8_t *data,
+                      size_t len);
+/* Syncs what was accepted, then acts on it: receipts, closings, requests. */
+void cns_round_advance(struct cns_server *server);
+void cns_round_stop(struct cns_server *server, enum cns_end end, const char *reason);
+void cns_round_free(struct cns_server *server, bool delete_files);
+
+/* result.c */
+void cns_result_compute(struct cns_server *server);
+void cns_result_fail(struct cns_server *server);
+CNS_MUST_CHECK int cns_result_adopt(struct cns_server *server, const uint8_t *manifest, size_t len,
+                                    struct cns_problem *problem);
+
+/* abandon.c */
+CNS_MUST_CHECK int cns_abandoning_begin(struct cns_server *server, const struct cns_descriptor *descriptor);
+void cns_abandoning_ask(struct cns_server *server, struct cns_session *session);
+void cns_abandoning_take(struct cns_server *server, struct cns_session *session, const uint8_t *data,
+                         size_t len);
+/* True while the next attempt should wait. */
+bool cns_abandoning_pending(struct cns_server *server);
+void cns_abandoning_end(struct cns_server *server);
+
+/* schedule.c */
+void cns_schedule_tick(struct cns_server *server);
+/* Is nothing more to be waited for in the present phase? */
+bool cns_schedule_phase_is_over(struct cns_server *server);
+void cns_schedule_measure(struct cns_server *server);
+
+/* replay.c */
+CNS_MUST_CHECK int cns_replay(struct cns_server *server, struct cns_problem *problem);
+
+/* report.c */
+void cns_report(struct cns_server *server, const char *fmt, ...) CNS_PRINTF(2, 3);
+void cns_report_round(struct cns_server *server, const struct cns_manifest *manifest);
+void cns_report_ended(struct cns_server *server);
+void cns_report_verdicts(struct cns_server *server);
