@@ -111,27 +111,42 @@ static void write_both_keys(const struct cns_coordinator *c, size_t accused, siz
   write_message_blob(writer, &c->members[complainer].messages[CNS_PHASE_KEYS].view);
 }
 
-int cns_coordinator_blame_bad_share(struct cns_coordinator *c, size_t accused, size_t complainer,
-                                    const struct cns_complaint *complaint) {
-  struct cns_writer writer, inner;
-  if (known(c, accused, CNS_BLAME_BAD_SHARE)) return 0;
-  int r = begin_evidence(c, accused, CNS_BLAME_BAD_SHARE, CNS_PHASE_KEYS, &writer);
+static void write_complaint_blob(struct cns_writer *writer, const struct cns_complaint *complaint) {
+  struct cns_writer inner;
   cns_writer_init(&inner, CNS_COMPLAINT_BYTES_MAX);
   cns_complaint_write(&inner, complaint);
-  if (r == 0) r = cns_writer_finish(&inner);
-  if (r == 0) cns_write_blob(&writer, inner.data, inner.len);
+  if (cns_writer_finish(&inner) == 0)
+    cns_write_blob(writer, inner.data, inner.len);
+  else if (!writer->error)
+    writer->error = inner.error;
   cns_writer_deinit(&inner);
+}
+
+static void write_path(struct cns_writer *writer, const struct cns_merkle_path *path) {
+  cns_write_u8(writer, path->depth);
+  for (size_t d = 0; d < path->depth; d++)
+    cns_write_bytes(writer, path->siblings[d].bytes, CNS_DIGEST_BYTES);
+}
+
+int cns_coordinator_blame_bad_share(struct cns_coordinator *c, size_t accused, size_t complainer,
+                                    const struct cns_complaint *complaint) {
+  struct cns_writer writer;
+  if (known(c, accused, CNS_BLAME_BAD_SHARE)) return 0;
+  int r = begin_evidence(c, accused, CNS_BLAME_BAD_SHARE, CNS_PHASE_KEYS, &writer);
+  write_complaint_blob(&writer, complaint);
   write_both_keys(c, accused, complainer, &writer);
   return r < 0 ? (cns_writer_deinit(&writer), r) : finish_evidence(c, accused, CNS_BLAME_BAD_SHARE, &writer);
 }
 
 int cns_coordinator_blame_complainer(struct cns_coordinator *c, size_t complainer, size_t accused,
-                                     uint16_t which) {
+                                     const struct cns_complaint *complaint,
+                                     const struct cns_merkle_path *path) {
   struct cns_writer writer;
   if (known(c, complainer, CNS_BLAME_FALSE_COMPLAINT)) return 0;
   int r = begin_evidence(c, complainer, CNS_BLAME_FALSE_COMPLAINT, CNS_PHASE_SHARES, &writer);
   write_message_blob(&writer, &c->members[complainer].messages[CNS_PHASE_READY].view);
-  cns_write_u16(&writer, which);
+  write_complaint_blob(&writer, complaint);
+  write_path(&writer, path);
   write_both_keys(c, accused, complainer, &writer);
   return r < 0 ? (cns_writer_deinit(&writer), r)
                : finish_evidence(c, complainer, CNS_BLAME_FALSE_COMPLAINT, &writer);
@@ -149,10 +164,6 @@ int cns_coordinator_blame_wrong_share(struct cns_coordinator *c, size_t holder, 
   write_message_blob(&writer, &c->members[holder].messages[CNS_PHASE_UNMASK].view);
   write_message_blob(&writer, &c->members[dealer].messages[CNS_PHASE_SHARES].view);
   cns_leaf_write(&writer, &c->members[dealer].leaves[position]);
-  cns_write_u16(&writer, (uint16_t)c->dealt_count);
-  cns_write_u16(&writer, (uint16_t)position);
-  cns_write_u8(&writer, path.depth);
-  for (size_t d = 0; d < path.depth; d++)
-    cns_write_bytes(&writer, path.siblings[d].bytes, CNS_DIGEST_BYTES);
+  write_path(&writer, &path);
   return r < 0 ? (cns_writer_deinit(&writer), r) : finish_evidence(c, holder, CNS_BLAME_WRONG_SHARE, &writer);
 }

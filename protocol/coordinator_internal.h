@@ -54,6 +54,12 @@ int cns_coordinator_leaf_position(const struct cns_coordinator *c, size_t k);
 struct cns_dispute cns_coordinator_dispute(const struct cns_coordinator *c, size_t accused,
                                            size_t complainer);
 
+/* The next complaint behind a message of phase ready, and its digest under the
+ * message's root. */
+CNS_MUST_CHECK int cns_coordinator_next_complaint(struct cns_reader *reader,
+                                                  struct cns_complaint *ret_complaint,
+                                                  struct cns_digest *ret_leaf);
+
 /* coordinator_close.c */
 CNS_MUST_CHECK int cns_coordinator_judge_dealers(struct cns_coordinator *c);
 CNS_MUST_CHECK int cns_coordinator_judge_complaints(struct cns_coordinator *c);
@@ -73,5 +79,6 @@ CNS_MUST_CHECK int cns_coordinator_blame_points(struct cns_coordinator *c, size_
 CNS_MUST_CHECK int cns_coordinator_blame_bad_share(struct cns_coordinator *c, size_t accused,
                                                    size_t complainer, const struct cns_complaint *complaint);
 CNS_MUST_CHECK int cns_coordinator_blame_complainer(struct cns_coordinator *c, size_t complainer,
-                                                    size_t accused, uint16_t which);
+                                                    size_t accused, const struct cns_complaint *complaint,
+                                                    const struct cns_merkle_path *path);
 CNS_MUST_CHECK int cns_coordinator_blame_wrong_share(struct cns_coordinator *c, size_t holder, size_t dealer);

@@ -120,25 +120,50 @@ static int take_shares(struct cns_coordinator *c, size_t k, const struct cns_mes
   return r;
 }
 
-static int take_ready(struct cns_coordinator *c, size_t k, const struct cns_message *message,
-                      struct cns_problem *problem) {
-  struct cns_reader reader;
-  cns_reader_init(&reader, message->body, message->body_len);
-  uint16_t count = cns_read_u16(&reader);
-  for (uint16_t q = 0; q < count && !reader.error; q++) {
+int cns_coordinator_next_complaint(struct cns_reader *reader, struct cns_complaint *ret_complaint,
+                                   struct cns_digest *ret_leaf) {
+  size_t len = 0;
+  const uint8_t *bytes = cns_read_blob(reader, CNS_COMPLAINT_BYTES_MAX, &len);
+  if (!bytes || cns_complaint_read(bytes, len, ret_complaint) < 0) return CNS_ERR_FORMAT;
+  cns_merkle_leaf(bytes, len, ret_leaf);
+  return 0;
+}
+
+/* Each complaint must be the sender's, of the one that the body names, who
+ * dealt it shares. Whether it is true is settled when the phase closes. */
+static int read_complaints(const struct cns_coordinator *c, size_t k, const struct cns_message *message,
+                           struct cns_reader *reader, struct cns_digest *digests) {
+  uint16_t accused[CNS_HOSPITALS_MAX];
+  size_t count;
+  struct cns_digest root = {{0}};
+  if (cns_ready_read(message->body, message->body_len, accused, CNS_HOSPITALS_MAX, &count) < 0)
+    return CNS_ERR_FORMAT;
+  for (size_t q = 0; q < count; q++) {
     struct cns_complaint complaint;
-    size_t len = 0;
-    const uint8_t *bytes = cns_read_blob(&reader, CNS_COMPLAINT_BYTES_MAX, &len);
-    if (!bytes || cns_complaint_read(bytes, len, &complaint) < 0) break;
-    int accused = cns_descriptor_position(&c->round.descriptor, complaint.accused);
-    if (complaint.complainer != message->index || accused < 0 || (size_t)accused == k ||
-        !cns_round_present(&c->round, CNS_PHASE_SHARES, (size_t)accused))
-      return MALFORMED("a complaint of hospital %s accuses nobody who dealt shares",
-                       c->members[k].hospital->name);
-    if (q + 1 == count && cns_reader_finish(&reader) == 0) return 0;
+    int position = cns_descriptor_position(&c->round.descriptor, accused[q]);
+    if (position < 0 || (size_t)position == k ||
+        !cns_round_present(&c->round, CNS_PHASE_SHARES, (size_t)position))
+      return CNS_ERR_NOT_FOUND;
+    if (cns_coordinator_next_complaint(reader, &complaint, &digests[q]) < 0) return CNS_ERR_FORMAT;
+    if (complaint.complainer != message->index || complaint.accused != accused[q]) return CNS_ERR_FORMAT;
   }
-  if (count == 0 && cns_reader_finish(&reader) == 0) return 0;
-  return MALFORMED("the complaints of hospital %s are malformed", c->members[k].hospital->name);
+  if (cns_reader_finish(reader) < 0) return CNS_ERR_FORMAT;
+  int r = count > 0 ? cns_merkle_root(digests, count, &root) : 0;
+  return r < 0 || cns_digest_equal(&root, &message->root) ? r : CNS_ERR_FORMAT;
+}
+
+static int take_ready(const struct cns_coordinator *c, size_t k, const struct cns_message *message,
+                      struct cns_reader *reader, struct cns_problem *problem) {
+  struct cns_digest *digests = calloc(CNS_HOSPITALS_MAX, sizeof *digests);
+  if (!digests) return CNS_ERR_MEMORY;
+  int r = read_complaints(c, k, message, reader, digests);
+  free(digests);
+  if (r == CNS_ERR_NOT_FOUND)
+    return MALFORMED("a complaint of hospital %s accuses nobody who dealt shares",
+                     c->members[k].hospital->name);
+  if (r == CNS_ERR_FORMAT)
+    return MALFORMED("the complaints of hospital %s are malformed", c->members[k].hospital->name);
+  return r;
 }
 
 static int take_upload(const struct cns_coordinator *c, size_t k, const struct cns_message *message,
@@ -157,6 +182,20 @@ static int take_upload(const struct cns_coordinator *c, size_t k, const struct c
   return 0;
 }
 
+struct match_job {
+  const struct cns_coordinator *c;
+  const struct cns_released *released;
+  size_t leaf; /* the holder's among the leaves of every dealer */
+  uint8_t *good;
+};
+
+static void match_share(void *argument, size_t e) {
+  const struct match_job *job = argument;
+  const struct cns_leaf *dealt = &job->c->members[job->c->expected_positions[e]].leaves[job->leaf];
+  bool is_b = job->released[e].kind == CNS_SHARE_B;
+  job->good[e] = cns_share_matches(&job->released[e].share, is_b ? &dealt->point_b : &dealt->point_s);
+}
+
 /* A share that doesn't match its point names the holder and is skipped; the
  * others of the same answer count. */
 static int take_unmask(struct cns_coordinator *c, size_t k, const struct cns_message *message,
@@ -167,22 +206,20 @@ static int take_unmask(struct cns_coordinator *c, size_t k, const struct cns_mes
   uint8_t *good = calloc(count ? count : 1, 1);
   int leaf = cns_coordinator_leaf_position(c, k);
   int r = released && good ? 0 : CNS_ERR_MEMORY;
+  if (r == 0 && leaf < 0) r = CNS_ERR_STATE; /* who is asked has dealt */
   if (r == 0) {
     memcpy(released, c->expected, count * sizeof *released);
     r = cns_released_read(message->body, message->body_len, released, count);
     if (r < 0) MALFORMED("hospital %s released other shares than were asked for", member->hospital->name);
-  }
-  member->released = r == 0 ? released : NULL;
-  for (size_t e = 0; e < count && r == 0; e++) {
-    const struct cns_leaf *dealt = &c->members[c->expected_positions[e]].leaves[leaf];
-    bool is_b = released[e].kind == CNS_SHARE_B;
-    good[e] = cns_share_matches(&released[e].share, is_b ? &dealt->point_b : &dealt->point_s);
   }
   if (r < 0) {
     sodium_free(released);
     free(good);
     return r;
   }
+  struct match_job job = {.c = c, .released = released, .leaf = (size_t)leaf, .good = good};
+  cns_parallel_run(c->config.parallel, count, match_share, &job);
+  member->released = released;
   member->released_good = good;
   return 0;
 }
@@ -190,7 +227,7 @@ static int take_unmask(struct cns_coordinator *c, size_t k, const struct cns_mes
 static int take(struct cns_coordinator *c, size_t k, const struct cns_message *message,
                 struct cns_reader *reader, const struct cns_digest *upload_root,
                 struct cns_problem *problem) {
-  if (message->phase != CNS_PHASE_SHARES) {
+  if (message->phase != CNS_PHASE_SHARES && message->phase != CNS_PHASE_READY) {
     if (cns_reader_finish(reader) < 0 || !sodium_is_zero(message->root.bytes, CNS_DIGEST_BYTES))
       return MALFORMED("hospital %s's answer has something behind it", c->members[k].hospital->name);
   }
@@ -200,7 +237,7 @@ static int take(struct cns_coordinator *c, size_t k, const struct cns_message *m
   case CNS_PHASE_SHARES:
     return take_shares(c, k, message, reader, problem);
   case CNS_PHASE_READY:
-    return take_ready(c, k, message, problem);
+    return take_ready(c, k, message, reader, problem);
   case CNS_PHASE_UPLOAD:
     return take_upload(c, k, message, upload_root, problem);
   case CNS_PHASE_AGREE:

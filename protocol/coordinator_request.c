@@ -6,9 +6,9 @@ int cns_coordinator_announcement(const struct cns_coordinator *c, struct cns_wri
   return cns_announcement_write(writer, &c->round.descriptor, c->config.identity);
 }
 
-static void write_leaf(const struct cns_coordinator *c, size_t dealer, size_t recipient,
+/* position: the recipient's among the leaves of every dealer. */
+static void write_leaf(const struct cns_coordinator *c, size_t dealer, int position,
                        struct cns_writer *writer) {
-  int position = cns_coordinator_leaf_position(c, recipient);
   struct cns_merkle_path path;
   int r =
       position < 0 ? CNS_ERR_STATE : cns_merkle_tree_path(c->members[dealer].tree, (size_t)position, &path);
@@ -26,6 +26,7 @@ static void write_closing(const struct cns_coordinator *c, enum cns_phase phase,
                           struct cns_writer *writer) {
   size_t n = c->round.descriptor.member_count;
   const struct cns_entry *entries = c->round.entries[phase];
+  int position = phase == CNS_PHASE_SHARES ? cns_coordinator_leaf_position(c, recipient) : -1;
   cns_write_u8(writer, (uint8_t)phase);
   cns_write_bytes(writer, c->heads[phase].bytes, CNS_SIGNATURE_BYTES);
   for (size_t k = 0; k < n; k++) {
@@ -39,10 +40,9 @@ static void write_closing(const struct cns_coordinator *c, enum cns_phase phase,
     if (entries[k].standing == CNS_ABSENT) continue;
     if (phase != CNS_PHASE_AGREE) cns_write_blob(writer, message->body, message->body_len);
     cns_write_bytes(writer, message->signature.bytes, CNS_SIGNATURE_BYTES);
-    if (phase == CNS_PHASE_SHARES) {
+    if (phase == CNS_PHASE_SHARES || phase == CNS_PHASE_READY)
       cns_write_bytes(writer, message->root.bytes, CNS_DIGEST_BYTES);
-      write_leaf(c, k, recipient, writer);
-    }
+    if (phase == CNS_PHASE_SHARES) write_leaf(c, k, position, writer);
   }
 }
 

@@ -159,33 +159,69 @@ static int settle(struct court *court, const struct cns_complaint *complaint) {
   return cns_complaint_settle(&dispute, complaint);
 }
 
-static int try_bad_share(struct court *court) {
-  struct cns_complaint complaint;
+static int next_complaint(struct court *court, struct cns_complaint *ret_complaint,
+                          struct cns_digest *ret_leaf) {
   size_t len = 0;
   const uint8_t *bytes = cns_read_blob(&court->reader, CNS_COMPLAINT_BYTES_MAX, &len);
-  if (!bytes || cns_complaint_read(bytes, len, &complaint) < 0) return CNS_ERR_FORMAT;
+  if (!bytes || cns_complaint_read(bytes, len, ret_complaint) < 0) return CNS_ERR_FORMAT;
+  cns_merkle_leaf(bytes, len, ret_leaf);
+  return 0;
+}
+
+static int next_path(struct court *court, struct cns_merkle_path *ret_path) {
+  struct cns_merkle_path path = {.depth = cns_read_u8(&court->reader)};
+  if (court->reader.error || path.depth > CNS_MERKLE_DEPTH_MAX) return CNS_ERR_FORMAT;
+  for (size_t d = 0; d < path.depth; d++)
+    cns_read_bytes(&court->reader, path.siblings[d].bytes, CNS_DIGEST_BYTES);
+  if (court->reader.error) return CNS_ERR_FORMAT;
+  *ret_path = path;
+  return 0;
+}
+
+/* The one place of a recipient's leaf in the trees that were dealt under these
+ * lists; -1 if it has none. */
+static int place_of_leaf(const struct court *court, uint16_t recipient) {
+  int position = cns_descriptor_position(&court->round.descriptor, recipient), place = 0;
+  if (position < 0 || !cns_round_present(&court->round, CNS_PHASE_KEYS, (size_t)position)) return -1;
+  for (int k = 0; k < position; k++)
+    place += cns_round_present(&court->round, CNS_PHASE_KEYS, (size_t)k);
+  return place;
+}
+
+static int try_bad_share(struct court *court) {
+  struct cns_complaint complaint;
+  struct cns_digest leaf;
+  int r = next_complaint(court, &complaint, &leaf);
+  if (r < 0) return r;
   if (complaint.accused != court->accused) return CNS_ERR_PROOF;
   int ruling = settle(court, &complaint);
   return ruling < 0 ? ruling : ruling == CNS_RULING_DEALER_LIED ? 0 : CNS_ERR_PROOF;
 }
 
+/* Is the complaint under the root of this message of phase ready? */
+static bool complained(const struct cns_message *ready, const struct cns_complaint *complaint,
+                       const struct cns_digest *leaf, const struct cns_merkle_path *path) {
+  uint16_t accused[CNS_HOSPITALS_MAX];
+  size_t count;
+  if (cns_ready_read(ready->body, ready->body_len, accused, CNS_HOSPITALS_MAX, &count) < 0) return false;
+  for (size_t q = 0; q < count; q++)
+    if (accused[q] == complaint->accused) return cns_merkle_check(&ready->root, count, q, leaf, path) == 0;
+  return false;
+}
+
 static int try_false_complaint(struct court *court) {
   struct cns_message ready;
-  struct cns_reader body;
-  struct cns_complaint complaint = {0};
+  struct cns_complaint complaint;
+  struct cns_merkle_path path;
+  struct cns_digest leaf;
   int r = next_message_of(court, CNS_PHASE_READY, court->accused, &ready);
   if (r < 0) return r;
   if (!cns_digest_equal(&ready.transcript, &court->round.transcript[CNS_PHASE_SHARES])) return CNS_ERR_PROOF;
-  uint16_t which = cns_read_u16(&court->reader);
-  cns_reader_init(&body, ready.body, ready.body_len);
-  uint16_t count = cns_read_u16(&body);
-  if (which >= count) return CNS_ERR_FORMAT;
-  for (uint16_t q = 0; q <= which; q++) {
-    size_t len = 0;
-    const uint8_t *bytes = cns_read_blob(&body, CNS_COMPLAINT_BYTES_MAX, &len);
-    if (!bytes || cns_complaint_read(bytes, len, &complaint) < 0) return CNS_ERR_FORMAT;
-  }
-  if (complaint.complainer != court->accused) return CNS_ERR_PROOF;
+  r = next_complaint(court, &complaint, &leaf);
+  if (r == 0) r = next_path(court, &path);
+  if (r < 0) return r;
+  if (complaint.complainer != court->accused || !complained(&ready, &complaint, &leaf, &path))
+    return CNS_ERR_PROOF;
   int ruling = settle(court, &complaint);
   return ruling < 0 ? ruling : ruling == CNS_RULING_COMPLAINER_LIED ? 0 : CNS_ERR_PROOF;
 }
@@ -209,7 +245,7 @@ static bool released_wrongly(const struct cns_message *unmask, const struct cns_
 static int try_wrong_share(struct court *court) {
   struct cns_message unmask, shares;
   struct cns_leaf leaf = {0};
-  struct cns_merkle_path path = {0};
+  struct cns_merkle_path path;
   struct cns_digest digest;
   int r = next_message_of(court, CNS_PHASE_UNMASK, court->accused, &unmask);
   if (r == 0) r = next_message(court, CNS_PHASE_SHARES, &shares);
@@ -218,15 +254,14 @@ static int try_wrong_share(struct court *court) {
       !listed(court, &shares))
     return CNS_ERR_PROOF;
   cns_leaf_read(&court->reader, &leaf);
-  uint16_t count = cns_read_u16(&court->reader), position = cns_read_u16(&court->reader);
-  path.depth = cns_read_u8(&court->reader);
-  if (court->reader.error || path.depth > CNS_MERKLE_DEPTH_MAX) return CNS_ERR_FORMAT;
-  for (size_t d = 0; d < path.depth; d++)
-    cns_read_bytes(&court->reader, path.siblings[d].bytes, CNS_DIGEST_BYTES);
-  if (court->reader.error) return CNS_ERR_FORMAT;
-  if (leaf.dealer != shares.index || leaf.recipient != court->accused) return CNS_ERR_PROOF;
+  r = next_path(court, &path);
+  if (r < 0) return r;
+  int place = place_of_leaf(court, court->accused);
+  if (leaf.dealer != shares.index || leaf.recipient != court->accused || place < 0) return CNS_ERR_PROOF;
   cns_leaf_digest(&leaf, &digest);
-  if (cns_merkle_check(&shares.root, count, position, &digest, &path) < 0) return CNS_ERR_PROOF;
+  if (cns_merkle_check(&shares.root, cns_round_count(&court->round, CNS_PHASE_KEYS), (size_t)place, &digest,
+                       &path) < 0)
+    return CNS_ERR_PROOF;
   return released_wrongly(&unmask, &leaf) ? 0 : CNS_ERR_PROOF;
 }
 

@@ -32,8 +32,9 @@ int cns_hospital_begin(const struct cns_hospital_config *config, const uint8_t *
   h->config = *config;
   h->floor = config->expectation.floor;
   h->index = config->expectation.index;
-  h->own = (uint16_t)cns_descriptor_position(&descriptor, h->index);
-  r = allocate(h);
+  int own = cns_descriptor_position(&descriptor, h->index);
+  h->own = (uint16_t)own;
+  r = own < 0 ? CNS_ERR_ARGUMENT : allocate(h); /* index 0: a check without a hospital */
 out:
   cns_descriptor_deinit(&descriptor);
   if (r < 0) {

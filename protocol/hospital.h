@@ -48,8 +48,9 @@ CNS_MUST_CHECK int cns_hospital_keys(struct cns_hospital *hospital, const uint8_
  * One request. 0: *ret_answer is to be written durably, then sent; it stays
  * the machine's. CNS_HOSPITAL_UPLOAD: see above. CNS_ERR_REFUSED,
  * CNS_ERR_SIGNATURE, CNS_ERR_FORMAT, CNS_ERR_PROOF: the coordinator asked for
- * something it may not have; nothing is answered, a sentence says why, and the
- * machine is as it was.
+ * something it may not have; nothing is answered and a sentence says why. Whole
+ * lists that came before the refused part and passed every check stay known,
+ * so that the coordinator is held to what it signed; all else is as it was.
  */
 CNS_MUST_CHECK int cns_hospital_handle(struct cns_hospital *hospital, const uint8_t *request, size_t len,
                                        const uint8_t **ret_answer, size_t *ret_len,

@@ -5,9 +5,15 @@
 
 #include "protocol/hospital_internal.h"
 
-/* Signs and keeps one answer; leaves (phase shares) follow the message. */
+/* What goes to single recipients only, and the root that the message has of it. */
+struct private_part {
+  struct cns_digest root;
+  struct cns_writer bytes;
+};
+
+/* Signs and keeps one answer; the private part, if any, follows the message. */
 static int seal_answer(struct cns_hospital *h, enum cns_phase phase, const uint8_t *body, size_t body_len,
-                       const struct cns_digest *root, const struct cns_leaf *leaves, size_t leaf_count) {
+                       const struct private_part *part) {
   struct cns_message message = {
       .round = h->round.digest,
       .phase = (uint8_t)phase,
@@ -18,13 +24,12 @@ static int seal_answer(struct cns_hospital *h, enum cns_phase phase, const uint8
   };
   struct cns_writer writer;
   if (h->answers[phase].bytes) return CNS_ERR_STATE;
-  if (root) message.root = *root;
+  if (part) message.root = part->root;
   int r = cns_message_sign(&message, h->config.identity);
   if (r < 0) return r;
   cns_writer_init(&writer, CNS_ANSWER_BYTES_MAX);
   cns_message_write(&writer, &message);
-  for (size_t k = 0; k < leaf_count; k++)
-    cns_leaf_write(&writer, &leaves[k]);
+  if (part) cns_write_bytes(&writer, part->bytes.data, part->bytes.len);
   r = cns_writer_finish(&writer);
   uint8_t *bytes = r == 0 ? malloc(writer.len) : NULL;
   if (r == 0 && !bytes) r = CNS_ERR_MEMORY;
@@ -44,7 +49,7 @@ int cns_hospital_answer_keys(struct cns_hospital *h, struct cns_problem *problem
   int r = cns_keys_make(&h->round.digest, h->index, h->config.rng, &h->secrets->s, &h->secrets->e,
                         &h->keys[h->own], body);
   if (r < 0) return cns_problem_set(problem, r, "keys for the round could not be drawn");
-  return seal_answer(h, CNS_PHASE_KEYS, body, sizeof body, NULL, NULL, 0);
+  return seal_answer(h, CNS_PHASE_KEYS, body, sizeof body, NULL);
 }
 
 int cns_hospital_answer_shares(struct cns_hospital *h, struct cns_problem *problem) {
@@ -60,7 +65,8 @@ int cns_hospital_answer_shares(struct cns_hospital *h, struct cns_problem *probl
       .rng = h->config.rng,
   };
   struct cns_point point_b;
-  struct cns_digest root;
+  struct private_part part;
+  cns_writer_init(&part.bytes, CNS_ANSWER_BYTES_MAX);
   int r = indices && keys && leaves ? 0 : CNS_ERR_MEMORY;
   if (r < 0) goto out;
   for (size_t k = 0; k < n; k++) {
@@ -73,10 +79,14 @@ int cns_hospital_answer_shares(struct cns_hospital *h, struct cns_problem *probl
   deal.keys = keys;
   deal.count = count;
   r = cns_shares_deal(&deal, &h->secrets->b, &point_b, &h->secrets->shares[h->own], leaves);
-  if (r == 0) r = cns_leaves_root(leaves, count, &root);
-  if (r == 0) r = seal_answer(h, CNS_PHASE_SHARES, point_b.bytes, CNS_POINT_BYTES, &root, leaves, count);
+  if (r == 0) r = cns_leaves_root(leaves, count, &part.root);
+  for (size_t k = 0; k < count && r == 0; k++)
+    cns_leaf_write(&part.bytes, &leaves[k]);
+  if (r == 0) r = cns_writer_finish(&part.bytes);
+  if (r == 0) r = seal_answer(h, CNS_PHASE_SHARES, point_b.bytes, CNS_POINT_BYTES, &part);
   if (r == 0) h->share_good[h->own] = 1;
 out:
+  cns_writer_deinit(&part.bytes);
   free(indices);
   free(keys);
   free(leaves);
@@ -85,19 +95,40 @@ out:
   return 0;
 }
 
-int cns_hospital_answer_ready(struct cns_hospital *h, struct cns_problem *problem) {
-  struct cns_writer body, one;
-  cns_writer_init(&body, CNS_MESSAGE_BODY_MAX);
+/* The complaints as blobs, and their root. */
+static int write_complaints(const struct cns_hospital *h, struct private_part *part) {
+  struct cns_digest *digests = calloc(h->complaint_count, sizeof *digests);
+  struct cns_writer one;
+  if (!digests) return CNS_ERR_MEMORY;
+  int r = 0;
   cns_writer_init(&one, CNS_COMPLAINT_BYTES_MAX);
-  cns_write_u16(&body, (uint16_t)h->complaint_count);
-  for (size_t k = 0; k < h->complaint_count; k++) {
+  for (size_t k = 0; k < h->complaint_count && r == 0; k++) {
     cns_writer_reset(&one);
     cns_complaint_write(&one, &h->complaints[k]);
-    if (cns_writer_finish(&one) == 0) cns_write_blob(&body, one.data, one.len);
+    r = cns_writer_finish(&one);
+    if (r < 0) break;
+    cns_merkle_leaf(one.data, one.len, &digests[k]);
+    cns_write_blob(&part->bytes, one.data, one.len);
   }
-  int r = cns_writer_finish(&body);
-  if (r == 0) r = seal_answer(h, CNS_PHASE_READY, body.data, body.len, NULL, NULL, 0);
   cns_writer_deinit(&one);
+  if (r == 0) r = cns_writer_finish(&part->bytes);
+  if (r == 0) r = cns_merkle_root(digests, h->complaint_count, &part->root);
+  free(digests);
+  return r;
+}
+
+int cns_hospital_answer_ready(struct cns_hospital *h, struct cns_problem *problem) {
+  struct cns_writer body;
+  struct private_part part = {0};
+  cns_writer_init(&body, CNS_MESSAGE_BODY_MAX);
+  cns_writer_init(&part.bytes, CNS_ANSWER_BYTES_MAX);
+  cns_write_u16(&body, (uint16_t)h->complaint_count);
+  for (size_t k = 0; k < h->complaint_count; k++)
+    cns_write_u16(&body, h->complaints[k].accused);
+  int r = cns_writer_finish(&body);
+  if (r == 0 && h->complaint_count > 0) r = write_complaints(h, &part);
+  if (r == 0) r = seal_answer(h, CNS_PHASE_READY, body.data, body.len, &part);
+  cns_writer_deinit(&part.bytes);
   cns_writer_deinit(&body);
   if (r < 0) return cns_problem_set(problem, r, "the answer of phase ready could not be made");
   return 0;
@@ -134,7 +165,7 @@ int cns_hospital_answer_upload(struct cns_hospital *h, struct cns_problem *probl
   memcpy(body, h->upload_root.bytes, CNS_DIGEST_BYTES);
   for (size_t k = 0; k < 8; k++)
     body[CNS_DIGEST_BYTES + k] = (uint8_t)(words >> (8 * k));
-  int r = seal_answer(h, CNS_PHASE_UPLOAD, body, sizeof body, NULL, NULL, 0);
+  int r = seal_answer(h, CNS_PHASE_UPLOAD, body, sizeof body, NULL);
   if (r < 0) return cns_problem_set(problem, r, "the answer of phase upload could not be made");
   return 0;
 }
@@ -157,7 +188,7 @@ int cns_hospital_answer_agree(struct cns_hospital *h, const uint8_t *body, size_
                           problem);
   cns_agreement_deinit(&agreement);
   if (r < 0) return r;
-  return seal_answer(h, CNS_PHASE_AGREE, body, len, NULL, NULL, 0);
+  return seal_answer(h, CNS_PHASE_AGREE, body, len, NULL);
 }
 
 int cns_hospital_answer_unmask(struct cns_hospital *h, struct cns_problem *problem) {
@@ -180,7 +211,7 @@ int cns_hospital_answer_unmask(struct cns_hospital *h, struct cns_problem *probl
     cns_released_write(&body, released, count);
   }
   if (r == 0) r = cns_writer_finish(&body);
-  if (r == 0) r = seal_answer(h, CNS_PHASE_UNMASK, body.data, body.len, NULL, NULL, 0);
+  if (r == 0) r = seal_answer(h, CNS_PHASE_UNMASK, body.data, body.len, NULL);
   cns_writer_deinit(&body);
   sodium_free(released);
   free(positions);

@@ -33,6 +33,22 @@ static int read_entries(const struct cns_hospital *h, struct cns_reader *reader,
   return reader->error;
 }
 
+/* With fewer there can't be a sum: an update uploaded all the same would only
+ * be spent. */
+static int check_enough(const struct cns_hospital *h, const struct closing *closing,
+                        struct cns_problem *problem) {
+  size_t present = 0, needed = cns_round_minimum(&h->round);
+  if (closing->phase > CNS_PHASE_UPLOAD) return 0; /* for those, the threshold of signatures counts */
+  for (size_t k = 0; k < h->round.descriptor.member_count; k++)
+    present += closing->entries[k].standing == CNS_PRESENT;
+  if (present < needed)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "the list of phase %s has %zu hospitals and %zu are needed: the round should have "
+                           "ended",
+                           cns_phase_name(closing->phase), present, needed);
+  return 0;
+}
+
 /* Nobody may be in a list who wasn't asked, and we must stand there as we
  * answered. docs/protocol.md, "Transcript". */
 static int check_entries(const struct cns_hospital *h, const struct closing *closing,
@@ -52,7 +68,7 @@ static int check_entries(const struct cns_hospital *h, const struct closing *clo
     return cns_problem_set(problem, CNS_ERR_REFUSED, "the coordinator lists this hospital as %s in phase %s",
                            own->standing == CNS_ABSENT ? "missing" : "disqualified",
                            cns_phase_name(closing->phase));
-  return 0;
+  return check_enough(h, closing, problem);
 }
 
 /* The rest of entry k's message; verifies that it is m_k and, unless it's our
@@ -72,7 +88,8 @@ static int read_message(const struct cns_hospital *h, struct cns_reader *reader,
   };
   if (!common_body) message.body = cns_read_blob(reader, CNS_MESSAGE_BODY_MAX, &message.body_len);
   cns_read_bytes(reader, message.signature.bytes, CNS_SIGNATURE_BYTES);
-  if (phase == CNS_PHASE_SHARES) cns_read_bytes(reader, message.root.bytes, CNS_DIGEST_BYTES);
+  if (phase == CNS_PHASE_SHARES || phase == CNS_PHASE_READY)
+    cns_read_bytes(reader, message.root.bytes, CNS_DIGEST_BYTES);
   if (reader->error) return malformed(problem, phase);
   cns_message_digest(&message, &digest);
   if (!cns_digest_equal(&digest, &closing->entries[k].message))
@@ -184,24 +201,21 @@ static int take_shares(struct cns_hospital *h, struct cns_reader *reader, const 
 /* Each complaint in the list must have put its accused or its complainer out. */
 static int check_settled(const struct cns_hospital *h, const struct closing *closing,
                          const struct cns_message *message, struct cns_problem *problem) {
-  struct cns_reader reader;
+  uint16_t accused[CNS_HOSPITALS_MAX];
+  size_t count;
   int complainer = cns_descriptor_position(&h->round.descriptor, message->index);
   if (closing->entries[complainer].standing == CNS_DISQUALIFIED) return 0;
-  cns_reader_init(&reader, message->body, message->body_len);
-  uint16_t count = cns_read_u16(&reader);
-  for (uint16_t k = 0; k < count && !reader.error; k++) {
-    struct cns_complaint complaint;
-    size_t len = 0;
-    const uint8_t *bytes = cns_read_blob(&reader, CNS_COMPLAINT_BYTES_MAX, &len);
-    if (!bytes || cns_complaint_read(bytes, len, &complaint) < 0) return malformed(problem, CNS_PHASE_READY);
-    int accused = cns_descriptor_position(&h->round.descriptor, complaint.accused);
-    if (accused < 0) return malformed(problem, CNS_PHASE_READY);
-    if (closing->entries[accused].standing == CNS_PRESENT)
+  if (cns_ready_read(message->body, message->body_len, accused, CNS_HOSPITALS_MAX, &count) < 0)
+    return malformed(problem, CNS_PHASE_READY);
+  for (size_t q = 0; q < count; q++) {
+    int position = cns_descriptor_position(&h->round.descriptor, accused[q]);
+    if (position < 0) return malformed(problem, CNS_PHASE_READY);
+    if (closing->entries[position].standing == CNS_PRESENT)
       return cns_problem_set(problem, CNS_ERR_REFUSED,
                              "hospital %u complained of hospital %u's shares, and the list leaves both in",
-                             message->index, complaint.accused);
+                             message->index, accused[q]);
   }
-  return cns_reader_finish(&reader) < 0 ? malformed(problem, CNS_PHASE_READY) : 0;
+  return 0;
 }
 
 static int take_messages(struct cns_hospital *h, struct cns_reader *reader, const struct closing *closing,

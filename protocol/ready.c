@@ -1,6 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "protocol/ready.h"
 
+int cns_ready_read(const uint8_t *body, size_t len, uint16_t *ret_accused, size_t max, size_t *ret_count) {
+  struct cns_reader reader;
+  cns_reader_init(&reader, body, len);
+  size_t count = cns_read_u16(&reader);
+  if (count > max) return CNS_ERR_FORMAT;
+  for (size_t k = 0; k < count; k++) {
+    ret_accused[k] = cns_read_u16(&reader);
+    if (k > 0 && ret_accused[k] <= ret_accused[k - 1]) return CNS_ERR_FORMAT;
+  }
+  if (cns_reader_finish(&reader) < 0) return CNS_ERR_FORMAT;
+  *ret_count = count;
+  return 0;
+}
+
 static void equality_binding(const struct cns_dispute *dispute, const struct cns_complaint *complaint,
                              struct cns_digest *ret_binding) {
   struct cns_hash hash;

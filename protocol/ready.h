@@ -7,7 +7,11 @@
  * is the right one. Only a leaf under the dealer's own signature is ever
  * opened. A complaint settles itself: either the accused or the complainer lied.
  *
- * Body: u16 number of complaints, then each as a blob.
+ * Body: number of complaints u16, then the roster index of each accused u16,
+ * ascending. The complaints themselves go to the coordinator only: they follow
+ * the message, each as a blob, under root_i (zeros if there are none). Everyone
+ * downloads the bodies, and with the complaints in them a few liars could make
+ * every list too long to send.
  */
 #pragma once
 
@@ -37,6 +41,11 @@ struct cns_dispute {
   const struct cns_keys *accused_keys;
   const struct cns_keys *complainer_keys;
 };
+
+/* Whom a body of phase ready accuses. ret_accused has room for `max`;
+ * CNS_ERR_FORMAT for more, for trailing bytes or a wrong order. */
+CNS_MUST_CHECK int cns_ready_read(const uint8_t *body, size_t len, uint16_t *ret_accused, size_t max,
+                                  size_t *ret_count);
 
 enum cns_ruling {
   CNS_RULING_DEALER_LIED = 1,

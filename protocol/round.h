@@ -12,7 +12,8 @@
  * Closing: phase u8, coordinator's signature on T_p, then for each member the
  * standing u8 and, unless absent, m_i (32); phase agree: the agreement, blob;
  * then for each member that is not absent: body blob (not in agree), signature,
- * and in phase shares root, the reader's leaf and its path (depth u8, digests).
+ * in the phases shares and ready root, and in shares the reader's leaf and its
+ * path (depth u8, digests).
  */
 #pragma once
 

@@ -13,14 +13,15 @@
  *   bad share        [lists to keys] the complaint as a blob, messages of phase
  *                    keys of the accused and of the complainer
  *   false complaint  [lists to shares] the complainer's message of phase ready,
- *                    which complaint of it u16, the same two messages of keys
+ *                    one complaint under its root as a blob, path (depth u8,
+ *                    digests), the same two messages of keys
  *   wrong share      [lists to agree] the message of phase unmask, the dealer's
- *                    message of phase shares, the holder's leaf, number of leaves
- *                    u16, position u16, path (depth u8, digests)
+ *                    message of phase shares, the holder's leaf, path
  *   equivocation     two messages
  * The lists tie what different hospitals signed to one transcript: without them
  * a liar that signs two keys, or two sets of shares, could frame the honest
- * hospital that saw the other one.
+ * hospital that saw the other one. They also say where in its dealer's tree a
+ * hospital's leaf is: a liar may have signed two leaves for one recipient.
  */
 #pragma once
 
