@@ -35,7 +35,7 @@ static const uint8_t zeros[BLOCK_BYTES];
 /* The loop is chosen at start-up for the processor where the compiler can do
  * that; the result is the same in all versions. */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__) &&                 \
-    !defined(__SANITIZE_ADDRESS__)
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define VECTORISED __attribute__((target_clones("default", "avx2", "avx512f")))
 #else
 #define VECTORISED
