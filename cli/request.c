@@ -14,9 +14,10 @@
 void cns_digest_spoken(const struct cns_digest *digest, char ret_text[static CNS_DIGEST_SPOKEN_CHARS]) {
   char hex[2 * 16 + 1];
   cns_hex_encode(digest->bytes, 16, hex);
-  for (size_t i = 0; i < 8; i++)
-    snprintf(ret_text + 5 * i, 6, "%.4s ", hex + 4 * i);
-  ret_text[CNS_DIGEST_SPOKEN_CHARS - 1] = '\0';
+  for (size_t i = 0; i < 8; i++) {
+    memcpy(ret_text + 5 * i, hex + 4 * i, 4);
+    ret_text[5 * i + 4] = i < 7 ? ' ' : '\0';
+  }
 }
 
 static int add_certificate(cJSON *json, const char *folder, struct cns_problem *problem) {

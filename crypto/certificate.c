@@ -229,13 +229,22 @@ int cns_certificate_pin(const char *certificate_path, struct cns_tls_pin *ret_pi
   return r;
 }
 
+/* Does the secret half belong to the public one? A damaged file may well parse. */
+static bool is_whole(EVP_PKEY *key) {
+  EVP_PKEY_CTX *context = EVP_PKEY_CTX_new(key, NULL);
+  bool whole = context && EVP_PKEY_pairwise_check(context) == 1;
+  EVP_PKEY_CTX_free(context);
+  return whole;
+}
+
 static int key_pin(const uint8_t *pem, size_t len, struct cns_tls_pin *ret_pin) {
   BIO *in = BIO_new_mem_buf(pem, (int)len);
   /* An empty password: an encrypted key fails instead of asking on the terminal. */
   EVP_PKEY *key = in ? PEM_read_bio_PrivateKey(in, NULL, NULL, (void *)"") : NULL;
   X509_PUBKEY *public_key = NULL;
-  int r = is_p256(key) && X509_PUBKEY_set(&public_key, key) == 1 ? pin_of_key(public_key, ret_pin)
-                                                                 : CNS_ERR_FORMAT;
+  int r = is_p256(key) && is_whole(key) && X509_PUBKEY_set(&public_key, key) == 1
+              ? pin_of_key(public_key, ret_pin)
+              : CNS_ERR_FORMAT;
   X509_PUBKEY_free(public_key);
   EVP_PKEY_free(key);
   BIO_free(in);
@@ -258,7 +267,8 @@ int cns_certificate_check_key(const char *key_path, const struct cns_tls_pin *pi
   r = key_pin(pem, len, &found);
   cns_wipe(pem, len);
   free(pem);
-  if (r) return cns_problem_set(problem, r, "%s: isn't an ECDSA key on P-256 in PEM form", key_path);
+  if (r)
+    return cns_problem_set(problem, r, "%s: isn't an undamaged ECDSA key on P-256 in PEM form", key_path);
   if (memcmp(found.bytes, pin->bytes, sizeof found.bytes) != 0)
     return cns_problem_set(problem, CNS_ERR_FORMAT, "%s: isn't the key of the certificate beside it",
                            key_path);

@@ -207,6 +207,20 @@ static void a_key_is_checked_against_its_pin(void **state) {
   assert_int_equal(cns_certificate_check_key("k", &first, &problem), CNS_ERR_PERMISSION);
   assert_non_null(strstr(problem.text, "chmod 600 k"));
   assert_int_equal(cns_certificate_check_key("x", &first, &problem), CNS_ERR_NOT_FOUND);
+  /* The secret half damaged, the public one intact. */
+  uint8_t *pem = NULL;
+  size_t len = 0;
+  assert_int_equal(chmod("k", 0600), 0);
+  assert_int_equal(cns_file_read("k", 10000, &pem, &len, NULL), 0);
+  const char *body = strchr((char *)pem, '\n') + 1;
+  for (size_t i = (size_t)(body - (char *)pem); i < len; i++) {
+    if (pem[i] == '\n' || pem[i] == '-') continue; /* not part of the key */
+    pem[i] ^= 1;
+    assert_int_equal(cns_file_write("x", pem, len, 0600, NULL), 0);
+    if (cns_certificate_check_key("x", &first, &problem) == 0) fail_msg("byte %zu of the key", i);
+    pem[i] ^= 1;
+  }
+  free(pem);
   assert_int_equal(cns_file_write("x", "hello", 5, 0600, NULL), 0);
   assert_int_equal(cns_certificate_check_key("x", &first, &problem), CNS_ERR_FORMAT);
 }
