@@ -3,6 +3,8 @@
 
 const struct cns_verb cns_verbs[] = {
     {"init", "make a federation: authority, officer, coordinator and a kit for each hospital", cns_cli_init},
+    {"consent", "consent to a study as a hospital, or take that back", cns_cli_consent},
+    {"hospital", "run a hospital's agent", cns_cli_hospital},
     {"kit", "enrol a hospital whose keys never leave it; look at a kit", cns_cli_kit},
     {"policy", "show, make or sign the privacy officers' policy", cns_cli_policy},
     {"coordinator", "run the coordinator of a federation", cns_cli_coordinator},

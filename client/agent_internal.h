@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside of the agent, shared by its files only. */
+#pragma once
+
+#include "client/agent.h"
+#include "client/log.h"
+#include "client/site.h"
+#include "client/uploader.h"
+#include "client/work.h"
+#include "protocol/hospital.h"
+#include "protocol/manifest.h"
+#include "protocol/wire.h"
+#include "store/registry.h"
+
+#define CNS_AGENT_MODELS_KEPT 10
+/* How long the last model is waited for before an agent that was to leave does. */
+#define CNS_AGENT_LAST_MODEL_MS 30000u
+
+struct cns_agent_traffic {
+  uint64_t up, down;
+};
+
+enum cns_agent_stage {
+  CNS_STAGE_MODEL = 0,  /* the parent's bytes are on their way */
+  CNS_STAGE_WORK = 1,   /* training */
+  CNS_STAGE_ANSWER = 2, /* x is there: the machine answers */
+};
+
+/* The round taken part in. Goes with its machine, and x with it. */
+struct cns_agent_round {
+  struct cns_hospital *machine;
+  const struct cns_descriptor *descriptor; /* the machine's */
+  struct cns_digest digest;                /* of R */
+  enum cns_agent_stage stage;
+  struct cns_work *work;         /* while it runs */
+  struct cns_uploader *uploader; /* from the end of the work on */
+  bool upload_open;              /* spent: chunks may be asked for */
+  bool has_root;
+  struct cns_digest root; /* of y */
+  uint64_t start_ms;
+  struct cns_agent_traffic start;
+};
+
+/* A model on its way, kept over lost links. */
+struct cns_agent_download {
+  bool wanted;
+  bool asked; /* over the present link */
+  struct cns_digest model;
+  uint8_t *bytes; /* model_bytes long */
+  size_t have;
+};
+
+struct cns_agent {
+  struct cns_agent_options options;
+  struct cns_agent_host host;
+  struct cns_client_log log;
+  struct cns_site site;
+  struct cns_registry *registry;
+  uint8_t *consent; /* signed document */
+  size_t consent_len;
+  uint32_t weight;
+  struct cns_digest initial; /* the model before round 1 */
+  size_t model_bytes;        /* every model of this study is as long as that one */
+
+  struct cns_peers *peers;
+  struct cns_dialer *dialer;
+  struct cns_link *link; /* NULL while there is none */
+  struct cns_agent_traffic closed_links;
+  char last_failure[256];
+  uint64_t failures;
+
+  uint64_t model_round;    /* of the newest manifest; 0: none */
+  struct cns_digest model; /* that it names; the initial one before */
+  struct cns_agent_round *round;
+  struct cns_agent_download download;
+
+  bool last_model_asked, finished;
+  uv_timer_t timer; /* waits for the last model */
+  bool timer_closed;
+  unsigned works; /* running; they use the site's plan and tables */
+  bool closing;
+};
+
+static inline void cns_agent_note(const struct cns_agent *agent, const char *event,
+                                  const struct cns_problem *problem) {
+  cns_client_log(&agent->log, event, "%s", problem->text);
+}
+
+/* ---- agent.c ---- */
+
+struct cns_agent_traffic cns_agent_traffic(const struct cns_agent *agent);
+/* Sends if there is a link; a link that fails tells so by itself. */
+void cns_agent_send(struct cns_agent *agent, uint8_t type, const struct cns_writer *frame);
+/* Tells why we take no part (any more) in R, and logs it. */
+void cns_agent_decline(struct cns_agent *agent, const struct cns_digest *digest,
+                       const struct cns_problem *problem);
+/* A work's memory is going; the agent may go with the last one. */
+void cns_agent_work_ended(struct cns_agent *agent);
+/* The model after the last round is here, or will not come. Call last. */
+void cns_agent_finish(struct cns_agent *agent);
+
+/* ---- session.c ---- */
+
+void cns_agent_join(struct cns_agent *agent);
+void cns_agent_frame(struct cns_agent *agent, uint8_t type, const uint8_t *data, size_t len);
+
+/* ---- guard.c: what is refused before a machine exists ---- */
+
+/* May this announcement be taken up: study not over, documents in force,
+ * updates left for this parent? CNS_ERR_REFUSED with a sentence. */
+CNS_MUST_CHECK int cns_agent_guard_round(struct cns_agent *agent, const struct cns_descriptor *descriptor,
+                                         struct cns_problem *problem);
+CNS_MUST_CHECK int cns_agent_expectation(struct cns_agent *agent, struct cns_expectation *ret_expectation,
+                                         struct cns_problem *problem);
+/* Verifies; ours, and the next of our chain; durable when it returns. Deinit it. */
+CNS_MUST_CHECK int cns_agent_guard_manifest(struct cns_agent *agent, const uint8_t *data, size_t len,
+                                            struct cns_manifest *ret_manifest, struct cns_problem *problem);
+
+/* ---- round.c ---- */
+
+void cns_agent_announced(struct cns_agent *agent, const uint8_t *data, size_t len);
+void cns_agent_requested(struct cns_agent *agent, const uint8_t *data, size_t len);
+void cns_agent_upload_from(struct cns_agent *agent, const struct cns_digest *digest, uint64_t chunk);
+/* The parent's bytes are in the registry. */
+void cns_agent_model_here(struct cns_agent *agent);
+/* Declines and drops the present round. */
+void cns_agent_give_up(struct cns_agent *agent, const struct cns_problem *problem);
+void cns_agent_drop_round(struct cns_agent *agent);
+bool cns_agent_in_round(const struct cns_agent *agent, const struct cns_digest *digest);
+
+/* ---- ending.c: how rounds end ---- */
+
+void cns_agent_manifest(struct cns_agent *agent, const uint8_t *data, size_t len);
+void cns_agent_ended(struct cns_agent *agent, const struct cns_wire_word *word);
+void cns_agent_abandon_asked(struct cns_agent *agent, const struct cns_digest *digest);
+void cns_agent_abandoned(struct cns_agent *agent, const uint8_t *data, size_t len);
+/* After the last round: logs, and asks for the last model. */
+void cns_agent_check_finished(struct cns_agent *agent);
+
+/* ---- download.c ---- */
+
+/* 0: the model's bytes, malloc'd. CNS_ERR_NOT_FOUND: it was asked for. */
+CNS_MUST_CHECK int cns_agent_model(struct cns_agent *agent, const struct cns_digest *model,
+                                   uint8_t **ret_bytes, size_t *ret_len, struct cns_problem *problem);
+/* Puts the initial model into the registry and takes its digest and length. */
+CNS_MUST_CHECK int cns_agent_initial_model(struct cns_agent *agent, struct cns_problem *problem);
+void cns_agent_download_resume(struct cns_agent *agent);
+void cns_agent_download_lost(struct cns_agent *agent);
+void cns_agent_download_frame(struct cns_agent *agent, const uint8_t *data, size_t len);
+void cns_agent_download_stop(struct cns_agent *agent);

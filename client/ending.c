@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How a round ends at the hospital: with a model, without one, abandoned. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/agent_internal.h"
+
+static const char *own_outcome(const struct cns_agent *agent, const struct cns_manifest *manifest) {
+  for (size_t k = 0; k < manifest->member_count; k++)
+    if (manifest->members[k].index == agent->site.kit.config.index)
+      return cns_outcome_text((enum cns_outcome)manifest->outcomes[k]);
+  return "not in the cohort";
+}
+
+static size_t included_count(const struct cns_manifest *manifest) {
+  size_t count = 0;
+  for (size_t k = 0; k < manifest->member_count; k++)
+    count += manifest->outcomes[k] == CNS_INCLUDED;
+  return count;
+}
+
+static void metrics_text(const struct cns_manifest_metrics *metrics, char *out, size_t room) {
+  if (!metrics->known)
+    snprintf(out, room, "metrics not known");
+  else if (metrics->has_auc)
+    snprintf(out, room, "received model: loss %.4f AUC %.4f", metrics->loss, metrics->auc);
+  else
+    snprintf(out, room, "received model: loss %.4f", metrics->loss);
+}
+
+struct summary {
+  const struct cns_manifest *manifest;
+  const char *outcome;
+  size_t included;
+  struct cns_agent_traffic traffic;
+  double seconds;
+};
+
+static cJSON *summary_json(const struct summary *s) {
+  cJSON *json = cJSON_CreateObject();
+  const struct cns_manifest_metrics *metrics = &s->manifest->metrics;
+  cJSON_AddNumberToObject(json, "round", (double)s->manifest->round);
+  cJSON_AddNumberToObject(json, "attempt", s->manifest->attempt);
+  cJSON_AddStringToObject(json, "outcome", s->outcome);
+  cJSON_AddNumberToObject(json, "included", (double)s->included);
+  cJSON_AddNumberToObject(json, "expected", s->manifest->member_count);
+  if (metrics->known) cJSON_AddNumberToObject(json, "loss", metrics->loss);
+  if (metrics->known && metrics->has_auc) cJSON_AddNumberToObject(json, "auc", metrics->auc);
+  cJSON_AddNumberToObject(json, "bytes_up", (double)s->traffic.up);
+  cJSON_AddNumberToObject(json, "bytes_down", (double)s->traffic.down);
+  cJSON_AddNumberToObject(json, "seconds", s->seconds);
+  return json;
+}
+
+/* The one line of a round. */
+static void log_summary(const struct cns_agent *agent, const struct cns_manifest *manifest) {
+  char metrics[96];
+  struct summary s = {
+      .manifest = manifest, .outcome = own_outcome(agent, manifest), .included = included_count(manifest)};
+  if (cns_agent_in_round(agent, &manifest->descriptor)) {
+    const struct cns_agent_round *round = agent->round;
+    struct cns_agent_traffic now = cns_agent_traffic(agent);
+    s.traffic.up = now.up - round->start.up;
+    s.traffic.down = now.down - round->start.down;
+    s.seconds = (double)(cns_loop_now_ms(agent->host.loop) - round->start_ms) / 1000.0;
+  }
+  metrics_text(&manifest->metrics, metrics, sizeof metrics);
+  cns_client_log_fields(&agent->log, "result", agent->log.json ? summary_json(&s) : NULL,
+                        "round %" PRIu64 " attempt %u: we are %s, %zu of %u included, %s, %" PRIu64
+                        " bytes up, %" PRIu64 " down, %.1f s",
+                        manifest->round, manifest->attempt, s.outcome, s.included, manifest->member_count,
+                        metrics, s.traffic.up, s.traffic.down, s.seconds);
+}
+
+/* Copies for people, and room on the disk; the record has what counts. */
+static void keep_books(struct cns_agent *agent, const struct cns_manifest *manifest, const uint8_t *data,
+                       size_t len) {
+  struct cns_problem problem = {0};
+  if (cns_registry_put_manifest(agent->registry, manifest->round, &manifest->model, data, len, &problem) < 0)
+    cns_agent_note(agent, "error", &problem);
+  else if (cns_registry_prune(agent->registry, CNS_AGENT_MODELS_KEPT, &problem) < 0)
+    cns_agent_note(agent, "error", &problem);
+  if (cns_hospital_store_forget_messages(agent->site.store, &manifest->descriptor, &problem) < 0)
+    cns_agent_note(agent, "error", &problem);
+}
+
+void cns_agent_manifest(struct cns_agent *agent, const uint8_t *data, size_t len) {
+  struct cns_manifest manifest;
+  struct cns_problem problem = {0};
+  int r = cns_agent_guard_manifest(agent, data, len, &manifest, &problem);
+  if (r) {
+    cns_problem_prefix(&problem, r, "a model was refused");
+    cns_agent_note(agent, "refused", &problem);
+    return;
+  }
+  if (manifest.round > agent->model_round) {
+    log_summary(agent, &manifest);
+    agent->model_round = manifest.round;
+    agent->model = manifest.model;
+    /* A machine for this or an earlier round has nothing to answer any more. */
+    if (agent->round && agent->round->descriptor->round <= manifest.round) cns_agent_drop_round(agent);
+    keep_books(agent, &manifest, data, len);
+    cns_manifest_deinit(&manifest);
+    cns_agent_check_finished(agent);
+    return;
+  }
+  cns_manifest_deinit(&manifest);
+}
+
+void cns_agent_ended(struct cns_agent *agent, const struct cns_wire_word *word) {
+  if (!cns_agent_in_round(agent, &word->round)) {
+    cns_client_log(&agent->log, "ended", "a round that we have no part in ended: %s", word->sentence);
+    return;
+  }
+  cns_client_log(&agent->log, "ended", "round %" PRIu64 " attempt %u ended here: %s",
+                 agent->round->descriptor->round, agent->round->descriptor->attempt, word->sentence);
+  cns_agent_drop_round(agent);
+}
+
+/* ---- abandon(R): docs/protocol.md, "upload" ---- */
+
+/* The descriptor of a round that was joined here, before a restart perhaps. */
+static int joined(struct cns_agent *agent, const struct cns_digest *digest,
+                  struct cns_descriptor *ret_descriptor, struct cns_problem *problem) {
+  uint8_t *announcement = NULL;
+  size_t len = 0;
+  int r =
+      cns_hospital_store_get_message(agent->site.store, digest, CNS_PHASE_NONE, &announcement, &len, problem);
+  if (r == CNS_ERR_NOT_FOUND)
+    return cns_problem_set(problem, r, "the coordinator speaks of abandoning a round that isn't known here");
+  if (r) return r;
+  r = cns_announcement_read(announcement, len, &agent->site.kit.roster.coordinator.identity, ret_descriptor,
+                            problem);
+  free(announcement);
+  return r;
+}
+
+static int sign_abandon(struct cns_agent *agent, const struct cns_digest *digest,
+                        struct cns_signature *ret_signature, struct cns_problem *problem) {
+  struct cns_descriptor descriptor;
+  int r = joined(agent, digest, &descriptor, problem);
+  if (r) return r;
+  r = cns_hospital_store_abandon(agent->site.store, &descriptor.parent, digest, CNS_PHASE_UNMASK, problem);
+  cns_descriptor_deinit(&descriptor);
+  if (r) return r;
+  /* From here on the record refuses to unmask this round, machine or not. */
+  if (cns_agent_in_round(agent, digest))
+    r = cns_hospital_abandon(agent->round->machine, ret_signature);
+  else
+    r = cns_abandon_sign(agent->site.kit.identity, digest, agent->site.kit.config.index, ret_signature);
+  return r ? cns_problem_set(problem, r, "the round can't be abandoned (%s)", cns_error_name(r)) : 0;
+}
+
+void cns_agent_abandon_asked(struct cns_agent *agent, const struct cns_digest *digest) {
+  struct cns_problem problem = {0};
+  struct cns_signature signature;
+  struct cns_writer frame;
+  int r = sign_abandon(agent, digest, &signature, &problem);
+  if (r) {
+    cns_agent_decline(agent, digest, &problem);
+    return;
+  }
+  if (cns_agent_in_round(agent, digest)) cns_agent_drop_round(agent);
+  cns_client_log(&agent->log, "abandoned", "signed that a round without a result will never be unmasked");
+  cns_writer_init(&frame, CNS_DIGEST_BYTES + CNS_SIGNATURE_BYTES);
+  cns_wire_write_signed(&frame, digest, &signature);
+  cns_agent_send(agent, CNS_WIRE_ABANDON, &frame);
+  cns_writer_deinit(&frame);
+}
+
+void cns_agent_abandoned(struct cns_agent *agent, const uint8_t *data, size_t len) {
+  struct cns_problem problem = {0};
+  struct cns_descriptor descriptor;
+  struct cns_digest digest = {0};
+  if (len >= CNS_DIGEST_BYTES) memcpy(digest.bytes, data, CNS_DIGEST_BYTES);
+  int r = joined(agent, &digest, &descriptor, &problem);
+  if (!r) {
+    r = cns_wire_check_abandoned(data, len, &agent->site.kit.roster, &descriptor, &digest);
+    if (r) cns_problem_set(&problem, r, "too few hospitals have validly signed that the round is abandoned");
+    cns_descriptor_deinit(&descriptor);
+  }
+  if (!r) r = cns_hospital_store_refund(agent->site.store, &digest, &problem);
+  if (!r) cns_problem_set(&problem, 0, "the update of an abandoned round is no longer charged");
+  cns_agent_note(agent, r ? "error" : "refunded", &problem);
+}
+
+/* ---- the end of the study ---- */
+
+static void on_last_model_late(uv_timer_t *timer) {
+  struct cns_agent *agent = timer->data;
+  cns_client_log(&agent->log, "error", "the last model didn't come; it is asked for again at the next start");
+  cns_agent_finish(agent);
+}
+
+void cns_agent_check_finished(struct cns_agent *agent) {
+  struct cns_problem problem = {0};
+  uint8_t *model = NULL;
+  size_t len = 0;
+  if (agent->closing || agent->finished || agent->model_round < agent->site.plan.rounds) return;
+  int r = cns_agent_model(agent, &agent->model, &model, &len, &problem);
+  free(model);
+  if (r == CNS_ERR_NOT_FOUND) {
+    if (!agent->last_model_asked)
+      uv_timer_start(&agent->timer, on_last_model_late, CNS_AGENT_LAST_MODEL_MS, 0);
+    agent->last_model_asked = true;
+    return;
+  }
+  if (r) cns_agent_note(agent, "error", &problem);
+  cns_agent_finish(agent);
+}

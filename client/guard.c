@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <time.h>
+
+#include "client/agent_internal.h"
+
+static int check_time(const struct cns_kit *kit, struct cns_problem *problem) {
+  int64_t now = (int64_t)time(NULL);
+  int r = cns_roster_check_time(&kit->roster, now, problem);
+  return r ? r : cns_policy_check_time(&kit->policy, now, problem);
+}
+
+int cns_agent_guard_round(struct cns_agent *agent, const struct cns_descriptor *descriptor,
+                          struct cns_problem *problem) {
+  const struct cns_site *site = &agent->site;
+  uint64_t spent = 0;
+  int r = check_time(&site->kit, problem);
+  if (r) return r;
+  if (descriptor->round > site->plan.rounds)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "round %" PRIu64 " was announced, but the study has only %u", descriptor->round,
+                           site->plan.rounds);
+  r = cns_hospital_store_count_spent(site->store, &descriptor->parent, &spent);
+  if (r)
+    return cns_problem_set(problem, r, "the record of sent updates can't be read (%s)", cns_error_name(r));
+  if (spent >= site->kit.policy.attempts_per_parent)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "%" PRIu64
+                           " updates of this model were already sent from here, and the policy allows "
+                           "%u: another one could give the difference of two sums away",
+                           spent, site->kit.policy.attempts_per_parent);
+  return 0;
+}
+
+int cns_agent_expectation(struct cns_agent *agent, struct cns_expectation *ret_expectation,
+                          struct cns_problem *problem) {
+  const struct cns_site *site = &agent->site;
+  const struct cns_kit *kit = &site->kit;
+  struct cns_digest last;
+  struct cns_expectation e = {
+      .roster = &kit->roster,
+      .policy = &kit->policy,
+      .study = site->study,
+      .plan = kit->study_document.digest,
+      .parent = agent->model,
+      .dim = cns_plan_dim(&site->plan),
+      .metrics_dim = kit->policy.metrics ? (uint32_t)cns_plan_metrics_dim(&site->plan) : 0,
+      .clip_norm = site->plan.clip_norm,
+      .round = agent->model_round + 1,
+      .index = kit->config.index,
+      .own_weight = agent->weight,
+      .floor = kit->config.floor,
+  };
+  int r = cns_hospital_store_signed_round(site->store, &site->study, &e.last_round, &e.last_attempt, &last);
+  if (r && r != CNS_ERR_NOT_FOUND)
+    return cns_problem_set(problem, r, "the record of signed rounds can't be read (%s)", cns_error_name(r));
+  *ret_expectation = e;
+  return 0;
+}
+
+/* What a manifest claims about the round that this hospital has a machine for. */
+static int check_own_round(const struct cns_agent *agent, const struct cns_manifest *manifest,
+                           struct cns_problem *problem) {
+  if (!cns_agent_in_round(agent, &manifest->descriptor)) return 0;
+  const struct cns_descriptor *d = agent->round->descriptor;
+  if (manifest->round == d->round && manifest->attempt == d->attempt &&
+      cns_digest_equal(&manifest->parent, &d->parent))
+    return 0;
+  return cns_problem_set(problem, CNS_ERR_REFUSED,
+                         "the manifest of round %" PRIu64 " contradicts the round that was announced here",
+                         manifest->round);
+}
+
+static int check_manifest(const struct cns_agent *agent, const struct cns_manifest *manifest,
+                          struct cns_problem *problem) {
+  const struct cns_site *site = &agent->site;
+  if (!cns_digest_equal(&manifest->study, &site->study))
+    return cns_problem_set(problem, CNS_ERR_REFUSED, "the manifest belongs to another study than ours");
+  if (!cns_digest_equal(&manifest->plan, &site->kit.study_document.digest))
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "the manifest follows another study file than the one consented to here");
+  if (manifest->round > site->plan.rounds)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "a manifest of round %" PRIu64 ", but the study has only %u", manifest->round,
+                           site->plan.rounds);
+  /* Rounds missed may be skipped over; the one we wait for has to follow from ours. */
+  if (manifest->round == agent->model_round + 1 && !cns_digest_equal(&manifest->parent, &agent->model))
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "the model of round %" PRIu64 " doesn't follow from the one accepted here: the "
+                           "coordinator has forked the study's history",
+                           manifest->round);
+  return check_own_round(agent, manifest, problem);
+}
+
+int cns_agent_guard_manifest(struct cns_agent *agent, const uint8_t *data, size_t len,
+                             struct cns_manifest *ret_manifest, struct cns_problem *problem) {
+  struct cns_manifest manifest;
+  const struct cns_site *site = &agent->site;
+  int r = cns_manifest_open(data, len, "the coordinator's manifest", &site->kit.roster, &manifest, problem);
+  if (r) return r;
+  r = check_manifest(agent, &manifest, problem);
+  if (!r)
+    r = cns_hospital_store_put_manifest(site->store, &site->study, manifest.round, &manifest.model, data, len,
+                                        problem);
+  if (r)
+    cns_manifest_deinit(&manifest);
+  else
+    *ret_manifest = manifest;
+  return r;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's log: one line an event with its UTC time, as text or as JSON
+ * ({"time", "event", "text", ...}). Never a patient's value, never a secret. */
+#pragma once
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+
+#include "crypto/base.h"
+
+struct cns_client_log {
+  FILE *out;
+  bool json;
+};
+
+/* event: a short fixed name, for JSON. Control characters become '?'. */
+void cns_client_log(const struct cns_client_log *log, const char *event, const char *fmt, ...)
+    CNS_PRINTF(3, 4);
+/* With more members for JSON; takes fields (an object; NULL: none). */
+void cns_client_log_fields(const struct cns_client_log *log, const char *event, cJSON *fields,
+                           const char *fmt, ...) CNS_PRINTF(4, 5);
+/* Each line of a text as one event. */
+void cns_client_log_lines(const struct cns_client_log *log, const char *event, const char *text);

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/site.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "protocol/descriptor.h"
+#include "store/folder.h"
+
+static const char store_key_context[] = "consilium/1 hospital store";
+
+char *cns_site_path(const struct cns_site *site, const char *name) {
+  char *path = NULL;
+  if (!name) return strdup(site->kit.config.state_path);
+  return asprintf(&path, "%s/%s", site->kit.config.state_path, name) < 0 ? NULL : path;
+}
+
+/* A study that the policy does not allow would be refused in every round. */
+static int check_policy(const struct cns_site *site, struct cns_problem *problem) {
+  const struct cns_policy *policy = &site->kit.policy;
+  bool by_patients = site->plan.weighting == CNS_WEIGHTING_PATIENTS;
+  if (site->plan.clip_norm > policy->clip_norm_max)
+    return cns_problem_set(
+        problem, CNS_ERR_REFUSED,
+        "the study's clip norm is %g, but the policy allows %g at the most; ask the privacy "
+        "officer or the study's authors",
+        site->plan.clip_norm, policy->clip_norm_max);
+  if (by_patients != (policy->weights_mode == CNS_WEIGHTS_PATIENTS))
+    return cns_problem_set(
+        problem, CNS_ERR_REFUSED,
+        "the study weighs hospitals %s, the policy %s; ask the privacy officer or the study's "
+        "authors",
+        by_patients ? "by patients" : "equally", by_patients ? "equally" : "by patients");
+  return 0;
+}
+
+static int read_table(struct cns_site *site, struct cns_problem *problem) {
+  struct cns_table table = {0};
+  struct cns_table_report report = {0};
+  const struct cns_plan *plan = &site->plan;
+  int r = cns_table_read(plan, site->kit.config.data_path, CNS_TABLE_TRAINING, &table, &report, problem);
+  if (r) return r;
+  r = cns_table_report_text(plan, &report, &site->report);
+  if (!r)
+    r = cns_table_split(&table, plan->seed, site->kit.config.index, plan->validation_share, &site->train,
+                        &site->validation);
+  if (r)
+    cns_problem_set(problem, r, "%s: the table can't be prepared (%s)", site->kit.config.data_path,
+                    cns_error_name(r));
+  site->patients = (uint32_t)table.patients;
+  cns_table_report_deinit(&report);
+  cns_table_deinit(&table);
+  return r;
+}
+
+static int open_store(struct cns_site *site, struct cns_problem *problem) {
+  uint8_t key[CNS_HOSPITAL_STORE_KEY_BYTES];
+  char *path = cns_site_path(site, "hospital.db");
+  if (!path) return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  int r = cns_folder_create(site->kit.config.state_path, problem);
+  cns_identity_derive(site->kit.identity, store_key_context, key);
+  if (!r) r = cns_hospital_store_open(path, key, &site->store, problem);
+  cns_wipe(key, sizeof key);
+  free(path);
+  if (!r)
+    r = cns_hospital_store_accept_version(site->store, "roster", site->kit.roster.version,
+                                          &site->kit.roster.digest, problem);
+  if (!r)
+    r = cns_hospital_store_accept_version(site->store, "policy", site->kit.policy.version,
+                                          &site->kit.policy.digest, problem);
+  return r;
+}
+
+static int open_site(const char *kit_folder, bool with_table, struct cns_site *ret_site,
+                     struct cns_problem *problem) {
+  struct cns_site site = {0};
+  int r = cns_kit_load(kit_folder, CNS_KIT_HOSPITAL, (int64_t)time(NULL), &site.kit, problem);
+  if (r) return r;
+  const struct cns_document *study = &site.kit.study_document;
+  r = cns_plan_parse(study->payload, study->payload_len, "study.json", &site.plan, problem);
+  if (!r) {
+    cns_study_digest(site.kit.roster.consortium, site.plan.name, &site.study);
+    r = check_policy(&site, problem);
+  }
+  if (!r && with_table) r = read_table(&site, problem);
+  if (!r) r = open_store(&site, problem);
+  if (r)
+    cns_site_deinit(&site);
+  else
+    *ret_site = site;
+  return r;
+}
+
+int cns_site_open(const char *kit_folder, struct cns_site *ret_site, struct cns_problem *problem) {
+  return open_site(kit_folder, true, ret_site, problem);
+}
+
+int cns_site_open_record(const char *kit_folder, struct cns_site *ret_site, struct cns_problem *problem) {
+  return open_site(kit_folder, false, ret_site, problem);
+}
+
+void cns_site_deinit(struct cns_site *site) {
+  site->store = cns_hospital_store_free(site->store);
+  cns_table_deinit(&site->train);
+  cns_table_deinit(&site->validation);
+  cns_plan_deinit(&site->plan);
+  cns_kit_deinit(&site->kit);
+  free(site->report);
+  site->report = NULL;
+}
+
+static int check_consent(const struct cns_site *site, const struct cns_consent *consent,
+                         struct cns_problem *problem) {
+  const char *what = NULL;
+  const struct cns_kit *kit = &site->kit;
+  if (strcmp(consent->consortium, kit->roster.consortium) != 0 ||
+      strcmp(consent->study, site->plan.name) != 0)
+    what = "it is for another study";
+  else if (consent->index != kit->config.index)
+    what = "it is another hospital's";
+  else if (!cns_digest_equal(&consent->plan, &kit->study_document.digest))
+    what = "the study file has changed since";
+  else if (consent->patients != site->patients)
+    what = "the table has another number of patients now";
+  if (!what) return 0;
+  return cns_problem_set(problem, CNS_ERR_REFUSED,
+                         "the consent to the study doesn't fit any more: %s; run: consilium consent %s", what,
+                         kit->folder);
+}
+
+int cns_site_consent(const struct cns_site *site, struct cns_consent *ret_consent, uint8_t **ret_document,
+                     size_t *ret_len, struct cns_problem *problem) {
+  uint8_t *document = NULL;
+  size_t len = 0;
+  struct cns_consent consent;
+  int r = cns_hospital_store_get_consent(site->store, &site->study, &document, &len, problem);
+  if (r == CNS_ERR_NOT_FOUND)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "nobody has consented to the study \"%s\" here yet; run: consilium consent %s",
+                           site->plan.name, site->kit.folder);
+  if (r) return r;
+  r = cns_consent_open(document, len, "the consent kept here", &site->kit.roster, &consent, problem);
+  if (!r) r = check_consent(site, &consent, problem);
+  if (r) {
+    free(document);
+    return r;
+  }
+  *ret_consent = consent;
+  *ret_document = document;
+  *ret_len = len;
+  return 0;
+}

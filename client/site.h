@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a hospital has before it speaks to anybody: kit, study, its table in
+ * two parts, and its record of what it signed and spent. */
+#pragma once
+
+#include "model/table.h"
+#include "protocol/consent.h"
+#include "store/hospital_store.h"
+#include "store/kit.h"
+
+struct cns_site {
+  struct cns_kit kit;
+  struct cns_plan plan;
+  struct cns_digest study; /* cns_study_digest */
+  struct cns_table train, validation;
+  uint32_t patients;
+  char *report; /* of the table, text of a few lines */
+  struct cns_hospital_store *store;
+};
+
+/* Errors of cns_kit_load, cns_plan_parse, cns_table_read and
+ * cns_hospital_store_open; CNS_ERR_REFUSED if study and policy disagree, or if
+ * roster or policy are older than seen before. Zero or unset before. */
+CNS_MUST_CHECK int cns_site_open(const char *kit_folder, struct cns_site *ret_site,
+                                 struct cns_problem *problem);
+/* Without the table: enough to withdraw a consent. */
+CNS_MUST_CHECK int cns_site_open_record(const char *kit_folder, struct cns_site *ret_site,
+                                        struct cns_problem *problem);
+void cns_site_deinit(struct cns_site *site); /* also fine on a zeroed struct; wipes the tables */
+
+/* The consent kept, if it fits study, table and hospital as they are;
+ * CNS_ERR_REFUSED, with what to do, if there is none or it doesn't. ret_document
+ * is malloc'd. */
+CNS_MUST_CHECK int cns_site_consent(const struct cns_site *site, struct cns_consent *ret_consent,
+                                    uint8_t **ret_document, size_t *ret_len, struct cns_problem *problem);
+
+/* malloc'd "<state>/<name>"; name NULL: the state folder's own path. */
+char *cns_site_path(const struct cns_site *site, const char *name);

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/work.h"
+
+#include <stdlib.h>
+
+#include "dp/clip.h"
+#include "dp/quantize.h"
+#include "model/modelfile.h"
+#include "model/predict.h"
+
+struct cns_work {
+  uv_work_t request;
+  struct cns_work_input input;
+  uint8_t *model;
+  size_t model_len;
+  atomic_bool cancelled;
+  struct cns_work_result result;
+  int error;
+  struct cns_problem problem;
+  cns_work_done *done;
+  void *context;
+};
+
+static void wipe_free(void *memory, size_t len) {
+  if (memory) cns_wipe(memory, len);
+  free(memory);
+}
+
+static int train(struct cns_work *work, const float *params, float *update) {
+  const struct cns_work_input *in = &work->input;
+  size_t dim = cns_plan_dim(in->plan);
+  int r = cns_network_train(in->plan, params, in->train, &in->seed, &work->cancelled, update,
+                            &work->result.stats, &work->problem);
+  if (!r) r = cns_clip(update, dim, in->clip_norm, &work->result.norm, &work->problem);
+  if (r == CNS_ERR_RANGE) cns_problem_prefix(&work->problem, r, "the update trained here can't be used");
+  if (!r)
+    r = cns_quantize(update, dim, in->clip_norm, in->weight, in->scale_log2, in->rng, work->result.x,
+                     &work->problem);
+  return r;
+}
+
+static int work_with(struct cns_work *work, float *params, float *update) {
+  const struct cns_work_input *in = &work->input;
+  size_t dim = cns_plan_dim(in->plan);
+  int r =
+      cns_model_parse(in->plan, work->model, work->model_len, "the received model", params, &work->problem);
+  free(work->model);
+  work->model = NULL;
+  if (!r && in->metrics)
+    r = cns_model_metrics(in->plan, params, in->validation, work->result.x + dim, &work->problem);
+  return r ? r : train(work, params, update);
+}
+
+static void run(uv_work_t *request) {
+  struct cns_work *work = request->data;
+  size_t dim = cns_plan_dim(work->input.plan);
+  size_t words = dim + (work->input.metrics ? cns_plan_metrics_dim(work->input.plan) : 0);
+  float *params = malloc(dim * sizeof *params), *update = malloc(dim * sizeof *update);
+  work->result.x = calloc(words, sizeof *work->result.x);
+  work->result.words = words;
+  if (!params || !update || !work->result.x)
+    work->error = cns_problem_set(&work->problem, CNS_ERR_MEMORY, "not enough memory for the study's model");
+  else
+    work->error = work_with(work, params, update);
+  if (work->error) {
+    wipe_free(work->result.x, words * sizeof *work->result.x);
+    work->result.x = NULL;
+  }
+  free(params);
+  wipe_free(update, dim * sizeof *update);
+}
+
+static void after(uv_work_t *request, int status) {
+  struct cns_work *work = request->data;
+  if (status == UV_ECANCELED || (!work->error && atomic_load(&work->cancelled))) {
+    wipe_free(work->result.x, (size_t)work->result.words * sizeof *work->result.x);
+    work->result.x = NULL;
+    work->error = CNS_ERR_CANCELLED;
+  }
+  work->done(work->context, work, work->error, &work->result, &work->problem);
+  free(work->model);
+  free(work);
+}
+
+int cns_work_start(uv_loop_t *uv, const struct cns_work_input *input, uint8_t *model, size_t model_len,
+                   cns_work_done *done, void *context, struct cns_work **ret_work) {
+  struct cns_work *work = calloc(1, sizeof *work);
+  if (!work) return CNS_ERR_MEMORY;
+  work->request.data = work;
+  work->input = *input;
+  work->model = model;
+  work->model_len = model_len;
+  work->done = done;
+  work->context = context;
+  if (uv_queue_work(uv, &work->request, run, after) != 0) {
+    free(work);
+    return CNS_ERR_LIBRARY;
+  }
+  *ret_work = work;
+  return 0;
+}
+
+void cns_work_cancel(struct cns_work *work) {
+  atomic_store(&work->cancelled, true);
+  (void)uv_cancel((uv_req_t *)&work->request); /* fails, and need not succeed, once it runs */
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A round's work at the hospital, on a worker thread: metrics of the received
+ * model on the validation rows, local training, clipping, and the integer grid.
+ * What comes out is x, the plain vector of the round: the update, and behind it
+ * the metrics.
+ */
+#pragma once
+
+#include <uv.h>
+
+#include "crypto/rng.h"
+#include "model/network.h"
+
+struct cns_work_input {
+  const struct cns_plan *plan; /* must outlive the work, and so the tables */
+  const struct cns_table *train, *validation;
+  struct cns_network_seed seed;
+  bool metrics;
+  double clip_norm;
+  uint32_t weight;
+  int scale_log2;
+  struct cns_rng rng; /* of the rounding; used on the worker thread */
+};
+
+struct cns_work_result {
+  uint32_t *x; /* the receiver's, to be wiped; NULL on failure */
+  uint64_t words;
+  double norm; /* of the update before clipping */
+  struct cns_network_stats stats;
+};
+
+struct cns_work;
+
+/* done comes exactly once, on the loop's thread: 0, CNS_ERR_CANCELLED, or an
+ * error with a sentence, among them CNS_ERR_RANGE for an update with NaN or
+ * infinity. model: malloc'd bytes of a model file, taken on success. */
+typedef void cns_work_done(void *context, struct cns_work *work, int error, struct cns_work_result *result,
+                           const struct cns_problem *problem);
+CNS_MUST_CHECK int cns_work_start(uv_loop_t *uv, const struct cns_work_input *input, uint8_t *model,
+                                  size_t model_len, cns_work_done *done, void *context,
+                                  struct cns_work **ret_work);
+/* Stops soon; done still comes. */
+void cns_work_cancel(struct cns_work *work);
