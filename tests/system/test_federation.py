@@ -1,0 +1,280 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Whole federations of processes: undisturbed; the coordinator killed at every
+sync of its journal; hospitals killed, stopped, lying, out of disk. TAP."""
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from federation import Federation, main, run  # noqa: E402
+
+PHASES = ("keys", "shares", "ready", "upload", "agree", "unmask")
+
+
+def undisturbed_model(rounds):
+    with Federation(rounds=rounds) as f:
+        f.start_all()
+        f.wait_exit("coordinator")
+        return f.model()
+
+
+def assert_same(one, other):
+    """Training is the same, so models differ by the grid's rounding only."""
+    assert len(one) == len(other)
+    worst = max(abs(a - b) for a, b in zip(one, other))
+    assert worst < 1e-4, f"models differ by {worst}"
+
+
+def test_five_hospitals_finish_a_study():
+    with Federation(rounds=3) as f:
+        f.start_all()
+        f.wait_exit("coordinator")
+        rounds = f.completed()
+        assert [event["round"] for event in rounds] == [1, 2, 3]
+        for event in rounds:
+            assert event["included"] == event["expected"] == 5 and event["missing"] == []
+            assert abs(event["weight_share"] - 1) < 1e-9
+            assert event["bytes_up"] > 0 and event["bytes_down"] > 0 and event["seconds"] > 0
+        assert rounds[2]["auc"] > 0.8 and rounds[2]["loss"] < rounds[0]["loss"]
+        for name in f.names:
+            f.kill(name, signal.SIGTERM)
+            assert f.processes[name].returncode == 0, f.tails()
+
+
+def test_coordinator_killed_at_every_sync():
+    """One kill a run of the daemon, each at a later sync than the last, in place
+    of it and right after it; every round must complete, with the same models."""
+    rounds = 2
+    expected = undisturbed_model(rounds)
+    phases_hit, kills = set(), 0
+    with Federation(rounds=rounds) as f:
+        f.start_coordinator("--until-finished", KILL_SYNC=12)
+        for name in f.names:
+            f.start(name)
+        at = 12
+        while True:
+            code = f.processes["coordinator"].wait(timeout=120)
+            if code == 0:
+                break
+            assert code == -signal.SIGKILL, f"exit {code}\n{f.tails()}"
+            kills += 1
+            # A fresh start syncs a few times itself: go a little further each time.
+            at = 6 + kills % 5
+            fault = "KILL_SYNC" if kills % 2 else "KILL_AFTER_SYNC"
+            f.start_coordinator("--until-finished", **{fault: at})
+            assert kills < 200, f.tails()
+        for event in f.events():
+            text = event.get("event", "")
+            if text.startswith("going on with round"):
+                phases_hit.add(text.split()[-1])
+        assert [event["round"] for event in f.completed()][-1] == rounds
+        assert_same(f.model(), expected)
+    assert kills >= 5, kills
+    print(f"# {kills} kills; gone on in phases: {', '.join(sorted(phases_hit))}")
+
+
+def test_coordinator_killed_in_each_phase():
+    """A hospital that is stopped holds a phase open; the coordinator is killed in
+    it and started again."""
+    rounds = 8
+    seen = set()
+    with Federation(rounds=rounds) as f:
+        f.start_coordinator("--until-finished")
+        for name in f.names:
+            f.start(name)
+        victim = f.processes["h3"]
+        tries = 0
+        while not set(PHASES) <= seen and tries < 60 and f.processes["coordinator"].poll() is None:
+            tries += 1
+            # Wherever the round is when the hospital stops, that phase stays open.
+            time.sleep(0.005 * (tries % 17))
+            victim.send_signal(signal.SIGSTOP)
+            time.sleep(0.15)
+            before = len(f.log("coordinator"))
+            if f.processes["coordinator"].poll() is not None:
+                victim.send_signal(signal.SIGCONT)
+                break
+            f.kill("coordinator")
+            f.start_coordinator("--until-finished")
+            f.wait(lambda: "listening on" in f.log("coordinator")[before:], "the coordinator")
+            victim.send_signal(signal.SIGCONT)
+            text = f.log("coordinator")[before:]
+            for phase in PHASES:
+                if f"in phase {phase}" in text:
+                    seen.add(phase)
+        victim.send_signal(signal.SIGCONT)
+        f.wait_exit("coordinator")
+        done = {event["round"] for event in f.completed()}
+        assert max(done) == rounds, done
+        model = f.model()
+    assert_same(model, undisturbed_model(rounds))
+    print(f"# phases: {', '.join(sorted(seen))}")
+
+
+def test_hospital_killed_comes_back():
+    with Federation(rounds=12) as f:
+        f.start_all()
+        f.wait(lambda: len(f.completed()) >= 3, "three rounds")
+        f.kill("h2")
+        done = len(f.completed())
+        f.wait(lambda: len(f.completed()) >= done + 2, "rounds without h2")
+        f.start("h2")
+        f.wait_exit("coordinator")
+        included = [event["included"] for event in f.completed()]
+        assert 4 in included and included[-1] == 5, included
+        without = [event for event in f.completed() if event["included"] == 4]
+        assert all(event["missing"][0]["hospital"] == "h2" for event in without)
+
+
+def test_two_hospitals_lost_is_one_too_many():
+    """n = 5 survives one loss; with two there is no sum, a clear reason, and the
+    study goes on when they are back."""
+    with Federation(rounds=4) as f:
+        f.start_all()
+        f.wait(lambda: len(f.completed()) >= 1, "a round")
+        f.kill("h4")
+        f.kill("h5")
+        f.wait(lambda: any("waiting" in e.get("event", "") or "reason" in e for e in f.events()), "a word of waiting")
+        f.start("h4")
+        f.start("h5")
+        f.wait_exit("coordinator")
+        assert [event["round"] for event in f.completed()] == [1, 2, 3, 4]
+
+
+def test_hospital_out_of_disk_and_back():
+    with Federation(rounds=14) as f:
+        flag = os.path.join(f.folder, "full")
+        f.start_coordinator("--until-finished")
+        for name in f.names:
+            if name == "h1":
+                f.start(name, FULL=flag, FOLDER=f.state(name))
+            else:
+                f.start(name)
+        f.wait(lambda: len(f.completed()) >= 2, "two rounds")
+        open(flag, "w").close()
+        f.wait(lambda: any(e["included"] == 4 for e in f.completed()), "a round without h1")
+        os.unlink(flag)
+        f.wait_exit("coordinator")
+        assert f.completed()[-1]["included"] == 5, [e["included"] for e in f.completed()]
+        assert "no space" in f.log("h1").lower() or "full" in f.log("h1").lower(), f.tails()
+
+
+def test_coordinator_out_of_disk():
+    """It ends with a clear word, and goes on from its journal when there is room."""
+    with Federation(rounds=4) as f:
+        flag = os.path.join(f.folder, "full")
+        f.start_coordinator("--until-finished", FULL=flag, FOLDER=f.state("coordinator"))
+        for name in f.names:
+            f.start(name)
+        f.wait(lambda: len(f.completed()) >= 1, "a round")
+        open(flag, "w").close()
+        f.wait(lambda: f.processes["coordinator"].poll() is not None, "the coordinator's end")
+        assert f.processes["coordinator"].returncode not in (0, -signal.SIGKILL)
+        assert "make room" in f.log("coordinator") or "no space" in f.log("coordinator").lower(), f.tails()
+        os.unlink(flag)
+        f.start_coordinator("--until-finished")
+        f.wait_exit("coordinator")
+        assert f.completed()[-1]["round"] == 4
+
+
+def tls_of(f, name):
+    with open(os.path.join(f.folder, "url")) as file:
+        host, port = file.read().split("//")[1].rsplit(":", 1)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.load_cert_chain(os.path.join(f.kit(name), "tls.crt"), os.path.join(f.kit(name), "tls.key"))
+    return context.wrap_socket(socket.create_connection((host, int(port)), timeout=30))
+
+
+def test_garbage_after_the_handshake():
+    """With a hospital's certificate, but not its protocol: cut off with a word, and
+    the others' rounds go on."""
+    with Federation(rounds=6) as f:
+        f.start_coordinator("--until-finished")
+        for name in f.names[:4]:
+            f.start(name)
+        f.wait(lambda: len(f.completed()) >= 1, "a round")
+        for garbage in (b"\xff" * 64, b"GET / HTTP/1.0\r\n\r\n", b"\x00" * 8, os.urandom(4096)):
+            with tls_of(f, "h5") as stream:
+                try:
+                    stream.sendall(garbage)
+                    while stream.recv(4096):
+                        pass
+                except OSError:
+                    pass
+        f.wait_exit("coordinator")
+        assert f.completed()[-1]["round"] == 6
+        assert "refused a connection" in f.log("coordinator"), f.tails()
+
+
+def test_twice_the_same_daemon():
+    with Federation(rounds=2) as f:
+        f.start_coordinator()
+        done = subprocess.run([os.environ["CNS_PROGRAM"], "coordinator", f.kit("coordinator"), "--listen",
+                               "tls+tcp://127.0.0.1:0"], capture_output=True, text=True, timeout=60)
+        assert done.returncode not in (0, -6, -11), done
+        assert "another" in done.stderr or "already" in done.stderr, done.stderr
+        f.start("h1")
+        f.wait(lambda: os.path.exists(f.log_path("h1")) and f.log("h1"), "h1")
+        f.wait(lambda: "h1 is connected" in f.log("coordinator"), "h1's link")
+        done = subprocess.run([os.environ["CNS_PROGRAM"], "hospital", f.kit("h1")], capture_output=True, text=True,
+                              timeout=60)
+        assert done.returncode not in (0, -6, -11), done
+        assert "another" in done.stderr or "already" in done.stderr, done.stderr
+
+
+def test_without_consent_nobody_trains():
+    with Federation(rounds=2) as f:
+        run("consent", f.kit("h1"), "--withdraw")
+        f.start_coordinator()
+        process = f.start("h1")
+        code = process.wait(timeout=60)
+        assert code == 3, (code, f.log("h1"))
+        assert "consilium consent" in f.log("h1")
+
+
+def test_bad_tables_are_named():
+    with Federation(rounds=2) as f:
+        data = os.path.join(f.kit("h1"), "data.csv")
+        with open(data) as file:
+            lines = file.read().splitlines()
+        cases = {
+            "radius_mean": [lines[0].replace("radius_mean", "radius")] + lines[1:],
+            "row 2": [lines[0], lines[1], lines[2].replace(",", ",x", 2)] + lines[3:],
+            "empty": [],
+        }
+        f.start_coordinator()
+        for word, text in cases.items():
+            with open(data, "w") as file:
+                file.write("\n".join(text))
+            done = subprocess.run([os.environ["CNS_PROGRAM"], "hospital", f.kit("h1")], capture_output=True, text=True,
+                                  timeout=60)
+            assert done.returncode not in (0, -6, -11), done
+            assert word in done.stderr or word == "empty", done.stderr
+
+
+def test_diverging_training_is_refused_at_the_hospital():
+    """A learning rate that blows up: NaN never leaves; each hospital says so."""
+    with Federation(rounds=2, learning_rate=1e30) as f:
+        f.start_coordinator()
+        for name in f.names:
+            f.start(name)
+        f.wait(lambda: "takes no part" in f.log("coordinator"), "a hospital that declines")
+        assert not f.completed()
+        assert "finite" in f.log("coordinator").lower() or "nan" in f.log("coordinator").lower(), f.tails()
+
+
+if __name__ == "__main__":
+    chosen = sys.argv[1:]
+    tests = [value for name, value in sorted(globals().items(), key=lambda item: getattr(
+        item[1], "__code__", None) and item[1].__code__.co_firstlineno or 0) if name.startswith("test_")]
+    if chosen:
+        tests = [test for test in tests if any(word in test.__name__ for word in chosen)]
+    sys.exit(main(tests))
