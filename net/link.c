@@ -155,8 +155,20 @@ void cns_link_end(struct cns_link *link, int error, bool bye, const char *fmt, .
   if (!bye || !can_talk(link)) return; /* the next tick closes, unless the caller does */
   struct cns_part part = {link->end_sentence, strnlen(link->end_sentence, BYE_MAX)};
   if (put_frame(link, CNS_FRAME_BYE, &part, 1, part.len) != 0) return;
-  link->linger_left_ms = link->times.linger_ms;
   cns_link_io_send(link);
+  cns_link_linger(link);
+}
+
+void cns_link_linger(struct cns_link *link) {
+  size_t *lingering = cns_loop_lingering(link->loop);
+  link->linger_left_ms = link->times.linger_ms;
+  if (link->was_open || link->counted) return;
+  if (*lingering >= CNS_LINK_LINGERING_MAX) {
+    cns_link_kill(link);
+    return;
+  }
+  link->counted = true;
+  ++*lingering;
 }
 
 void cns_link_close(struct cns_link *link, const char *sentence) {

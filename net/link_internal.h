@@ -22,6 +22,9 @@
 #define CNS_LINK_WRITE_BYTES 16300u
 #define CNS_LINK_READ_BYTES 16384u
 
+/* Refused strangers that we wait for; more are closed at once. */
+#define CNS_LINK_LINGERING_MAX 64u
+
 enum cns_link_state { CNS_LINK_HANDSHAKE, CNS_LINK_OPEN, CNS_LINK_LINGER, CNS_LINK_DEAD };
 
 /* Listener or dialer, as its links see it. */
@@ -67,7 +70,7 @@ struct cns_link {
   uint64_t ungranted;  /* consumed, not yet announced to the peer */
 
   struct cns_loop_event end;
-  bool end_posted, end_ran, was_open;
+  bool end_posted, end_ran, was_open, counted;
   int end_error;
   char end_sentence[512];
 
@@ -93,6 +96,9 @@ CNS_MUST_CHECK int cns_link_new(const struct cns_link_start *start, nng_stream *
 void cns_link_end(struct cns_link *link, int error, bool bye, const char *fmt, ...) CNS_PRINTF(4, 5);
 /* Tells the owner now, if it hasn't been told. */
 void cns_link_tell_end(struct cns_link *link);
+/* An ended link waits for its last words to arrive, if there is room for one
+ * more stranger. */
+void cns_link_linger(struct cns_link *link);
 /* Closes the stream at once. */
 void cns_link_kill(struct cns_link *link);
 

@@ -53,7 +53,7 @@ static void tls_failed(struct cns_link *link, const struct cns_tls_info *info, i
     cns_link_kill(link);
     return;
   }
-  if (!link->tls_draining) link->linger_left_ms = link->times.linger_ms;
+  if (!link->tls_draining) cns_link_linger(link);
   link->tls_draining = true;
   cns_link_io_receive(link);
 }
@@ -140,6 +140,7 @@ void cns_link_kill(struct cns_link *link) {
   if (link->state == CNS_LINK_DEAD) return;
   cns_link_end(link, CNS_ERR_CLOSED, false, "closed");
   link->state = CNS_LINK_DEAD;
+  if (link->counted) --*cns_loop_lingering(link->loop);
   /* Completes whatever is pending; nothing may be started on it afterwards. */
   nng_stream_close(link->stream);
   uv_close((uv_handle_t *)&link->timer, on_timer_closed);

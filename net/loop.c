@@ -11,6 +11,7 @@ struct cns_loop {
   uv_mutex_t mutex; /* of first and last */
   struct cns_loop_event *first, *last;
   size_t references;
+  size_t lingering;
 };
 
 static struct cns_loop_event *take(struct cns_loop *loop) {
@@ -79,6 +80,10 @@ uv_loop_t *cns_loop_uv(const struct cns_loop *loop) {
 
 uint64_t cns_loop_now_ms(const struct cns_loop *loop) {
   return uv_now(loop->uv);
+}
+
+size_t *cns_loop_lingering(struct cns_loop *loop) {
+  return &loop->lingering;
 }
 
 void cns_loop_retain(struct cns_loop *loop) {

@@ -30,6 +30,10 @@ uint64_t cns_loop_now_ms(const struct cns_loop *loop);
 void cns_loop_retain(struct cns_loop *loop);
 void cns_loop_release(struct cns_loop *loop);
 
+/* Connections that were refused and still wait for our last words to arrive;
+ * counted over all listeners, for a limit. Loop thread only. */
+size_t *cns_loop_lingering(struct cns_loop *loop);
+
 /* Something to be done on the loop's thread, in order of posting. The node
  * belongs to the caller and may be on the queue once at a time. */
 struct cns_loop_event {

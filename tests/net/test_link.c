@@ -405,6 +405,102 @@ static void garbage_is_refused(void **state) {
   }
 }
 
+/* A peer of another protocol version gets a BYE that it can read. */
+static void other_versions_are_told(void **state) {
+  static const struct {
+    uint16_t lowest, highest;
+    const char *sentence;
+  } cases[] = {
+      {2, 3, "this coordinator speaks protocol 1 to 1, you speak 2 to 3: this side has to be updated"},
+      {900, 901,
+       "this coordinator speaks protocol 1 to 1, you speak 900 to 901: this side has to be updated"},
+  };
+  struct world *world = world_new(seed);
+  world_listen(world, urls[0]);
+  for (int i = 0; i < 2; i++) {
+    struct cns_handshake handshake;
+    struct cns_handshake_config config = {.initiator = true,
+                                          .identity = world->hospitals[0].identity,
+                                          .role = CNS_ROLE_HOSPITAL,
+                                          .index = 1,
+                                          .version_min = cases[i].lowest,
+                                          .version_max = cases[i].highest};
+    uint8_t bytes[4096];
+    size_t len = 0;
+    assert_int_equal(cns_handshake_init(&handshake, &config, cns_rng_seeded(&world->seeded)), 0);
+    cns_frame_header_write(CNS_FRAME_HELLO, handshake.hello.len, bytes);
+    memcpy(bytes + CNS_FRAME_HEADER_BYTES, handshake.hello.data, handshake.hello.len);
+    int fd = raw_connect(cns_listener_url(world->listener));
+    /* More bytes behind it, unread by the listener: they must not turn its
+     * farewell into a reset. */
+    len = CNS_FRAME_HEADER_BYTES + handshake.hello.len;
+    assert_int_equal(write(fd, bytes, len), len);
+    assert_int_equal(write(fd, bytes, len), len);
+    world_until(world, world->server.refused, i + 1);
+    assert_string_equal(world->server.sentence, cases[i].sentence);
+    usleep(20000);
+    world_for(world, 50);
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    world_for(world, 50);
+    ssize_t got;
+    for (len = 0; (got = read(fd, bytes + len, sizeof bytes - len)) > 0;)
+      len += (size_t)got;
+    assert_int_equal(got, 0);
+    struct cns_framer framer;
+    struct cns_frame frame;
+    size_t taken, more;
+    cns_framer_init(&framer);
+    assert_int_equal(cns_framer_feed(&framer, bytes, len, &taken, &frame, NULL), CNS_CASE_FRAME);
+    assert_int_equal(frame.type, CNS_FRAME_HELLO);
+    assert_int_equal(cns_framer_feed(&framer, bytes + taken, len - taken, &more, &frame, NULL),
+                     CNS_CASE_FRAME);
+    assert_int_equal(frame.type, CNS_FRAME_BYE);
+    assert_int_equal(frame.len, strlen(cases[i].sentence));
+    assert_memory_equal(frame.data, cases[i].sentence, frame.len);
+    cns_framer_deinit(&framer);
+    close(fd);
+  }
+  world_free(world);
+}
+
+/* localhost may be ::1 first; the listener has only 127.0.0.1. */
+static void names_with_two_addresses(void **state) {
+  FOR_BOTH(url) {
+    struct world *world = world_new(seed);
+    struct side client = {0};
+    char address[CNS_URL_MAX];
+    world_listen(world, *url);
+    snprintf(address, sizeof address, "%stcp://localhost:%s", url == urls ? "" : "tls+",
+             strrchr(cns_listener_url(world->listener), ':') + 1);
+    struct cns_dialer *dialer = world_dial_as(world, &world->hospitals[0], &client, address);
+    world_until(world, client.opened, 1);
+    assert_true(client.failed <= 1);
+    cns_dialer_free(dialer);
+    world_free(world);
+  }
+}
+
+/* Refused in a crowd: what lingers is bounded, and goes. */
+static void many_refusals_leave_nothing(void **state) {
+  FOR_BOTH(url) {
+    struct world *world = world_new(seed);
+    enum { CROWD = 200 };
+    int fds[CROWD];
+    world_listen(world, *url);
+    for (int i = 0; i < CROWD; i++) {
+      fds[i] = raw_connect(cns_listener_url(world->listener));
+      assert_int_equal(write(fds[i], "GET / HTTP/1.1\r\n\r\n", 18), 18);
+      if (i % 50 == 49) world_until(world, world->server.refused, i + 1);
+      assert_true(*cns_loop_lingering(world->loop) <= CNS_LINK_LINGERING_MAX);
+    }
+    for (int i = 0; i < CROWD; i++)
+      close(fds[i]);
+    world_for(world, 100);
+    assert_int_equal(*cns_loop_lingering(world->loop), 0);
+    world_free(world);
+  }
+}
+
 /* Strangers that hold connections open don't keep a hospital out. */
 static void crowd_of_strangers(void **state) {
   FOR_BOTH(url) {
@@ -641,6 +737,9 @@ int main(void) {
       cmocka_unit_test(own_absence_is_not_silence),
       cmocka_unit_test(mute_strangers_are_dropped),
       cmocka_unit_test(garbage_is_refused),
+      cmocka_unit_test(other_versions_are_told),
+      cmocka_unit_test(names_with_two_addresses),
+      cmocka_unit_test(many_refusals_leave_nothing),
       cmocka_unit_test(crowd_of_strangers),
       cmocka_unit_test(slow_reader_stops_the_sender),
       cmocka_unit_test(beyond_the_credit_is_cut_off),
