@@ -74,6 +74,7 @@ def style_mistakes_are_caught():
         + expect_style("a/x.c", spdx + table_text, 0)
         + expect_style("a/x.c", spdx + "int a;\n" * 500, 1)
         + expect_style("a/x.c", "int a;\n", 1)
+        + expect_style("a/x.c", spdx + "  if (!root) skip();\n", 1)
         + expect_style("a/x.c", spdx + "/* " + style.WORDS[0] + ": later */\n", 1)
         + expect_style("README.md", "See /home/" + "somebody/notes.\n", 1)
         + expect_style("README.md", "See `DIR/hospitals/a`, http://x/root/y, prefix/home/a.\n", 0)

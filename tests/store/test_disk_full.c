@@ -1,66 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A full disk, in two ways: the process's file size limit, which works
- * everywhere, and a real file system of one megabyte, where the test may mount
- * one. In both: a sentence, nothing harmed, and on it goes once there is room. */
-#include <sched.h>
-#include <sys/mount.h>
+/* A full disk, by the process's file size limit, which works everywhere: a
+ * sentence, nothing harmed, and on it goes once there is room. */
 #include <sys/resource.h>
 
 #include "store/hospital_store.h"
-#include "store/journal.h"
 #include "store/registry.h"
 #include "store/vector_file.h"
 
-#include "scratch.h"
-
-static struct cns_problem problem;
-static uint8_t large[60000];
-
-static int append(struct cns_journal *journal) {
-  struct cns_journal_entry entry = {.kind = 1, .round = 1, .body = large, .body_len = sizeof(large)};
-  return cns_journal_append(journal, &entry, &problem);
-}
-
-static int count_one(void *context, const struct cns_journal_entry *entry) {
-  assert_int_equal(entry->body_len, sizeof(large));
-  assert_memory_equal(entry->body, large, sizeof(large));
-  ++*(size_t *)context;
-  return 0;
-}
-
-static size_t count(struct cns_journal *journal) {
-  size_t entries = 0;
-  assert_int_equal(cns_journal_replay(journal, 0, 0, count_one, &entries, &problem), 0);
-  return entries;
-}
-
-/* Groups of `group` entries until the disk is full. */
-static size_t fill(struct cns_journal *journal, size_t group) {
-  size_t kept = 0;
-  for (int k = 0; k < 2000; k++) {
-    int error = 0;
-    for (size_t j = 0; j < group && !error; j++)
-      error = append(journal);
-    if (!error) error = cns_journal_sync(journal, &problem);
-    if (error) {
-      if (error != CNS_ERR_DISK_FULL) print_error("%s\n", problem.text);
-      assert_int_equal(error, CNS_ERR_DISK_FULL);
-      assert_non_null(strstr(problem.text, "no space left"));
-      assert_int_equal(cns_journal_pending(journal), 0);
-      return kept;
-    }
-    kept += group;
-  }
-  fail_msg("the disk never was full");
-  return 0;
-}
-
-static void reopen_and_expect(struct cns_journal *journal, const char *path, size_t entries) {
-  cns_journal_free(journal);
-  assert_int_equal(cns_journal_open(path, scratch_key, &journal, &problem), 0);
-  assert_int_equal(count(journal), entries);
-  cns_journal_free(journal);
-}
+#include "disk_full_support.h"
 
 static void limit_files(rlim_t bytes) {
   struct rlimit limit;
@@ -138,61 +85,13 @@ static void files_under_a_file_size_limit(void **state) {
   cns_registry_free(registry);
 }
 
-/* NULL where mounting is not permitted. */
-static const char *mount_small_disk(void) {
-  if (unshare(CLONE_NEWNS) != 0) return NULL;
-  if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) return NULL;
-  const char *disk = scratch_path("disk");
-  if (mkdir(disk, 0700) != 0 || mount("tmpfs", disk, "tmpfs", 0, "size=1m") != 0) return NULL;
-  return disk;
-}
-
-static void everything_on_a_full_disk(void **state) {
-  if (!mount_small_disk()) skip();
-  struct cns_journal *journal = NULL;
-  struct cns_vector_file *file = NULL;
-  struct cns_registry *registry = NULL;
-  struct cns_digest digest;
-  assert_int_equal(cns_registry_open(scratch_path("disk/registry"), &registry, &problem), 0);
-  assert_int_equal(
-      cns_vector_file_create(scratch_path("disk"), "ballast", 50000, scratch_key, &file, &problem), 0);
-  assert_int_equal(cns_journal_open(scratch_path("disk/journal"), scratch_key, &journal, &problem), 0);
-  size_t kept = fill(journal, 2);
-  assert_true(kept > 0);
-
-  /* Reserved space holds: a hospital that has begun to upload finishes. */
-  uint32_t words[1000] = {1, 2, 3}, back[1000];
-  for (uint64_t at = 0; at < 50000; at += 1000)
-    assert_int_equal(cns_vector_file_write(file, at, words, 1000, &problem), 0);
-  assert_int_equal(cns_vector_file_sync(file, &problem), 0);
-  assert_int_equal(cns_vector_file_read(file, 49000, 1000, back, &problem), 0);
-  assert_memory_equal(words, back, sizeof(words));
-  cns_vector_file_free(file);
-  assert_int_equal(cns_vector_file_create(scratch_path("disk"), "more", 250000, scratch_key, &file, &problem),
-                   CNS_ERR_DISK_FULL);
-  assert_int_equal(cns_registry_put_model(registry, large, sizeof(large), &digest, &problem),
-                   CNS_ERR_DISK_FULL);
-  cns_registry_free(registry);
-
-  assert_int_equal(cns_vector_file_delete(scratch_path("disk"), "ballast", &problem), 0);
-  assert_int_equal(append(journal), 0);
-  assert_int_equal(cns_journal_sync(journal, &problem), 0);
-  reopen_and_expect(journal, scratch_path("disk/journal"), kept + 1);
-  assert_int_equal(umount(scratch_path("disk")), 0);
-}
-
-static int setup(void **state) {
-  signal(SIGXFSZ, SIG_IGN);
-  for (size_t k = 0; k < sizeof(large); k++)
-    large[k] = (uint8_t)(k * 7);
-  return scratch_setup(state);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(journal_under_a_file_size_limit),  cmocka_unit_test(creating_under_a_file_size_limit),
-      cmocka_unit_test(hospital_under_a_file_size_limit), cmocka_unit_test(files_under_a_file_size_limit),
-      cmocka_unit_test(everything_on_a_full_disk),
+      cmocka_unit_test(journal_under_a_file_size_limit),
+      cmocka_unit_test(creating_under_a_file_size_limit),
+      cmocka_unit_test(hospital_under_a_file_size_limit),
+      cmocka_unit_test(files_under_a_file_size_limit),
+
   };
-  return cmocka_run_group_tests(tests, setup, scratch_teardown);
+  return cmocka_run_group_tests(tests, full_setup, scratch_teardown);
 }
