@@ -75,8 +75,8 @@ struct attack_bytes attack_answer(const struct federation *f, size_t k, const ui
                                   const struct cns_digest *root, const uint8_t *tail, size_t tail_len);
 /* What the coordinator makes of it; frees it. */
 int attack_receive(struct federation *f, size_t k, struct attack_bytes answer, struct cns_problem *problem);
-/* The verdict is there and its evidence convicts member k; no alteration of one
- * byte of it convicts anyone else. */
+/* The verdict is there and its evidence convicts member k; with a byte altered,
+ * here and there, it convicts nobody else. */
 void attack_convicted(const struct federation *f, size_t k, enum cns_blame blame);
 
 /* Shares dealt by member k: start from an honest dealing, change, seal, send. */
