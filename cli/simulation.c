@@ -19,7 +19,7 @@
 #define SLOT_WORD_BYTES 8
 
 static size_t threads_of(const struct cns_simulation_options *options) {
-  size_t threads = options->threads ? options->threads : cns_simulation_processors();
+  size_t threads = cns_parallel_processors();
   return threads < options->hospitals ? threads : options->hospitals;
 }
 
@@ -174,9 +174,9 @@ int cns_simulation_new(const struct cns_simulation_options *options, struct cns_
   struct cns_simulation *s = calloc(1, sizeof *s);
   if (!s) return CNS_ERR_MEMORY;
   s->options = *options;
-  s->options.threads = threads_of(options);
+  s->threads = threads_of(options);
   if (s->options.clip_norm == 0) s->options.clip_norm = CNS_SIMULATION_CLIP_NORM;
-  s->parallel = (struct cns_parallel){.run = cns_simulation_parallel_run, .context = &s->options.threads};
+  s->parallel = cns_parallel_threads();
   r = make_federation(s, problem);
   s->options.weights = NULL; /* copied; the caller's may go */
   if (r < 0) {

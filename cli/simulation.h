@@ -13,7 +13,6 @@
 #include "protocol/coordinator.h"
 
 #define CNS_SIMULATION_HOSPITALS_MIN 4
-#define CNS_SIMULATION_THREADS_MAX 64
 #define CNS_SIMULATION_ROUNDS_MAX 1000
 #define CNS_SIMULATION_CLIP_NORM 1.0
 /* Weights that are drawn: numbers of patients in steps of 5. */
@@ -30,7 +29,6 @@ struct cns_simulation_options {
   uint64_t seed;
   size_t threshold;                 /* 0: the policy's own rule; else see cns_simulation_colluders */
   size_t drops[CNS_PHASE_COUNT];    /* hospitals that are silent from this phase on */
-  size_t threads;                   /* 0: one for each processor this process may use */
   double clip_norm;                 /* 0: CNS_SIMULATION_CLIP_NORM */
   const uint32_t *weights;          /* one a hospital; NULL: drawn from the seed */
   cns_simulation_update_fn *update; /* NULL: drawn from the seed, some above the clip norm */
@@ -72,8 +70,6 @@ CNS_MUST_CHECK int cns_simulation_check(const struct cns_simulation_options *opt
                                         struct cns_problem *problem);
 /* Upper estimate of the memory for these options, in bytes. */
 uint64_t cns_simulation_memory_bytes(const struct cns_simulation_options *options);
-/* Processors that this process may use, at most CNS_SIMULATION_THREADS_MAX. */
-size_t cns_simulation_processors(void);
 
 /* Checks the options, then makes identities, roster and policy. weights is
  * copied. */

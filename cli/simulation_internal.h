@@ -3,10 +3,10 @@
 #pragma once
 
 #include "cli/simulation.h"
-#include "cli/simulation_parallel.h"
+#include "crypto/parallel.h"
 #include "protocol/hospital.h"
 
-/* One vector being made: as many slots as threads. */
+/* One vector being made: as many slots as processors. */
 struct cns_simulation_slot {
   size_t k; /* whose */
   float *update;
@@ -43,6 +43,7 @@ struct cns_simulation_hospital {
 struct cns_simulation {
   struct cns_simulation_options options;
   struct cns_parallel parallel;
+  size_t threads; /* vectors made at a time */
   struct cns_roster roster;
   struct cns_policy policy;
   struct cns_identity *authority, *officer, *coordinator_identity;

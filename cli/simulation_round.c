@@ -160,7 +160,7 @@ static int receive_all(struct cns_simulation *s, struct cns_problem *problem) {
 
 /* All who aren't silent answer the present phase. */
 static int play_phase(struct cns_simulation *s, struct cns_problem *problem) {
-  s->parallel.run(s->parallel.context, s->options.hospitals, answer_task, s);
+  cns_parallel_run(s->parallel, s->options.hospitals, answer_task, s);
   for (size_t k = 0; k < s->options.hospitals; k++) {
     int r = s->hospitals[k].result;
     if (r == 0) continue;

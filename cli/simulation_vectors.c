@@ -19,12 +19,12 @@ static size_t min_size(size_t a, size_t b) {
 int cns_simulation_vectors_new(struct cns_simulation *s) {
   struct cns_simulation_vectors *v = &s->vectors;
   size_t dim = s->options.dim;
-  v->slots = calloc(s->options.threads, sizeof *v->slots);
+  v->slots = calloc(s->threads, sizeof *v->slots);
   v->sum = malloc(dim * sizeof *v->sum);
   v->plain = malloc(dim * sizeof *v->plain);
   v->reference = malloc(dim * sizeof *v->reference);
   if (!v->slots || !v->sum || !v->plain || !v->reference) return CNS_ERR_MEMORY;
-  for (size_t t = 0; t < s->options.threads; t++) {
+  for (size_t t = 0; t < s->threads; t++) {
     v->slots[t].update = malloc(dim * sizeof *v->slots[t].update);
     v->slots[t].x = malloc(dim * sizeof *v->slots[t].x);
     if (!v->slots[t].update || !v->slots[t].x) return CNS_ERR_MEMORY;
@@ -34,7 +34,7 @@ int cns_simulation_vectors_new(struct cns_simulation *s) {
 
 void cns_simulation_vectors_free(struct cns_simulation *s) {
   struct cns_simulation_vectors *v = &s->vectors;
-  for (size_t t = 0; v->slots && t < s->options.threads; t++) {
+  for (size_t t = 0; v->slots && t < s->threads; t++) {
     free(v->slots[t].update);
     free(v->slots[t].x);
   }
@@ -168,17 +168,16 @@ static int first_failure(const struct addition *job, struct cns_problem *problem
 
 static int upload_batch(struct addition *job, struct cns_problem *problem) {
   struct cns_simulation *s = job->s;
-  const struct cns_parallel *p = &s->parallel;
   size_t chunks = cns_chunk_count(s->options.dim);
-  p->run(p->context, job->slot_count, input_task, s);
+  cns_parallel_run(s->parallel, job->slot_count, input_task, s);
   int r = first_failure(job, problem);
   if (r < 0) return r;
-  p->run(p->context, chunks, add_inputs_task, job);
-  p->run(p->context, job->slot_count, mask_task, s);
+  cns_parallel_run(s->parallel, chunks, add_inputs_task, job);
+  cns_parallel_run(s->parallel, job->slot_count, mask_task, s);
   r = first_failure(job, problem);
   for (size_t t = 0; t < job->slot_count && r == 0; t++)
     r = deliver(s, &s->vectors.slots[t], problem);
-  if (r == 0) p->run(p->context, chunks, add_uploads_task, job);
+  if (r == 0) cns_parallel_run(s->parallel, chunks, add_uploads_task, job);
   return r;
 }
 
@@ -197,7 +196,7 @@ int cns_simulation_upload(struct cns_simulation *s, struct cns_problem *problem)
       slot->k = k;
       slot->problem = (struct cns_problem){0};
     }
-    if (job.slot_count < s->options.threads && k + 1 < n) continue;
+    if (job.slot_count < s->threads && k + 1 < n) continue;
     r = upload_batch(&job, problem);
     job.slot_count = 0;
   }
@@ -239,7 +238,7 @@ static void remove_terms_task(void *argument, size_t task) {
  * every key for a few words: there the masks are dealt out, each thread adds its
  * own up, and the parts are added to the sum. */
 int cns_simulation_unmask(struct cns_simulation *s) {
-  size_t threads = s->options.threads, dim = s->options.dim;
+  size_t threads = s->threads, dim = s->options.dim;
   bool by_range = dim >= threads * CNS_CHUNK_WORDS;
   struct removal job = {.s = s, .tasks = threads};
   int r = cns_coordinator_unmasking(s->coordinator, &job.terms, &job.term_count);
@@ -247,8 +246,7 @@ int cns_simulation_unmask(struct cns_simulation *s) {
   job.results = calloc(threads, sizeof *job.results);
   job.shares = calloc(by_range ? 1 : threads * dim, sizeof *job.shares);
   r = job.results && job.shares ? 0 : CNS_ERR_MEMORY;
-  if (r == 0)
-    s->parallel.run(s->parallel.context, threads, by_range ? remove_range_task : remove_terms_task, &job);
+  if (r == 0) cns_parallel_run(s->parallel, threads, by_range ? remove_range_task : remove_terms_task, &job);
   for (size_t task = 0; task < threads && r == 0; task++) {
     r = job.results[task];
     for (size_t w = 0; w < dim && !by_range && r == 0; w++)
@@ -312,7 +310,7 @@ int cns_simulation_compare(struct cns_simulation *s, struct cns_problem *problem
   if (r < 0) return r;
   job.chunks = calloc(count, sizeof *job.chunks);
   if (!job.chunks) return CNS_ERR_MEMORY;
-  s->parallel.run(s->parallel.context, count, compare_task, &job);
+  cns_parallel_run(s->parallel, count, compare_task, &job);
   s->result.exact = true;
   for (size_t k = 0; k < count && r == 0; k++) {
     const struct cns_simulation_chunk *chunk = &job.chunks[k];
