@@ -81,32 +81,46 @@ static int accept_exit(int r, const struct cns_problem *problem) {
   return r == CNS_ERR_STATE ? CNS_EXIT_USAGE : r == CNS_ERR_CANCELLED ? CNS_EXIT_REFUSED : code;
 }
 
+static int print_accepted(const char *folder, const char *initial, bool json) {
+  if (json) {
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "folder", folder);
+    if (initial) cJSON_AddStringToObject(object, "initial_model", initial);
+    return cns_cli_print_json(object);
+  }
+  printf("The kit in %s is complete. Read its policy with: consilium policy show %s\n", folder, folder);
+  if (initial) printf("The study starts from a model file: put %s into %s.\n", initial, folder);
+  return cns_cli_finish(CNS_EXIT_OK);
+}
+
 int cns_cli_kit_accept(int argc, char **argv) {
   const char *hex = NULL;
   char *initial = NULL;
+  bool json = false;
   int operands = 0;
   struct cns_problem problem = {0};
   struct cns_identity_public key;
   const struct cns_option table[] = {{"authority-key", "KEY",
                                       "the authority's key, 64 hex digits, learnt by telephone",
                                       CNS_OPTION_TEXT, &hex, 0, 0},
+                                     {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
                                      {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
-      "kit accept DIR RESPONSE [--authority-key KEY]",
+      "kit accept DIR RESPONSE [--authority-key KEY] [--json]",
       "At the hospital: checks the authority's response and completes the kit in DIR, or\n"
       "brings it up to date. Older rosters and policies than the kit's are refused. Without\n"
       "--authority-key the key is shown for confirmation.",
       table, 2, 2};
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
+  if (json && !hex) return cns_cli_usage_error("kit accept", "--json asks nothing: give --authority-key KEY");
   r = get_key(argv[2], hex, &key, &problem);
   if (r) return accept_exit(r, &problem);
   r = cns_response_accept(argv[1], argv[2], &key, (int64_t)time(NULL), &initial, &problem);
   if (r) return cns_cli_fail(r, &problem);
-  printf("The kit in %s is complete. Read its policy with: consilium policy show %s\n", argv[1], argv[1]);
-  if (initial) printf("The study starts from a model file: put %s into %s.\n", initial, argv[1]);
+  int code = print_accepted(argv[1], initial, json);
   free(initial);
-  return cns_cli_finish(CNS_EXIT_OK);
+  return code;
 }
 
 int cns_cli_kit(int argc, char **argv) {

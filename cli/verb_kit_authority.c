@@ -35,28 +35,51 @@ static int open_authority(const char *verb, struct place *place, struct cns_auth
   return r;
 }
 
-static int print_response(const struct cns_authority *authority, const struct cns_roster_hospital *hospital) {
-  struct cns_problem problem = {0};
-  char *path = NULL;
-  int r = cns_authority_respond(authority, hospital, &path, &problem);
-  if (r == CNS_ERR_STATE) {
+static int print_approval(const struct cns_authority *authority, const struct cns_roster_hospital *hospital,
+                          bool known, const char *response, const struct cns_problem *problem, bool json) {
+  size_t count = cns_roster_active_count(&authority->roster);
+  if (json) {
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "name", hospital->name);
+    cJSON_AddNumberToObject(object, "index", hospital->index);
+    cJSON_AddBoolToObject(object, "known", known);
+    cJSON_AddNumberToObject(object, "roster_version", (double)authority->roster.version);
+    cJSON_AddNumberToObject(object, "hospitals", (double)count);
+    if (response) cJSON_AddStringToObject(object, "response", response);
+    return cns_cli_print_json(object);
+  }
+  if (known)
+    printf("%s is hospital %u of the roster already.\n", hospital->name, hospital->index);
+  else
+    printf("%s is hospital %u; the roster has version %" PRIu64 " and %zu hospitals.\n", hospital->name,
+           hospital->index, authority->roster.version, count);
+  if (response)
+    printf("Response for %s: %s\n", hospital->name, response);
+  else
     printf("No response written yet: %s.\n"
            "When all hospitals are approved: consilium policy new, consilium policy sign, consilium kit "
            "issue.\n",
-           problem.text);
-    return cns_cli_finish(CNS_EXIT_OK);
-  }
-  if (r) return cns_cli_fail(r, &problem);
-  printf("Response for %s: %s\n", hospital->name, path);
-  free(path);
+           problem->text);
   return cns_cli_finish(CNS_EXIT_OK);
 }
 
-static int confirm_request(const struct cns_request *request, uint16_t index, bool yes) {
+/* The coordinator's kit and the response; without a fitting policy no response. */
+static int finish_approval(const struct cns_authority *authority, uint16_t index, bool known, bool json) {
+  struct cns_problem problem = {0};
+  const struct cns_roster_hospital *hospital = cns_roster_find(&authority->roster, index);
+  char *path = NULL;
+  int r = cns_authority_update_coordinator(authority, &problem);
+  if (!r) r = cns_authority_respond(authority, hospital, &path, &problem);
+  if (r && r != CNS_ERR_STATE) return cns_cli_fail(r, &problem);
+  int code = print_approval(authority, hospital, known, path, &problem, json);
+  free(path);
+  return code;
+}
+
+static int confirm_request(const struct cns_request *request, uint16_t index) {
   char spoken[CNS_DIGEST_SPOKEN_CHARS];
   cns_digest_spoken(&request->digest, spoken);
   printf("Request of %s, to become hospital %u. Its digest:\n\n  %s\n\n", request->name, index, spoken);
-  if (yes) return 0;
   int r = cns_cli_confirm("Is it the digest that the hospital read to you over the telephone?");
   if (r == CNS_ERR_STATE)
     return cns_cli_usage_error("kit approve", "nobody can confirm here; compare the digest and give --yes");
@@ -64,7 +87,7 @@ static int confirm_request(const struct cns_request *request, uint16_t index, bo
   return r ? CNS_EXIT_REFUSED : 0;
 }
 
-static int approve(struct cns_authority *authority, const char *path, uint16_t wish, bool yes) {
+static int approve(struct cns_authority *authority, const char *path, uint16_t wish, bool yes, bool json) {
   struct cns_problem problem = {0};
   struct cns_request request;
   uint16_t index = 0;
@@ -72,24 +95,19 @@ static int approve(struct cns_authority *authority, const char *path, uint16_t w
   int r = cns_request_load(path, &request, &problem);
   if (!r) r = cns_authority_place(authority, &request, wish, &index, &known, &problem);
   if (r) return cns_cli_fail(r, &problem);
-  if (known) {
-    printf("%s is hospital %u of the roster already.\n", request.name, index);
-  } else {
-    int code = confirm_request(&request, index, yes);
+  if (!known && !yes) {
+    int code = confirm_request(&request, index);
     if (code) return code;
-    if ((r = cns_authority_add(authority, &request, index, &problem))) return cns_cli_fail(r, &problem);
-    printf("%s is hospital %u; the roster has version %" PRIu64 " and %zu hospitals.\n", request.name, index,
-           authority->roster.version, cns_roster_active_count(&authority->roster));
   }
-  if ((r = cns_authority_update_coordinator(authority, &problem))) return cns_cli_fail(r, &problem);
-  return print_response(authority, cns_roster_find(&authority->roster, index));
+  if (!known) r = cns_authority_add(authority, &request, index, &problem);
+  return r ? cns_cli_fail(r, &problem) : finish_approval(authority, index, known, json);
 }
 
 int cns_cli_kit_approve(int argc, char **argv) {
   struct place place = {0};
   struct cns_authority authority;
   int64_t wish = 0;
-  bool yes = false;
+  bool yes = false, json = false;
   int operands = 0, code = 0;
   const struct cns_option table[] = {
       {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &place.federation, 0, 0},
@@ -98,92 +116,111 @@ int cns_cli_kit_approve(int argc, char **argv) {
       {"index", "N", "the hospital's index (default: the next one)", CNS_OPTION_INT, &wish, 1,
        CNS_HOSPITALS_MAX},
       {"yes", NULL, "the digest has been compared; don't ask", CNS_OPTION_FLAG, &yes, 0, 0},
+      {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
-      "kit approve REQUEST --federation DIR [--authority DIR] [--index N] [--yes]",
+      "kit approve REQUEST --federation DIR [--authority DIR] [--index N] [--yes] [--json]",
       "At the authority: checks a hospital's request, adds the hospital to the roster,\n"
       "signs the roster's next version and writes the response, DIR/responses/NAME.kit.json,\n"
       "if there is a signed policy for this roster. It holds no secret.",
       table, 1, 1};
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
+  if (json && !yes)
+    return cns_cli_usage_error("kit approve", "--json asks nothing: compare the digest and give --yes");
   if (open_authority("kit approve", &place, &authority, &code)) return code;
-  code = approve(&authority, argv[1], (uint16_t)wish, yes);
+  code = approve(&authority, argv[1], (uint16_t)wish, yes, json);
   cns_authority_deinit(&authority);
   free(place.default_authority);
   return code;
 }
 
-static int issue(const struct cns_authority *authority) {
+static int issue(const struct cns_authority *authority, bool json) {
   struct cns_problem problem = {0};
-  int r = 0;
+  cJSON *object = cJSON_CreateObject(), *array = cJSON_AddArrayToObject(object, "responses");
+  int r = array ? 0 : CNS_ERR_MEMORY;
   for (size_t i = 0; i < authority->roster.hospital_count && !r; i++) {
     const struct cns_roster_hospital *hospital = &authority->roster.hospitals[i];
     char *path = NULL;
     if (hospital->revoked) continue;
     r = cns_authority_respond(authority, hospital, &path, &problem);
-    if (!r) printf("Response for %s: %s\n", hospital->name, path);
+    if (!r && !json) printf("Response for %s: %s\n", hospital->name, path);
+    if (!r && !cJSON_AddItemToArray(array, cJSON_CreateString(path))) r = CNS_ERR_MEMORY;
     free(path);
   }
   if (!r && cns_roster_active_count(&authority->roster) == 0)
     r = cns_problem_set(&problem, CNS_ERR_STATE,
                         "the roster has no hospital yet; approve their requests first");
   if (!r) r = cns_authority_update_coordinator(authority, &problem);
+  if (!r && json) return cns_cli_print_json(object);
+  cJSON_Delete(object);
   return r ? cns_cli_fail(r, &problem) : cns_cli_finish(CNS_EXIT_OK);
 }
 
 int cns_cli_kit_issue(int argc, char **argv) {
   struct place place = {0};
   struct cns_authority authority;
+  bool json = false;
   int operands = 0, code = 0;
   const struct cns_option table[] = {
       {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &place.federation, 0, 0},
       {"authority", "DIR", "the authority's folder (default: authority in the federation)", CNS_OPTION_TEXT,
        &place.authority, 0, 0},
+      {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
-      "kit issue --federation DIR [--authority DIR]",
+      "kit issue --federation DIR [--authority DIR] [--json]",
       "At the authority: writes DIR/responses/NAME.kit.json for each hospital of the roster\n"
       "with the present roster, policy and study, and brings the coordinator's kit up to date.",
       table, 0, 0};
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
   if (open_authority("kit issue", &place, &authority, &code)) return code;
-  code = issue(&authority);
+  code = issue(&authority, json);
   cns_authority_deinit(&authority);
   free(place.default_authority);
   return code;
 }
 
-static int revoke(struct cns_authority *authority, const char *name) {
+static int revoke(struct cns_authority *authority, const char *name, bool json) {
   struct cns_problem problem = {0};
   int r = cns_authority_revoke(authority, name, &problem);
   if (!r) r = cns_authority_update_coordinator(authority, &problem);
   if (r) return cns_cli_fail(r, &problem);
+  size_t count = cns_roster_active_count(&authority->roster);
+  if (json) {
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "name", name);
+    cJSON_AddNumberToObject(object, "roster_version", (double)authority->roster.version);
+    cJSON_AddNumberToObject(object, "hospitals", (double)count);
+    return cns_cli_print_json(object);
+  }
   printf("%s is revoked; the roster has version %" PRIu64 " and %zu hospitals.\n"
          "Next: consilium kit issue, and the responses to the hospitals that stay.\n",
-         name, authority->roster.version, cns_roster_active_count(&authority->roster));
+         name, authority->roster.version, count);
   return cns_cli_finish(CNS_EXIT_OK);
 }
 
 int cns_cli_kit_revoke(int argc, char **argv) {
   struct place place = {0};
   struct cns_authority authority;
+  bool json = false;
   int operands = 0, code = 0;
   const struct cns_option table[] = {
       {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &place.federation, 0, 0},
       {"authority", "DIR", "the authority's folder (default: authority in the federation)", CNS_OPTION_TEXT,
        &place.authority, 0, 0},
+      {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
-      "kit revoke NAME --federation DIR [--authority DIR]",
+      "kit revoke NAME --federation DIR [--authority DIR] [--json]",
       "At the authority: marks the hospital as revoked, for good, and signs the roster's next\n"
       "version. Its name, index and keys are not used again.",
       table, 1, 1};
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
   if (open_authority("kit revoke", &place, &authority, &code)) return code;
-  code = revoke(&authority, argv[1]);
+  code = revoke(&authority, argv[1], json);
   cns_authority_deinit(&authority);
   free(place.default_authority);
   return code;

@@ -182,7 +182,22 @@ static int write_signed(struct cns_document *document, const char *out, const st
   return r;
 }
 
-static int sign(const char *path, const char *officer_folder, const char *out) {
+static int print_signed(const struct cns_document *document, const struct cns_policy *policy, const char *out,
+                        bool json) {
+  if (!json) {
+    printf("\nSigned: %s\n", out);
+    return cns_cli_finish(CNS_EXIT_OK);
+  }
+  cJSON *object = cJSON_CreateObject();
+  cJSON_AddStringToObject(object, "file", out);
+  cJSON_AddNumberToObject(object, "version", (double)policy->version);
+  int r = cns_json_add_hex(object, "digest", document->digest.bytes, sizeof document->digest.bytes);
+  if (!r) return cns_cli_print_json(object);
+  cJSON_Delete(object);
+  return cns_cli_fail(r, NULL);
+}
+
+static int sign(const char *path, const char *officer_folder, const char *out, bool json) {
   struct cns_problem problem = {0};
   struct cns_document document = {0};
   struct cns_identity *officer = NULL;
@@ -196,11 +211,10 @@ static int sign(const char *path, const char *officer_folder, const char *out) {
   if (!r && strcmp(path, out) != 0) r = check_place(out, &policy, &problem);
   if (!r) r = cns_policy_describe(&policy, 0, &text);
   if (!r) {
-    fputs(text, stdout);
+    if (!json) fputs(text, stdout);
     r = write_signed(&document, out, officer, &problem);
   }
-  if (!r) printf("\nSigned: %s\n", out);
-  int code = r ? cns_cli_fail(r, &problem) : cns_cli_finish(CNS_EXIT_OK);
+  int code = r ? cns_cli_fail(r, &problem) : print_signed(&document, &policy, out, json);
   free(text);
   free(key);
   cns_identity_free(officer);
@@ -210,13 +224,15 @@ static int sign(const char *path, const char *officer_folder, const char *out) {
 
 static int run_sign(int argc, char **argv) {
   const char *officer = NULL, *out = NULL;
+  bool json = false;
   int operands = 0;
   const struct cns_option table[] = {
       {"as", "DIR", "the officer's folder, with identity.key", CNS_OPTION_TEXT, &officer, 0, 0},
       {"out", "FILE", "where the signed policy goes (default: in place)", CNS_OPTION_TEXT, &out, 0, 0},
+      {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
-      "policy sign FILE --as DIR [--out FILE]",
+      "policy sign FILE --as DIR [--out FILE] [--json]",
       "Checks a policy, says what it means, and signs it as a privacy officer. A policy with a\n"
       "higher version, or another one with the same version, is not replaced. If a roster lies\n"
       "beside the signed policy, the policy must fit it and the officer must be in it.",
@@ -224,7 +240,7 @@ static int run_sign(int argc, char **argv) {
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
   if (!officer) return cns_cli_usage_error("policy sign", "--as DIR is missing");
-  return sign(argv[1], officer, out ? out : argv[1]);
+  return sign(argv[1], officer, out ? out : argv[1], json);
 }
 
 /* One above the version in force. */
@@ -265,7 +281,7 @@ static int make_policy(const char *federation, struct cns_policy *ret_policy, st
   return r;
 }
 
-static int create(const char *federation, const char *out) {
+static int create(const char *federation, const char *out, bool json) {
   struct cns_problem problem = {0};
   struct cns_policy policy;
   struct cns_document document = {0};
@@ -278,6 +294,12 @@ static int create(const char *federation, const char *out) {
   if (!r) r = cns_file_write(out, document.payload, document.payload_len, 0644, &problem);
   cns_document_deinit(&document);
   if (r) return cns_cli_fail(r, &problem);
+  if (json) {
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "file", out);
+    cJSON_AddNumberToObject(object, "version", (double)policy.version);
+    return cns_cli_print_json(object);
+  }
   printf("An unsigned policy, version %" PRIu64 ", is in %s: read it, change it, then\n"
          "  consilium policy sign %s --as OFFICER --out %s/authority/policy.json\n"
          "  consilium kit issue --federation %s\n",
@@ -288,19 +310,21 @@ static int create(const char *federation, const char *out) {
 static int run_new(int argc, char **argv) {
   const char *federation = NULL, *out = NULL;
   char *default_out = NULL;
+  bool json = false;
   int operands = 0;
   const struct cns_option table[] = {
       {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &federation, 0, 0},
       {"out", "FILE", "the new file (default: policy.json in the federation)", CNS_OPTION_TEXT, &out, 0, 0},
+      {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
-      "policy new --federation DIR [--out FILE]",
+      "policy new --federation DIR [--out FILE] [--json]",
       "Writes the default policy, unsigned, for the hospitals that the roster has now.", table, 0, 0};
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
   if (!federation) return cns_cli_usage_error("policy new", "--federation DIR is missing");
   if (!out) out = default_out = cns_kit_path(federation, "policy.json");
-  int code = out ? create(federation, out) : cns_cli_fail(CNS_ERR_MEMORY, NULL);
+  int code = out ? create(federation, out, json) : cns_cli_fail(CNS_ERR_MEMORY, NULL);
   free(default_out);
   return code;
 }

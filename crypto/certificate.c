@@ -111,8 +111,9 @@ static int write_new(const char *path, const char *data, size_t len, struct cns_
   if (close(fd) != 0 && !number) number = errno;
   if (!number) return 0;
   unlink(path);
-  return cns_problem_set(problem, number == ENOSPC || number == EDQUOT ? CNS_ERR_DISK_FULL : CNS_ERR_IO,
-                         "%s: can't be written: %s", path, strerror(number));
+  return cns_problem_set(
+      problem, number == ENOSPC || number == EDQUOT || number == EFBIG ? CNS_ERR_DISK_FULL : CNS_ERR_IO,
+      "%s: can't be written: %s", path, strerror(number));
 }
 
 static int save_key(EVP_PKEY *key, const char *path, struct cns_problem *problem) {

@@ -112,6 +112,7 @@ static int sync_folder(const char *path) {
   if (slash) slash[slash == folder ? 1 : 0] = '\0';
   int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   int number = fd < 0 || fsync(fd) != 0 ? errno : 0;
+  if (fd >= 0 && number == EINVAL) number = 0; /* a file system that can't sync folders */
   if (fd >= 0) close(fd);
   free(folder);
   return number;

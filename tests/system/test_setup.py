@@ -285,16 +285,20 @@ def test_policy_is_signed_after_checks():
 
 def enrol(names):
     run("init", "f", "--study", STUDY, "--enrol")
-    for name in names:
+    for index, name in enumerate(names, 1):
         made = run_json("kit", "request", f"at-{name}", "--name", name, "--json")
-        text = run("kit", "approve", f"at-{name}/request.json", "--federation", "f", "--yes",
-                   says="No response written yet")
-        assert made["spoken"] in text
+        assert re.fullmatch("([0-9a-f]{4} ){7}[0-9a-f]{4}", made["spoken"])
+        assert made["digest"].startswith(made["spoken"].replace(" ", ""))
+        approved = run_json("kit", "approve", f"at-{name}/request.json", "--federation", "f", "--yes", "--json")
+        assert approved == {"name": name, "index": index, "known": False, "roster_version": index + 1,
+                            "hospitals": index}
 
 
 def sign_policy():
-    run("policy", "new", "--federation", "f")
-    run("policy", "sign", "f/policy.json", "--as", "f/officer", "--out", "f/authority/policy.json")
+    assert run_json("policy", "new", "--federation", "f", "--json") == {"file": "f/policy.json", "version": 1}
+    made = run_json("policy", "sign", "f/policy.json", "--as", "f/officer", "--out", "f/authority/policy.json",
+                    "--json")
+    assert made["file"] == "f/authority/policy.json" and made["version"] == 1 and len(made["digest"]) == 64
 
 
 def test_hospitals_enrol_with_their_own_keys():
@@ -330,7 +334,10 @@ def test_hospitals_enrol_with_their_own_keys():
     before = read("f/authority/roster.json")
     run("kit", "approve", "at-north/request.json", "--federation", "f", says="hospital 1 of the roster already")
     assert read("f/authority/roster.json") == before
-    run("kit", "accept", "at-north", "f/responses/north.kit.json", "--authority-key", authority_key())
+    again = run_json("kit", "accept", "at-north", "f/responses/north.kit.json", "--authority-key", authority_key(),
+                     "--json")
+    assert again == {"folder": "at-north"}
+    assert len(run_json("kit", "issue", "--federation", "f", "--json")["responses"]) == 4
 
 
 def test_requests_are_checked():
@@ -355,7 +362,9 @@ def test_requests_are_checked():
     run("kit", "approve", "h/request.json", "--federation", "none", "--yes", expect=IO, says="none/authority")
     run("kit", "approve", "h/request.json", "--federation", "f", expect=USAGE, says="--yes")
     assert b'"hospitals": []' in read("f/authority/roster.json")
+    run("kit", "approve", "h/request.json", "--federation", "f", "--json", expect=USAGE, says="--yes")
     run("kit", "approve", "h/request.json", "--federation", "f", "--index", "7", "--yes", says="hospital 7")
+    run("kit", "approve", "h/request.json", "--federation", "f", "--yes", says="No response written yet")
     run("kit", "approve", "h/request.json", "--federation", "f", "--index", "8", "--yes", expect=IO,
         says="index 7 for life")
     run("kit", "request", "i", "--name", "north")
@@ -389,12 +398,14 @@ def test_a_person_confirms_on_the_terminal():
     approve = ["kit", "approve", "h/request.json", "--federation", "f"]
     code, text = answer(approve, "no\n")
     assert code == REFUSED and "nothing was changed" in text, text
+    assert run_json("kit", "show", "h", "--json")["spoken"] in text
     code, text = answer(approve, "yes\n")
     assert code == OK and "hospital 4" in text, text
     sign_policy()
     run("kit", "issue", "--federation", "f")
     accept = ["kit", "accept", "h", "f/responses/north.kit.json"]
     run(*accept, expect=USAGE, says="--authority-key")
+    run(*accept, "--json", expect=USAGE, says="--authority-key")
     code, text = answer(accept, "\n")
     assert code == REFUSED and not os.path.exists("h/authority.pub"), text
     key = authority_key()
@@ -462,7 +473,8 @@ def test_old_rosters_and_policies_do_not_come_back():
     run("kit", "accept", "at-a", "first.json", "--authority-key", key, expect=REFUSED, says="older (6)")
     assert run_json("kit", "show", "at-a", "--json")["roster_version"] == 7
     # With one more gone, the policy no longer fits, and no response is written.
-    run("kit", "revoke", "d", "--federation", "f")
+    revoked = run_json("kit", "revoke", "d", "--federation", "f", "--json")
+    assert revoked == {"name": "d", "roster_version": 8, "hospitals": 3}
     run("kit", "issue", "--federation", "f", expect=FAILED, says="the roster has only 3")
 
 
