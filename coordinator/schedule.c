@@ -131,9 +131,18 @@ static bool cohort_is_ready(struct cns_server *s) {
   return joined == expected || waited > CNS_SERVER_START_GRACE_MS + grace_ms(s);
 }
 
+/* The last model is still to be fetched. Hospitals that are to leave with it go
+ * as soon as they have it; those that stay are not waited for long. */
+static bool last_model_is_due(const struct cns_server *s) {
+  if (cns_server_now(s) - s->waiting_since_ms > CNS_SERVER_LAST_MODEL_MS) return false;
+  for (size_t k = 0; k < s->session_count; k++)
+    if (s->sessions[k].joined) return true;
+  return false;
+}
+
 static void maybe_begin(struct cns_server *s) {
   if (s->completed >= s->plan.rounds) {
-    if (!s->options->until_finished) return;
+    if (!s->options->until_finished || last_model_is_due(s)) return;
     cns_report(s, "the study is finished after %" PRIu64 " rounds", s->completed);
     cns_server_stop(s);
     return;

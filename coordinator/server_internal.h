@@ -39,6 +39,8 @@ enum cns_server_entry {
 #define CNS_SERVER_DEADLINE_MIN_MS 15000u
 #define CNS_SERVER_START_GRACE_MS 10000
 #define CNS_SERVER_ABANDON_MS 5000
+/* After the study's last round, for its model to be fetched. */
+#define CNS_SERVER_LAST_MODEL_MS 10000
 #define CNS_SERVER_RETRY_FIRST_MS 1000
 #define CNS_SERVER_RETRY_CAP_MS 60000
 #define CNS_SERVER_MODELS_KEPT 10
