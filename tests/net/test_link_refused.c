@@ -19,7 +19,7 @@ static const char *const urls[] = {"tcp://127.0.0.1:0", "tls+tcp://127.0.0.1:0"}
 #define FOR_BOTH(url) for (const char *const *url = urls; url < urls + 2; url++)
 
 /* An identity key that the roster doesn't have, behind a good certificate; a
- * hospital with another's index; an impostor as coordinator. */
+ * hospital with another's index; one that was revoked. */
 static void strangers_are_told_why(void **state) {
   FOR_BOTH(url) {
     struct world *world = world_new(seed);
