@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What convicts, and attempts to frame: liars that sign two different things,
+ * together with a coordinator that puts the evidence together as it likes.
+ * n = 8, c = 1, t = 5; the liar is member 2, the honest one that is to be framed
+ * member 5. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/protocol/attack.h"
+
+#define LIAR 2
+#define HONEST 5
+
+static void begin_at(struct federation *f, enum cns_phase phase, uint64_t seed) {
+  federation_init(f, 8, 50, seed);
+  federation_begin(f, 1, 1);
+  attack_play_until(f, phase);
+}
+
+static int judge(const struct federation *f, const uint8_t *evidence, size_t len, uint16_t *ret_index) {
+  struct cns_problem problem = {0};
+  enum cns_blame blame;
+  int r = cns_evidence_check(&f->roster, evidence, len, ret_index, &blame, &problem);
+  if (r < 0) assert_true(problem.text[0] != '\0');
+  return r;
+}
+
+/* ---- evidence of our own making, layout of protocol/verdict.h ---- */
+
+static void start(const struct federation *f, struct cns_writer *writer, enum cns_blame blame, size_t accused,
+                  enum cns_phase last) {
+  const struct cns_round *round = cns_coordinator_round(f->coordinator);
+  struct cns_writer inner;
+  cns_writer_init(writer, 1u << 20);
+  cns_write_u8(writer, 1);
+  cns_write_u8(writer, (uint8_t)blame);
+  cns_write_u16(writer, f->descriptor.members[accused].index);
+  cns_writer_init(&inner, CNS_DESCRIPTOR_BYTES_MAX);
+  cns_descriptor_write(&inner, &f->descriptor);
+  cns_write_blob(writer, inner.data, inner.len);
+  cns_writer_deinit(&inner);
+  cns_write_u8(writer, (uint8_t)last);
+  for (enum cns_phase p = CNS_PHASE_NONE; p < last;) {
+    p = cns_round_next(round, p);
+    for (size_t k = 0; k < f->n; k++) {
+      cns_write_u8(writer, round->entries[p][k].standing);
+      cns_write_bytes(writer, round->entries[p][k].message.bytes, CNS_DIGEST_BYTES);
+    }
+  }
+}
+
+static void put_message(struct cns_writer *writer, const struct cns_message *message) {
+  struct cns_writer inner;
+  cns_writer_init(&inner, CNS_ANSWER_BYTES_MAX);
+  cns_message_write(&inner, message);
+  cns_write_blob(writer, inner.data, inner.len);
+  cns_writer_deinit(&inner);
+}
+
+static const struct cns_message *held(const struct federation *f, size_t k, enum cns_phase phase) {
+  assert_non_null(f->coordinator->members[k].messages[phase].bytes);
+  return &f->coordinator->members[k].messages[phase].view;
+}
+
+static void put_complaint(struct cns_writer *writer, const struct cns_complaint *complaint) {
+  struct cns_writer inner;
+  cns_writer_init(&inner, CNS_COMPLAINT_BYTES_MAX);
+  cns_complaint_write(&inner, complaint);
+  cns_write_blob(writer, inner.data, inner.len);
+  cns_writer_deinit(&inner);
+}
+
+static void put_path(struct cns_writer *writer, const struct cns_merkle_path *path) {
+  cns_write_u8(writer, path->depth);
+  for (size_t d = 0; d < path->depth; d++)
+    cns_write_bytes(writer, path->siblings[d].bytes, CNS_DIGEST_BYTES);
+}
+
+static void acquits(const struct federation *f, struct cns_writer *writer) {
+  uint16_t index = 0;
+  assert_int_equal(cns_writer_finish(writer), 0);
+  int r = judge(f, writer->data, writer->len, &index);
+  if (r != CNS_ERR_PROOF) fail_msg("hospital %u: %d", index, r);
+  cns_writer_deinit(writer);
+}
+
+/* ---- framing ---- */
+
+/* The liar's tree has its own leaf's place filled with a second leaf for the
+ * honest holder, with other points. The holder checks the leaf in its place,
+ * finds it good, and later releases that share: the second leaf must not make
+ * it a wrong one. */
+static void two_leaves_for_one_recipient(void **state) {
+  struct federation f;
+  struct attack_deal deal;
+  struct cns_digest digests[8], root;
+  begin_at(&f, CNS_PHASE_SHARES, 1);
+  attack_deal_make(&f, LIAR, &deal);
+  deal.leaves[LIAR].recipient = HONEST + 1;
+  for (size_t d = 0; d < 8; d++)
+    cns_leaf_digest(&deal.leaves[d], &digests[d]);
+  assert_int_equal(cns_merkle_root(digests, 8, &root), 0);
+  struct attack_bytes answer = attack_answer(&f, LIAR, deal.point_b.bytes, CNS_POINT_BYTES, &root, NULL, 0);
+
+  /* A coordinator that colludes takes the tree as it is. */
+  struct cns_coordinator_member *member = &f.coordinator->members[LIAR];
+  struct cns_coordinator_message *kept = &member->messages[CNS_PHASE_SHARES];
+  struct cns_reader reader;
+  kept->bytes = answer.data;
+  kept->len = answer.len;
+  cns_reader_init(&reader, answer.data, answer.len);
+  cns_message_read(&reader, &kept->view);
+  cns_message_digest(&kept->view, &kept->digest);
+  member->leaves = calloc(8, sizeof *member->leaves);
+  assert_non_null(member->leaves);
+  memcpy(member->leaves, deal.leaves, 8 * sizeof *member->leaves);
+  member->leaves[LIAR].recipient = LIAR + 1; /* its own degree test would stumble */
+  assert_int_equal(cns_merkle_tree_new(digests, 8, &member->tree), 0);
+
+  f.silent_from[LIAR] = CNS_PHASE_NONE;
+  attack_play_until(&f, CNS_PHASE_READY);
+  struct cns_problem problem;
+  assert_int_equal(attack_receive(&f, LIAR, attack_ready_answer(&f, LIAR, NULL, 0), &problem), 0);
+  attack_play_until(&f, CNS_PHASE_UNMASK);
+  federation_play_phase(&f);
+  assert_true(f.hospitals[HONEST]->share_good[LIAR]);
+  struct cns_writer writer;
+  struct cns_merkle_path path;
+  start(&f, &writer, CNS_BLAME_WRONG_SHARE, HONEST, CNS_PHASE_AGREE);
+  put_message(&writer, held(&f, HONEST, CNS_PHASE_UNMASK));
+  put_message(&writer, held(&f, LIAR, CNS_PHASE_SHARES));
+  cns_leaf_write(&writer, &deal.leaves[LIAR]);
+  assert_int_equal(cns_merkle_path(digests, 8, LIAR, &path), 0);
+  put_path(&writer, &path);
+  acquits(&f, &writer);
+  attack_check_names(&f, 0);
+  federation_deinit(&f);
+}
+
+/* A dealer that signed a second set of shares: those aren't in the list that
+ * the holder's answer is under. */
+static void shares_signed_twice(void **state) {
+  struct federation f;
+  struct attack_deal second;
+  struct cns_message shares = {0};
+  struct cns_reader reader;
+  struct cns_digest digests[8];
+  struct cns_merkle_path path;
+  struct cns_writer writer;
+  begin_at(&f, CNS_PHASE_SHARES, 2);
+  attack_deal_make(&f, LIAR, &second);
+  struct attack_bytes answer = attack_deal_answer(&f, LIAR, &second);
+  attack_play_until(&f, CNS_PHASE_UNMASK);
+  federation_play_phase(&f);
+  cns_reader_init(&reader, answer.data, answer.len);
+  cns_message_read(&reader, &shares);
+  for (size_t d = 0; d < 8; d++)
+    cns_leaf_digest(&second.leaves[d], &digests[d]);
+  assert_int_equal(cns_merkle_path(digests, 8, HONEST, &path), 0);
+  for (int lists = 0; lists < 2; lists++) {
+    start(&f, &writer, CNS_BLAME_WRONG_SHARE, HONEST, CNS_PHASE_AGREE);
+    if (lists) { /* with the list changed to have it, the holder's answer is under another one */
+      struct cns_digest m;
+      cns_message_digest(&shares, &m);
+      size_t at = writer.len - 5 * 8 * 33 + 8 * 33 + LIAR * 33; /* lists keys, shares, ... */
+      assert_memory_equal(writer.data + at + 1,
+                          cns_coordinator_round(f.coordinator)->entries[CNS_PHASE_SHARES][LIAR].message.bytes,
+                          CNS_DIGEST_BYTES);
+      memcpy(writer.data + at + 1, m.bytes, CNS_DIGEST_BYTES);
+    }
+    put_message(&writer, held(&f, HONEST, CNS_PHASE_UNMASK));
+    put_message(&writer, &shares);
+    cns_leaf_write(&writer, &second.leaves[HONEST]);
+    put_path(&writer, &path);
+    acquits(&f, &writer);
+  }
+  attack_bytes_free(&answer);
+  federation_deinit(&f);
+}
+
+/* A complainer that signed two keys: the honest dealer sealed to the first; a
+ * complaint under the second shows a ciphertext that doesn't open. */
+static void keys_signed_twice_against_a_dealer(void **state) {
+  struct federation f;
+  struct cns_rng_seeded rng;
+  struct cns_scalar s, e;
+  struct cns_keys keys;
+  uint8_t body[CNS_KEYS_BODY_BYTES];
+  begin_at(&f, CNS_PHASE_KEYS, 3);
+  cns_rng_seeded_init_label(&rng, 3, "second keys");
+  assert_int_equal(cns_keys_make(cns_hospital_round(f.hospitals[LIAR]), LIAR + 1, cns_rng_seeded(&rng), &s,
+                                 &e, &keys, body),
+                   0);
+  struct attack_bytes second = attack_answer(&f, LIAR, body, sizeof body, NULL, NULL, 0);
+  attack_play_until(&f, CNS_PHASE_READY);
+
+  struct cns_complaint complaint = attack_complaint(&f, LIAR, HONEST);
+  struct cns_dispute dispute = cns_coordinator_dispute(f.coordinator, HONEST, LIAR);
+  dispute.complainer_keys = &keys;
+  assert_int_equal(cns_complaint_make(&dispute, &e, cns_rng_seeded(&rng), &complaint), 0);
+  /* By itself the complaint would carry: only the list says which keys count. */
+  assert_int_equal(cns_complaint_settle(&dispute, &complaint), CNS_RULING_DEALER_LIED);
+
+  struct cns_message message = {0};
+  struct cns_reader reader;
+  struct cns_digest m;
+  cns_reader_init(&reader, second.data, second.len);
+  cns_message_read(&reader, &message);
+  cns_message_digest(&message, &m);
+  for (int lists = 0; lists < 2; lists++) {
+    struct cns_writer writer;
+    start(&f, &writer, CNS_BLAME_BAD_SHARE, HONEST, CNS_PHASE_KEYS);
+    if (lists) memcpy(writer.data + writer.len - 8 * 33 + LIAR * 33 + 1, m.bytes, CNS_DIGEST_BYTES);
+    put_complaint(&writer, &complaint);
+    put_message(&writer, held(&f, HONEST, CNS_PHASE_KEYS));
+    put_message(&writer, &message);
+    acquits(&f, &writer);
+  }
+  attack_bytes_free(&second);
+  federation_deinit(&f);
+}
+
+/* A dealer that signed two keys: the honest complainer, rightly, complained of a
+ * bad share; under the dealer's other keys its proof doesn't hold. */
+static void keys_signed_twice_against_a_complainer(void **state) {
+  struct federation f;
+  struct attack_deal deal;
+  struct cns_problem problem;
+  struct cns_rng_seeded rng;
+  struct cns_scalar s, e;
+  struct cns_keys keys;
+  struct cns_message message = {0};
+  struct cns_reader reader;
+  struct cns_digest m, leaf;
+  uint8_t body[CNS_KEYS_BODY_BYTES];
+  begin_at(&f, CNS_PHASE_KEYS, 4);
+  cns_rng_seeded_init_label(&rng, 4, "second keys");
+  assert_int_equal(cns_keys_make(cns_hospital_round(f.hospitals[LIAR]), LIAR + 1, cns_rng_seeded(&rng), &s,
+                                 &e, &keys, body),
+                   0);
+  struct attack_bytes second = attack_answer(&f, LIAR, body, sizeof body, NULL, NULL, 0);
+  attack_play_until(&f, CNS_PHASE_SHARES);
+  attack_deal_make(&f, LIAR, &deal);
+  deal.leaves[HONEST].sealed[0] ^= 1;
+  assert_int_equal(attack_receive(&f, LIAR, attack_deal_answer(&f, LIAR, &deal), &problem), 0);
+  attack_play_phase_without(&f, LIAR);
+  attack_close(&f);
+  attack_play_phase_without(&f, LIAR);
+  assert_int_equal(f.hospitals[HONEST]->complaint_count, 1);
+  const struct cns_complaint *complaint = &f.hospitals[HONEST]->complaints[0];
+
+  cns_reader_init(&reader, second.data, second.len);
+  cns_message_read(&reader, &message);
+  cns_message_digest(&message, &m);
+  for (int kind = 0; kind < 3; kind++) {
+    struct cns_writer writer, inner;
+    const struct cns_merkle_path path = {.depth = 0};
+    start(&f, &writer, CNS_BLAME_FALSE_COMPLAINT, HONEST, CNS_PHASE_SHARES);
+    if (kind == 2) memcpy(writer.data + writer.len - 2 * 8 * 33 + LIAR * 33 + 1, m.bytes, CNS_DIGEST_BYTES);
+    put_message(&writer, held(&f, HONEST, CNS_PHASE_READY));
+    cns_writer_init(&inner, CNS_COMPLAINT_BYTES_MAX);
+    cns_complaint_write(&inner, complaint);
+    cns_merkle_leaf(inner.data, inner.len, &leaf);
+    if (kind == 0) inner.data[inner.len - 1] ^= 1; /* as if another proof had been given */
+    cns_write_blob(&writer, inner.data, inner.len);
+    cns_writer_deinit(&inner);
+    put_path(&writer, &path);
+    put_message(&writer, kind == 0 ? held(&f, LIAR, CNS_PHASE_KEYS) : &message);
+    put_message(&writer, held(&f, HONEST, CNS_PHASE_KEYS));
+    acquits(&f, &writer);
+  }
+  attack_bytes_free(&second);
+  federation_deinit(&f);
+}
+
+/* The one leaf in an honest tree that doesn't open is the dealer's own. */
+static void the_dealers_own_leaf(void **state) {
+  struct federation f;
+  struct cns_writer writer;
+  begin_at(&f, CNS_PHASE_READY, 5);
+  struct cns_complaint complaint = attack_complaint(&f, LIAR, HONEST);
+  complaint.complainer = HONEST + 1;
+  complaint.leaf = f.coordinator->members[HONEST].leaves[HONEST];
+  complaint.leaf_position = HONEST;
+  assert_int_equal(cns_merkle_tree_path(f.coordinator->members[HONEST].tree, HONEST, &complaint.path), 0);
+  start(&f, &writer, CNS_BLAME_BAD_SHARE, HONEST, CNS_PHASE_KEYS);
+  put_complaint(&writer, &complaint);
+  put_message(&writer, held(&f, HONEST, CNS_PHASE_KEYS));
+  put_message(&writer, held(&f, HONEST, CNS_PHASE_KEYS));
+  acquits(&f, &writer);
+  federation_deinit(&f);
+}
+
+/* Fewer leaves, a higher or lower threshold: an honest dealing passes. */
+static void an_honest_dealing_put_another_way(void **state) {
+  struct federation f;
+  begin_at(&f, CNS_PHASE_READY, 6);
+  const struct cns_coordinator_member *member = &f.coordinator->members[HONEST];
+  for (int kind = 0; kind < 4; kind++) {
+    struct cns_writer writer;
+    uint16_t threshold = f.descriptor.threshold;
+    if (kind == 2) f.descriptor.threshold = 2;
+    start(&f, &writer, kind == 3 ? CNS_BLAME_BAD_POINTS : CNS_BLAME_DEGREE, HONEST, CNS_PHASE_NONE);
+    f.descriptor.threshold = threshold;
+    put_message(&writer, held(&f, HONEST, CNS_PHASE_SHARES));
+    put_message(&writer, held(&f, kind == 1 ? LIAR : HONEST, CNS_PHASE_KEYS));
+    size_t count = kind == 0 ? 7 : 8;
+    cns_write_u16(&writer, (uint16_t)count);
+    for (size_t d = 0; d < count; d++)
+      cns_leaf_write(&writer, &member->leaves[d]);
+    acquits(&f, &writer);
+  }
+  federation_deinit(&f);
+}
+
+/* The same message twice, of two phases, of two rounds, under two transcripts
+ * (an honest hospital signs one answer under each), another's message. */
+static void no_equivocation(void **state) {
+  struct federation f;
+  begin_at(&f, CNS_PHASE_AGREE, 7);
+  struct cns_message keys = *held(&f, HONEST, CNS_PHASE_KEYS), other = keys;
+  uint8_t body[CNS_KEYS_BODY_BYTES];
+  memcpy(body, keys.body, sizeof body);
+  body[0] ^= 1;
+  struct cns_message altered = keys;
+  altered.body = body; /* without a signature of its own */
+  other.round.bytes[0] ^= 1;
+  assert_int_equal(cns_message_sign(&other, f.identities[HONEST]), 0);
+  struct cns_message elsewhere = *held(&f, HONEST, CNS_PHASE_UPLOAD);
+  elsewhere.transcript.bytes[0] ^= 1;
+  assert_int_equal(cns_message_sign(&elsewhere, f.identities[HONEST]), 0);
+  const struct cns_message *pairs[][2] = {
+      {&keys, &keys},
+      {&keys, held(&f, HONEST, CNS_PHASE_SHARES)},
+      {&keys, &other},
+      {&keys, &altered},
+      {&keys, held(&f, LIAR, CNS_PHASE_KEYS)},
+      {held(&f, HONEST, CNS_PHASE_UPLOAD), &elsewhere},
+  };
+  for (size_t p = 0; p < sizeof pairs / sizeof pairs[0]; p++) {
+    struct cns_writer writer;
+    start(&f, &writer, CNS_BLAME_EQUIVOCATION, HONEST, CNS_PHASE_NONE);
+    put_message(&writer, pairs[p][0]);
+    put_message(&writer, pairs[p][1]);
+    acquits(&f, &writer);
+  }
+  federation_deinit(&f);
+}
+
+/* ---- alterations of genuine evidence ---- */
+
+typedef void prepare(struct federation *f);
+
+static void bad_keys(struct federation *f) {
+  uint8_t body[CNS_KEYS_BODY_BYTES] = {1};
+  struct cns_problem problem;
+  begin_at(f, CNS_PHASE_KEYS, 20);
+  assert_int_equal(
+      attack_receive(f, LIAR, attack_answer(f, LIAR, body, sizeof body, NULL, NULL, 0), &problem),
+      CNS_ANSWER_NAMED);
+}
+
+static void bad_deal(struct federation *f, int kind) {
+  struct attack_deal deal;
+  struct cns_problem problem;
+  begin_at(f, CNS_PHASE_SHARES, 21);
+  size_t t = f->descriptor.threshold;
+  attack_deal_make(f, LIAR, &deal);
+  if (kind == 0) memset(&deal.point_b, 0, sizeof deal.point_b);
+  if (kind == 1) attack_deal_split(f, LIAR, &deal, &f->hospitals[LIAR]->secrets->s, t + 1, &deal.b, t);
+  if (kind == 2) deal.leaves[HONEST].sealed[0] ^= 1;
+  int r = attack_receive(f, LIAR, attack_deal_answer(f, LIAR, &deal), &problem);
+  assert_int_equal(r, kind == 0 ? CNS_ANSWER_NAMED : 0);
+  if (kind == 0) return;
+  attack_play_phase_without(f, LIAR);
+  attack_close(f);
+  attack_play_phase_without(f, LIAR);
+  attack_close(f);
+}
+
+static void bad_points(struct federation *f) {
+  bad_deal(f, 0);
+}
+
+static void high_degree(struct federation *f) {
+  bad_deal(f, 1);
+}
+
+static void bad_share(struct federation *f) {
+  bad_deal(f, 2);
+}
+
+static void false_complaint(struct federation *f) {
+  struct cns_problem problem;
+  begin_at(f, CNS_PHASE_READY, 22);
+  struct cns_complaint complaints[3] = {attack_complaint(f, LIAR, 1), attack_complaint(f, LIAR, HONEST),
+                                        attack_complaint(f, LIAR, 6)};
+  assert_int_equal(attack_receive(f, LIAR, attack_ready_answer(f, LIAR, complaints, 3), &problem), 0);
+  attack_play_phase_without(f, LIAR);
+  attack_close(f);
+}
+
+static void wrong_share(struct federation *f) {
+  struct cns_problem problem;
+  uint8_t body[2 + 8 * CNS_RELEASED_BYTES] = {8, 0};
+  begin_at(f, CNS_PHASE_UNMASK, 23);
+  for (size_t e = 0; e < 8; e++) {
+    uint8_t *released = body + 2 + e * CNS_RELEASED_BYTES;
+    released[0] = (uint8_t)(e + 1);
+    released[2] = CNS_SHARE_B;
+    released[3] = 9;
+  }
+  assert_int_equal(
+      attack_receive(f, LIAR, attack_answer(f, LIAR, body, sizeof body, NULL, NULL, 0), &problem), 0);
+}
+
+static void equivocation(struct federation *f) {
+  struct cns_problem problem;
+  begin_at(f, CNS_PHASE_READY, 24);
+  struct attack_bytes second = attack_answer(f, LIAR, NULL, 0, NULL, NULL, 0);
+  federation_play_phase(f);
+  assert_int_equal(attack_receive(f, LIAR, second, &problem), CNS_ANSWER_NAMED);
+}
+
+static prepare *const cases[CNS_BLAME_COUNT] = {
+    NULL, bad_keys, bad_points, high_degree, bad_share, false_complaint, wrong_share, equivocation,
+};
+
+static struct attack_bytes evidence_of(const struct federation *f, enum cns_blame blame) {
+  size_t count;
+  const struct cns_verdict *verdicts = cns_coordinator_verdicts(f->coordinator, &count);
+  attack_convicted(f, LIAR, blame);
+  for (size_t v = 0; v < count; v++)
+    if (verdicts[v].blame == blame) return attack_bytes_copy(verdicts[v].evidence, verdicts[v].evidence_len);
+  fail_msg("no evidence of %s", cns_blame_name(blame));
+  return (struct attack_bytes){0};
+}
+
+/* Every byte in turn, every length, every blame, every index, another roster. */
+static void altered_evidence_convicts_nobody_else(void **state) {
+  for (enum cns_blame blame = 1; blame < CNS_BLAME_COUNT; blame++) {
+    struct federation f;
+    uint16_t index;
+    cases[blame](&f);
+    struct attack_bytes e = evidence_of(&f, blame);
+    for (size_t at = 0; at < e.len; at++) {
+      uint8_t before = e.data[at];
+      e.data[at] = (uint8_t)(before + 1 + at * 7 % 255);
+      int r = judge(&f, e.data, e.len, &index);
+      if (r == 0 && index != LIAR + 1) fail_msg("%s: byte %zu frames %u", cns_blame_name(blame), at, index);
+      e.data[at] = before;
+    }
+    for (size_t len = 0; len < e.len; len += 1 + e.len / 200) {
+      uint8_t *exact = malloc(len ? len : 1); /* so that a read beyond is seen */
+      assert_non_null(exact);
+      memcpy(exact, e.data, len);
+      assert_true(judge(&f, exact, len, &index) < 0);
+      free(exact);
+    }
+    for (unsigned other = 0; other < 256; other++) {
+      e.data[1] = (uint8_t)other;
+      if (other != blame) assert_true(judge(&f, e.data, e.len, &index) < 0);
+    }
+    e.data[1] = (uint8_t)blame;
+    for (uint16_t k = 0; k <= f.n + 1; k++) {
+      e.data[2] = (uint8_t)k;
+      if (k != LIAR + 1) assert_true(judge(&f, e.data, e.len, &index) < 0);
+    }
+    e.data[2] = LIAR + 1;
+    e.data = realloc(e.data, e.len + 1);
+    assert_non_null(e.data);
+    e.data[e.len] = 0;
+    assert_int_equal(judge(&f, e.data, e.len + 1, &index), CNS_ERR_FORMAT);
+    assert_int_equal(judge(&f, e.data, e.len, &index), 0);
+    f.roster.hospitals[LIAR].identity = f.roster.hospitals[HONEST].identity;
+    assert_true(judge(&f, e.data, e.len, &index) < 0);
+    attack_bytes_free(&e);
+    federation_deinit(&f);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(two_leaves_for_one_recipient),
+      cmocka_unit_test(shares_signed_twice),
+      cmocka_unit_test(keys_signed_twice_against_a_dealer),
+      cmocka_unit_test(keys_signed_twice_against_a_complainer),
+      cmocka_unit_test(the_dealers_own_leaf),
+      cmocka_unit_test(an_honest_dealing_put_another_way),
+      cmocka_unit_test(no_equivocation),
+      cmocka_unit_test(altered_evidence_convicts_nobody_else),
+  };
+  return cmocka_run_group_tests_name("protocol evidence", tests, NULL, NULL);
+}
