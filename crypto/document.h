@@ -43,8 +43,9 @@ CNS_MUST_CHECK int cns_document_sign(const char *kind, struct cns_document *docu
                                      const struct cns_identity *identity);
 /* 0 if a line with this role and this key verifies; CNS_ERR_SIGNATURE with a
  * sentence otherwise. */
-CNS_MUST_CHECK int cns_document_verify(const char *kind, const struct cns_document *document, const char *role,
-                                       const struct cns_identity_public *key, struct cns_problem *problem);
+CNS_MUST_CHECK int cns_document_verify(const char *kind, const struct cns_document *document,
+                                       const char *role, const struct cns_identity_public *key,
+                                       struct cns_problem *problem);
 /* The whole file, payload and signature lines; malloc'd. */
 CNS_MUST_CHECK int cns_document_serialize(const char *kind, const struct cns_document *document,
                                           uint8_t **ret_data, size_t *ret_len);

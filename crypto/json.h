@@ -38,8 +38,8 @@ CNS_MUST_CHECK int cns_json_get_object(const cJSON *object, const char *path, co
                                        const cJSON **ret_value, struct cns_problem *problem);
 CNS_MUST_CHECK int cns_json_get_array(const cJSON *object, const char *path, const char *name,
                                       const cJSON **ret_value, struct cns_problem *problem);
-CNS_MUST_CHECK int cns_json_get_string(const cJSON *object, const char *path, const char *name, size_t max_len,
-                                       const char **ret_value, struct cns_problem *problem);
+CNS_MUST_CHECK int cns_json_get_string(const cJSON *object, const char *path, const char *name,
+                                       size_t max_len, const char **ret_value, struct cns_problem *problem);
 CNS_MUST_CHECK int cns_json_get_int(const cJSON *object, const char *path, const char *name, int64_t min,
                                     int64_t max, int64_t *ret_value, struct cns_problem *problem);
 CNS_MUST_CHECK int cns_json_get_number(const cJSON *object, const char *path, const char *name, double min,
