@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 sys.dont_write_bytecode = True
-from program import (FAILED, IO, OK, PROGRAM, REFUSED, STUDY, USAGE, authority_key, init, main, mode, read, run,
+from program import (FAILED, IO, PROGRAM, REFUSED, STUDY, USAGE, authority_key, init, main, mode, read, run,
                      run_json, write)
 
 
