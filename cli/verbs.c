@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 const struct cns_verb cns_verbs[] = {
+    {"demo", "run a whole federation on this machine, on the breast-cancer data", cns_cli_demo},
     {"init", "make a federation: authority, officer, coordinator and a kit for each hospital", cns_cli_init},
     {"consent", "consent to a study as a hospital, or take that back", cns_cli_consent},
     {"hospital", "run a hospital's agent", cns_cli_hospital},

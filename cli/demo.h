@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The demo: a table dealt out to hospitals, a federation of real processes over
+ * it, and what each hospital alone and the pooled data would have given.
+ */
+#pragma once
+
+#include <cjson/cJSON.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "model/plan.h"
+#include "model/table.h"
+
+struct cns_demo_options {
+  int64_t hospitals;
+  int64_t rounds; /* 0: the study's */
+  int64_t seed;
+  const char *data; /* folder with study.json and one CSV file; NULL: the built-in ones */
+  const char *keep; /* folder that stays; NULL: a temporary one */
+  bool no_kill, json;
+};
+
+#define CNS_DEMO_HOSPITALS_MAX 50
+#define CNS_DEMO_ROUNDS_MAX 1000
+
+/* ---- demo_parts.c: who has which patients ---- */
+
+struct cns_demo_hospital {
+  char name[32];
+  struct cns_table train; /* what its agent will train on: without its validation patients */
+  size_t patients, rows;  /* of its whole table */
+  size_t last_class_rows; /* the case mix */
+  char *csv;
+  size_t csv_len;
+};
+
+struct cns_demo_parts {
+  struct cns_plan plan;
+  char *study; /* JSON, with rounds and seed as asked for */
+  size_t study_len;
+  struct cns_table test;   /* held out: nobody trains on it */
+  struct cns_table pooled; /* the train tables of all hospitals */
+  struct cns_demo_hospital *hospitals;
+  size_t hospital_count;
+  size_t patients; /* of all, test set included */
+};
+
+CNS_MUST_CHECK int cns_demo_parts_make(const struct cns_demo_options *options,
+                                       struct cns_demo_parts *ret_parts, struct cns_problem *problem);
+void cns_demo_parts_deinit(struct cns_demo_parts *parts); /* also fine on a zeroed struct */
+
+/* ---- demo_compare.c: the same model without a federation, on a thread ---- */
+
+struct cns_demo_compare;
+
+/* Each hospital alone and the pooled data, rounds * local_epochs epochs each. parts
+ * and folder (of the study's initial model) must outlive it. */
+CNS_MUST_CHECK int cns_demo_compare_start(const struct cns_demo_parts *parts, const char *folder,
+                                          struct cns_demo_compare **ret_compare, struct cns_problem *problem);
+bool cns_demo_compare_is_done(const struct cns_demo_compare *compare);
+/* Waits. ret_alone has hospital_count numbers: AUC on the test set. */
+CNS_MUST_CHECK int cns_demo_compare_finish(struct cns_demo_compare *compare, double *ret_alone,
+                                           double *ret_pooled, struct cns_problem *problem);
+/* Stops it. Takes NULL, returns NULL. */
+struct cns_demo_compare *cns_demo_compare_free(struct cns_demo_compare *compare);
+
+/* ---- demo_child.c: processes ---- */
+
+#define CNS_DEMO_LINE_MAX 16384
+#define CNS_DEMO_TAIL_LINES 8
+#define CNS_DEMO_TAIL_BYTES 400
+
+struct cns_demo_child {
+  char name[32];
+  pid_t pid;   /* 0: not running */
+  int output;  /* its stdout and stderr; -1 once it is at its end */
+  int log;     /* file that gets a copy; -1 */
+  bool killed; /* by us: its end is no surprise */
+  int status;  /* of waitpid, when it has ended */
+  char *line;  /* CNS_DEMO_LINE_MAX; the part of one that has come */
+  size_t line_len;
+  char (*tail)[CNS_DEMO_TAIL_BYTES]; /* the last lines, as sentences */
+  size_t tail_count;
+};
+
+typedef int (*cns_demo_line)(void *context, struct cns_demo_child *child, const char *line);
+
+CNS_MUST_CHECK int cns_demo_child_init(struct cns_demo_child *child, const char *name, const char *log_path,
+                                       struct cns_problem *problem);
+void cns_demo_child_deinit(struct cns_demo_child *child); /* also fine on a zeroed struct; it must not run */
+/* This program again, with these arguments. It dies with us, however we die. */
+CNS_MUST_CHECK int cns_demo_child_start(struct cns_demo_child *child, const char *const *arguments,
+                                        struct cns_problem *problem);
+/* What it has written by now, line by line; a result other than 0 is passed on. */
+CNS_MUST_CHECK int cns_demo_child_read(struct cns_demo_child *child, cns_demo_line on_line, void *context);
+/* Has it ended since it was last asked? Then status is set and pid 0. */
+bool cns_demo_child_ended(struct cns_demo_child *child);
+/* "exit code 3", "signal 9 (Killed)" */
+void cns_demo_child_describe_end(const struct cns_demo_child *child, char *out, size_t room);
+void cns_demo_child_tail(struct cns_demo_child *child, const char *sentence);
+/* SIGTERM, and after a while SIGKILL; when it returns none runs. */
+void cns_demo_children_stop(struct cns_demo_child *children, size_t count);
+
+/* ---- demo_run.c: the federation ---- */
+
+struct cns_demo_result {
+  double *alone; /* hospital_count */
+  double pooled, federated;
+  cJSON *rounds;         /* array of the coordinator's lines */
+  const char *killed;    /* hospital; NULL: none */
+  uint64_t killed_round; /* during it */
+  uint64_t back_round;   /* included again; 0: not seen */
+  double seconds;
+  int signal; /* that ended the demo; with CNS_ERR_CANCELLED */
+};
+
+/* The signals that are read in its loop; the caller has blocked them before any
+ * thread was started. SIGHUP is not among them under nohup. */
+void cns_demo_signals(sigset_t *ret_set);
+/* Makes the federation in the folder and runs it to its end. */
+CNS_MUST_CHECK int cns_demo_run(const struct cns_demo_options *options, const struct cns_demo_parts *parts,
+                                const char *folder, struct cns_demo_result *result,
+                                struct cns_problem *problem);
+
+/* ---- demo_report.c ---- */
+
+void cns_demo_report_start(const struct cns_demo_parts *parts, const char *folder);
+/* One line of the coordinator about a round, as it would have written it without --json. */
+void cns_demo_report_round(const cJSON *round);
+void cns_demo_report_text(const struct cns_demo_parts *parts, const struct cns_demo_result *result);
+cJSON *cns_demo_report_json(const struct cns_demo_options *options, const struct cns_demo_parts *parts,
+                            const struct cns_demo_result *result);

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* examples/breast-cancer, built into the program (cli/embed.py), so that the
+ * demo needs no other file. */
+#pragma once
+
+#include <stddef.h>
+
+extern const unsigned char cns_demo_data_study[];
+extern const size_t cns_demo_data_study_bytes;
+extern const unsigned char cns_demo_data_table[];
+extern const size_t cns_demo_data_table_bytes;

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The models that a coordinator's or a hospital's daemon has kept, for verbs:
+ * read only, also while the daemon runs.
+ */
+#pragma once
+
+#include "model/plan.h"
+#include "protocol/manifest.h"
+#include "store/kit.h"
+#include "store/registry.h"
+
+struct cns_models {
+  bool has_kit; /* false: a state folder alone; no signature can be checked */
+  struct cns_kit kit;
+  struct cns_plan plan;
+  char *folder; /* of the registry */
+};
+
+/* A kit, or its state folder. CNS_ERR_NOT_FOUND, with a sentence, where no
+ * daemon has ever put a model. */
+CNS_MUST_CHECK int cns_models_open(const char *folder, struct cns_models *ret_models,
+                                   struct cns_problem *problem);
+void cns_models_deinit(struct cns_models *models);
+
+#define CNS_MODELS_LATEST UINT64_MAX
+
+struct cns_models_version {
+  uint64_t round;
+  struct cns_digest digest;
+  bool has_manifest; /* verified under the roster's coordinator; only with a kit */
+  struct cns_manifest manifest;
+  uint8_t *bytes; /* safetensors */
+  size_t len;
+};
+
+/* The model after this round; round 0, with a kit only: the initial one.
+ * CNS_ERR_NOT_FOUND names the rounds whose models are still there. */
+CNS_MUST_CHECK int cns_models_get(const struct cns_models *models, uint64_t round,
+                                  struct cns_models_version *ret_version, struct cns_problem *problem);
+void cns_models_version_deinit(struct cns_models_version *version);

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/demo.h"
+#include "cli/folder.h"
+#include "store/folder.h"
+
+static int make_temporary(struct cns_claim *ret_claim, struct cns_problem *problem) {
+  const char *parent = getenv("TMPDIR");
+  char *path = NULL;
+  if (asprintf(&path, "%s/consilium-demo-XXXXXX", parent && *parent ? parent : "/tmp") < 0)
+    return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  if (!mkdtemp(path)) {
+    int r = cns_folder_fail(errno, path, "creating it", problem);
+    free(path);
+    return r;
+  }
+  *ret_claim = (struct cns_claim){.path = path, .created = true};
+  return 0;
+}
+
+/* The children's signals, and those that end the demo, are read from a file
+ * descriptor in its loop; threads inherit the mask. */
+static void block_signals(void) {
+  sigset_t set;
+  cns_demo_signals(&set);
+  sigprocmask(SIG_BLOCK, &set, NULL);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+static int report(const struct cns_demo_options *options, const struct cns_demo_parts *parts,
+                  const struct cns_demo_result *result) {
+  if (options->json) return cns_cli_print_json(cns_demo_report_json(options, parts, result));
+  cns_demo_report_text(parts, result);
+  if (options->keep) printf("\nThe federation's folder is kept: %s\n", options->keep);
+  return cns_cli_finish(CNS_EXIT_OK);
+}
+
+static int run_in(const struct cns_demo_options *options, const struct cns_demo_parts *parts,
+                  struct cns_claim *claim) {
+  struct cns_problem problem = {0};
+  struct cns_demo_result result = {.rounds = cJSON_CreateArray(),
+                                   .alone = calloc(parts->hospital_count, sizeof *result.alone)};
+  int r = result.rounds && result.alone ? 0 : cns_problem_set(&problem, CNS_ERR_MEMORY, "out of memory");
+  if (!r && !options->json) cns_demo_report_start(parts, claim->path);
+  if (!r) r = cns_demo_run(options, parts, claim->path, &result, &problem);
+  cns_claim_end(claim, options->keep == NULL);
+  int code = r ? cns_cli_fail(r, &problem) : report(options, parts, &result);
+  if (r == CNS_ERR_CANCELLED && result.signal) code = 128 + result.signal;
+  cJSON_Delete(result.rounds);
+  free(result.alone);
+  return code;
+}
+
+static int run(const struct cns_demo_options *options) {
+  struct cns_problem problem = {0};
+  struct cns_demo_parts parts;
+  struct cns_claim claim;
+  block_signals();
+  int r = cns_demo_parts_make(options, &parts, &problem);
+  if (r) return cns_cli_fail(r, &problem);
+  r = options->keep ? cns_claim_folder(options->keep, &claim, &problem) : make_temporary(&claim, &problem);
+  int code = r ? cns_cli_fail(r, &problem) : run_in(options, &parts, &claim);
+  cns_demo_parts_deinit(&parts);
+  return code;
+}
+
+int cns_cli_demo(int argc, char **argv) {
+  struct cns_demo_options options = {.hospitals = 5, .seed = 1};
+  int64_t rounds = 0;
+  const struct cns_option table[] = {
+      {"hospitals", "N", "how many hospitals (5)", CNS_OPTION_INT, &options.hospitals, 4,
+       CNS_DEMO_HOSPITALS_MAX},
+      {"rounds", "R", "instead of the study's", CNS_OPTION_INT, &rounds, 1, CNS_DEMO_ROUNDS_MAX},
+      {"seed", "S", "who gets which patients, and all shuffles (1)", CNS_OPTION_INT, &options.seed, 1, 1e9},
+      {"keep", "DIR", "a new folder for everything, which stays", CNS_OPTION_TEXT, &options.keep, 0, 0},
+      {"data", "DIR", "study.json and one CSV file, not the built-in ones", CNS_OPTION_TEXT, &options.data, 0,
+       0},
+      {"no-kill", NULL, "let all hospitals live", CNS_OPTION_FLAG, &options.no_kill, 0, 0},
+      {"json", NULL, "print one JSON object at the end", CNS_OPTION_FLAG, &options.json, 0, 0},
+      {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
+  const struct cns_usage usage = {
+      "demo [OPTION]...",
+      "Runs a federation on this machine: a coordinator and hospitals as processes, over TLS, from\n"
+      "fresh keys, on the Wisconsin breast-cancer data dealt out unevenly. One hospital is killed\n"
+      "in the middle and comes back. At the end: test AUC of each hospital alone, of the\n"
+      "federation and of the pooled data. Nothing stays behind, also after Ctrl-C.",
+      table, 0, 0};
+  int operands = 0;
+  int r = cns_cli_parse(&usage, argc, argv, &operands);
+  if (r) return cns_cli_parse_exit(r);
+  options.rounds = rounds;
+  return run(&options);
+}
