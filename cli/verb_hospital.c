@@ -9,6 +9,7 @@ int cns_cli_hospital(int argc, char **argv) {
   const struct cns_option table[] = {
       {"until-finished", NULL, "leave once the model after the study's last round is here", CNS_OPTION_FLAG,
        &options.until_finished, 0, 0},
+      {"address", "URL", "dial this instead of the kit's address", CNS_OPTION_TEXT, &options.address, 0, 0},
       {"json", NULL, "write each line of the log as a JSON object", CNS_OPTION_FLAG, &options.json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {

@@ -113,7 +113,8 @@ static int dial(struct cns_agent *agent, struct cns_problem *problem) {
                                          .key_path = kit->tls_key_path,
                                          .rng = cns_rng_system(),
                                          .times = agent->host.times};
-  return cns_dialer_new(agent->host.loop, kit->config.address, &config, &callbacks, &agent->dialer, problem);
+  const char *address = agent->options.address ? agent->options.address : kit->config.address;
+  return cns_dialer_new(agent->host.loop, address, &config, &callbacks, &agent->dialer, problem);
 }
 
 /* ---- life ---- */

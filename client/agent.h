@@ -14,6 +14,7 @@
 
 struct cns_agent_options {
   const char *kit_folder;
+  const char *address; /* of the coordinator; NULL: the kit's */
   bool json;           /* log lines are JSON objects */
   bool until_finished; /* leave once the model after the study's last round is here */
 };
@@ -41,7 +42,7 @@ struct cns_agent_host {
   void *context;
 };
 
-/* Dials at once. options and host are copied. */
+/* Dials at once. options (not the texts) and host are copied. */
 CNS_MUST_CHECK int cns_agent_new(const struct cns_agent_options *options, const struct cns_agent_host *host,
                                  struct cns_agent **ret_agent, struct cns_problem *problem);
 /* Lets go of connection and state folder, stops training and wipes; memory is

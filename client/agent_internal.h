@@ -13,8 +13,8 @@
 #include "store/registry.h"
 
 #define CNS_AGENT_MODELS_KEPT 10
-/* How long the last model is waited for before an agent that was to leave does. */
-#define CNS_AGENT_LAST_MODEL_MS 30000u
+/* So long without a piece of it, and the last model is waited for no longer. */
+#define CNS_AGENT_LAST_MODEL_MS 10000u
 
 struct cns_agent_traffic {
   uint64_t up, down;

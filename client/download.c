@@ -122,5 +122,6 @@ void cns_agent_download_frame(struct cns_agent *agent, const uint8_t *data, size
   }
   memcpy(download->bytes + offset, bytes, bytes_len); /* offset + bytes_len <= total: cns_wire_read_model */
   download->have += bytes_len;
+  if (agent->last_model_asked && !agent->finished) uv_timer_again(&agent->timer);
   if (download->have == agent->model_bytes) complete(agent);
 }

@@ -202,7 +202,7 @@ void cns_agent_check_finished(struct cns_agent *agent) {
   free(model);
   if (r == CNS_ERR_NOT_FOUND) {
     if (!agent->last_model_asked)
-      uv_timer_start(&agent->timer, on_last_model_late, CNS_AGENT_LAST_MODEL_MS, 0);
+      uv_timer_start(&agent->timer, on_last_model_late, CNS_AGENT_LAST_MODEL_MS, CNS_AGENT_LAST_MODEL_MS);
     agent->last_model_asked = true;
     return;
   }

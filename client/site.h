@@ -26,6 +26,10 @@ CNS_MUST_CHECK int cns_site_open(const char *kit_folder, struct cns_site *ret_si
 /* Without the table: enough to withdraw a consent. */
 CNS_MUST_CHECK int cns_site_open_record(const char *kit_folder, struct cns_site *ret_site,
                                         struct cns_problem *problem);
+/* For another process while the agent runs: without the table, and the record
+ * for reading only; NULL where there is none yet. Nothing is checked but the kit. */
+CNS_MUST_CHECK int cns_site_open_readonly(const char *kit_folder, struct cns_site *ret_site,
+                                          struct cns_problem *problem);
 void cns_site_deinit(struct cns_site *site); /* also fine on a zeroed struct; wipes the tables */
 
 /* The consent kept, if it fits study, table and hospital as they are;

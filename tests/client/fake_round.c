@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The fake coordinator's frames and rounds. */
+#include "tests/client/fake_round.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "dp/quantize.h"
+#include "model/fedavg.h"
+#include "model/metrics.h"
+#include "model/modelfile.h"
+#include "store/registry.h"
+
+void fake_set_model(struct fake *fake) {
+  struct cns_problem problem = {0};
+  free(fake->model);
+  fake->model = NULL;
+  assert_int_equal(
+      cns_model_serialize(&fake->plan, fake->params, NULL, 0, &fake->model, &fake->model_len, &problem), 0);
+  cns_registry_model_digest(fake->model, fake->model_len, &fake->model_digest);
+}
+
+void fake_send(struct fake *fake, size_t k, uint8_t type, const struct cns_writer *frame) {
+  assert_int_equal(cns_writer_finish(frame), 0);
+  assert_non_null(fake->peer[k].link);
+  assert_int_equal(cns_link_send(fake->peer[k].link, type, frame->data, frame->len), 0);
+}
+
+void fake_send_manifest(struct fake *fake, size_t k, const uint8_t *manifest, size_t len) {
+  assert_non_null(fake->peer[k].link);
+  assert_int_equal(cns_link_send(fake->peer[k].link, CNS_WIRE_MANIFEST, manifest, len), 0);
+}
+
+/* ---- announcing ---- */
+
+void fake_describe(struct fake *fake, struct cns_descriptor *ret_descriptor) {
+  struct cns_problem problem = {0};
+  const struct cns_policy *policy = &fake->kit.policy;
+  struct cns_descriptor d = {.study = fake->study,
+                             .round = fake->model_round + 1,
+                             .attempt = ++fake->attempt,
+                             .parent = fake->model_digest,
+                             .plan = fake->kit.study_document.digest,
+                             .roster = fake->kit.roster.digest,
+                             .policy = policy->digest,
+                             .dim = cns_plan_dim(&fake->plan),
+                             .metrics_dim = (uint32_t)cns_plan_metrics_dim(&fake->plan),
+                             .clip_norm = fake->plan.clip_norm,
+                             .bits = 32,
+                             .colluders = policy->colluders,
+                             .threshold = cns_policy_threshold(fake->n, policy->colluders),
+                             .minimum_included = policy->minimum_included,
+                             .member_count = (uint16_t)fake->n,
+                             .members = calloc(fake->n, sizeof *d.members)};
+  assert_non_null(d.members);
+  for (size_t k = 0; k < fake->n; k++) {
+    uint32_t weight = fake->peer[k].weight;
+    d.members[k] = (struct cns_member){(uint16_t)(k + 1), weight ? weight : 30};
+  }
+  if (cns_descriptor_choose_scale(&d, &problem)) fail_msg("%s", problem.text);
+  *ret_descriptor = d;
+}
+
+static void send_announcement(struct fake *fake, size_t k, const struct cns_descriptor *descriptor) {
+  struct cns_writer frame;
+  cns_writer_init(&frame, CNS_REQUEST_BYTES_MAX);
+  assert_int_equal(cns_announcement_write(&frame, descriptor, fake->kit.identity), 0);
+  fake_send(fake, k, CNS_WIRE_ANNOUNCE, &frame);
+  cns_writer_deinit(&frame);
+}
+
+void fake_announce_to(struct fake *fake, size_t k, const struct cns_descriptor *descriptor) {
+  assert_int_equal(cns_descriptor_digest(descriptor, &fake->round), 0);
+  send_announcement(fake, k, descriptor);
+}
+
+void fake_begin(struct fake *fake) {
+  struct cns_problem problem = {0};
+  const struct cns_coordinator_config config = {
+      .roster = &fake->kit.roster, .policy = &fake->kit.policy, .identity = fake->kit.identity};
+  fake->machine = cns_coordinator_free(fake->machine);
+  cns_descriptor_deinit(&fake->descriptor);
+  fake_describe(fake, &fake->descriptor);
+  if (cns_coordinator_begin(&config, &fake->descriptor, &fake->machine, &problem))
+    fail_msg("%s", problem.text);
+  fake->round = cns_coordinator_round(fake->machine)->digest;
+  for (size_t k = 0; k < fake->n; k++) {
+    struct fake_peer *peer = &fake->peer[k];
+    peer->out = peer->link == NULL;
+    free(peer->y);
+    peer->y = NULL;
+    peer->next = 0;
+    if (!peer->out) send_announcement(fake, k, &fake->descriptor);
+  }
+}
+
+void fake_end(struct fake *fake) {
+  struct cns_writer frame;
+  cns_writer_init(&frame, 256);
+  cns_wire_write_word(&frame, &fake->round, CNS_END_STOPPED, "stopped by the test");
+  for (size_t k = 0; k < fake->n; k++)
+    if (fake->peer[k].link) fake_send(fake, k, CNS_WIRE_ENDED, &frame);
+  cns_writer_deinit(&frame);
+  fake->machine = cns_coordinator_free(fake->machine);
+}
+
+/* ---- the result ---- */
+
+static uint32_t *unmasked_sum(struct fake *fake, const struct cns_agreement *agreement) {
+  const struct cns_mask_term *terms;
+  size_t count;
+  uint64_t words = cns_descriptor_words(&fake->descriptor);
+  uint32_t *sum = calloc(words, sizeof *sum);
+  assert_non_null(sum);
+  for (size_t k = 0; k < fake->n; k++)
+    for (uint64_t w = 0; w < words && agreement->outcomes[k] == CNS_INCLUDED; w++) {
+      uint32_t word;
+      memcpy(&word, fake->peer[k].y + 4 * w, 4); /* tests run on little-endian machines */
+      sum[w] += word;
+    }
+  assert_int_equal(cns_coordinator_unmasking(fake->machine, &terms, &count), 0);
+  assert_int_equal(cns_mask_apply(sum, words, 0, terms, count), 0);
+  return sum;
+}
+
+static void step_model(struct fake *fake, const struct cns_agreement *agreement) {
+  struct cns_problem problem = {0};
+  const struct cns_descriptor *d = &fake->descriptor;
+  uint32_t *sum = unmasked_sum(fake, agreement), weights[FAKE_MAX];
+  float *mean = malloc(d->dim * sizeof *mean);
+  size_t included = 0;
+  uint64_t clipped;
+  struct cns_metrics metrics;
+  for (size_t k = 0; k < fake->n; k++)
+    if (agreement->outcomes[k] == CNS_INCLUDED) weights[included++] = d->members[k].weight;
+  if (cns_dequantize(sum, d->dim, d->clip_norm, weights, included, d->colluders, d->scale_log2, mean,
+                     &clipped, &problem))
+    fail_msg("%s", problem.text);
+  assert_int_equal(clipped, 0);
+  if (cns_metrics_evaluate(fake->plan.class_count, sum + d->dim, included, &metrics, &problem))
+    fail_msg("%s", problem.text);
+  fake->metrics =
+      (struct cns_manifest_metrics){true, metrics.has_auc, metrics.loss, metrics.auc, metrics.count};
+  assert_int_equal(cns_fedavg_step(fake->params, mean, d->dim, fake->params, &problem), 0);
+  fake_set_model(fake);
+  free(sum);
+  free(mean);
+}
+
+static void complete(struct fake *fake) {
+  const struct cns_agreement *agreement = cns_coordinator_agreement(fake->machine);
+  struct cns_manifest manifest;
+  step_model(fake, agreement);
+  assert_int_equal(cns_manifest_of_round(cns_coordinator_round(fake->machine), agreement, &manifest), 0);
+  manifest.model = fake->model_digest;
+  manifest.metrics = fake->metrics;
+  free(fake->manifest);
+  fake->manifest = NULL;
+  assert_int_equal(cns_manifest_make(&manifest, fake->kit.identity, &fake->manifest, &fake->manifest_len), 0);
+  cns_manifest_deinit(&manifest);
+  fake->model_round++;
+  fake->attempt = 0;
+  fake->machine = cns_coordinator_free(fake->machine);
+  for (size_t k = 0; k < fake->n; k++)
+    if (fake->peer[k].link) fake_send_manifest(fake, k, fake->manifest, fake->manifest_len);
+  fake->completed++;
+}
+
+/* ---- phases ---- */
+
+static void request(struct fake *fake, size_t k) {
+  struct cns_writer frame;
+  struct fake_peer *peer = &fake->peer[k];
+  if (!peer->link || peer->out || !cns_coordinator_awaits(fake->machine, k)) return;
+  if (cns_coordinator_phase(fake->machine) == CNS_PHASE_KEYS) {
+    send_announcement(fake, k, &fake->descriptor);
+    return;
+  }
+  cns_writer_init(&frame, CNS_REQUEST_BYTES_MAX);
+  assert_int_equal(cns_coordinator_request(fake->machine, k, &frame), 0);
+  fake_send(fake, k, CNS_WIRE_REQUEST, &frame);
+  cns_writer_deinit(&frame);
+}
+
+/* Closes the phase once nobody is awaited who may still answer. */
+static void step(struct fake *fake) {
+  struct cns_problem problem = {0};
+  if (!fake->machine) return;
+  for (size_t k = 0; k < fake->n; k++)
+    if (!fake->peer[k].out && cns_coordinator_awaits(fake->machine, k)) return;
+  if (cns_coordinator_close(fake->machine, &problem)) fail_msg("%s", problem.text);
+  if (cns_coordinator_end(fake->machine) == CNS_END_COMPLETED) {
+    complete(fake);
+    return;
+  }
+  if (cns_coordinator_end(fake->machine) != CNS_END_NONE) {
+    fake->void_rounds++;
+    fake_end(fake);
+    return;
+  }
+  if (fake->on_phase && !fake->on_phase(fake, cns_coordinator_phase(fake->machine))) return;
+  for (size_t k = 0; k < fake->n; k++)
+    request(fake, k);
+}
+
+static void take_answer(struct fake *fake, struct fake_peer *peer, const uint8_t *data, size_t len) {
+  struct cns_problem problem = {0};
+  struct cns_digest root;
+  peer->answers++;
+  if (!fake->machine) return;
+  bool upload = cns_coordinator_phase(fake->machine) == CNS_PHASE_UPLOAD;
+  if (upload) assert_int_equal(cns_upload_digest_final(&peer->digest, &root), 0);
+  int r = cns_coordinator_receive(fake->machine, peer->k, data, len, upload ? &root : NULL, &problem);
+  if (r < 0 || r == CNS_ANSWER_NAMED) fail_msg("hospital %zu: %d %s", peer->k + 1, r, problem.text);
+  if (r == 0 && upload) {
+    struct cns_signature signature;
+    struct cns_writer frame;
+    assert_int_equal(cns_coordinator_receipt(fake->machine, peer->k, &signature), 0);
+    cns_writer_init(&frame, 128);
+    cns_wire_write_signed(&frame, &fake->round, &signature);
+    fake_send(fake, peer->k, CNS_WIRE_RECEIPT, &frame);
+    cns_writer_deinit(&frame);
+  }
+  if (r == 0) step(fake);
+}
+
+static void take_upload_open(struct fake *fake, struct fake_peer *peer) {
+  struct cns_writer frame;
+  uint64_t words = cns_descriptor_words(&fake->descriptor);
+  peer->upload_opens++;
+  if (!peer->y) {
+    peer->y = calloc(words, 4);
+    assert_non_null(peer->y);
+    cns_upload_digest_init(&peer->digest, words);
+  }
+  uint64_t from = peer->next > fake->forget_chunks ? peer->next - fake->forget_chunks : 0;
+  if (peer->upload_opens == 1) from = peer->next;
+  cns_writer_init(&frame, 64);
+  cns_wire_write_digest_u64(&frame, &fake->round, from);
+  fake_send(fake, peer->k, CNS_WIRE_UPLOAD_FROM, &frame);
+  cns_writer_deinit(&frame);
+}
+
+static void take_chunk(struct fake *fake, struct fake_peer *peer, const uint8_t *data, size_t len) {
+  struct cns_digest round;
+  uint64_t chunk;
+  const uint8_t *bytes;
+  size_t bytes_len;
+  assert_int_equal(cns_wire_read_chunk(data, len, &round, &chunk, &bytes, &bytes_len), 0);
+  assert_true(cns_digest_equal(&round, &fake->round));
+  assert_true(chunk <= peer->next);
+  assert_int_equal(bytes_len, 4 * cns_chunk_words(cns_descriptor_words(&fake->descriptor), chunk));
+  uint8_t *place = peer->y + chunk * CNS_CHUNK_WORDS * 4;
+  if (chunk < peer->next) {
+    assert_memory_equal(place, bytes, bytes_len); /* sent again: the same bytes */
+    peer->resent++;
+    return;
+  }
+  memcpy(place, bytes, bytes_len);
+  assert_int_equal(cns_upload_digest_add(&peer->digest, chunk, bytes, bytes_len), 0);
+  peer->next++;
+  if (fake->cut_peer != peer->k + 1 || peer->next != fake->cut_chunk) return;
+  fake->cut_peer = 0;
+  cns_link_close(peer->link, "cut by the test");
+}
+
+static void take_model_get(struct fake *fake, struct fake_peer *peer, const uint8_t *data, size_t len) {
+  struct cns_digest digest;
+  uint64_t offset;
+  assert_int_equal(cns_wire_read_digest_u64(data, len, &digest, &offset), 0);
+  assert_true(cns_digest_equal(&digest, &fake->model_digest));
+  peer->model_gets++;
+  peer->model_offset = offset;
+  for (uint64_t at = offset, sent = 0; at < fake->model_len; at += CNS_WIRE_MODEL_PIECE) {
+    uint8_t piece[CNS_WIRE_MODEL_HEADER_BYTES + CNS_WIRE_MODEL_PIECE];
+    uint64_t left = fake->model_len - at, size = left < CNS_WIRE_MODEL_PIECE ? left : CNS_WIRE_MODEL_PIECE;
+    cns_wire_model_header(&digest, at, fake->model_len, piece);
+    memcpy(piece + CNS_WIRE_MODEL_HEADER_BYTES, fake->model + at, size);
+    if (fake->damage_model) piece[CNS_WIRE_MODEL_HEADER_BYTES + size - 1] ^= 1;
+    assert_int_equal(cns_link_send(peer->link, CNS_WIRE_MODEL, piece, CNS_WIRE_MODEL_HEADER_BYTES + size), 0);
+    sent += size;
+    if (fake->model_bytes_max == 0 || sent < fake->model_bytes_max) continue;
+    fake->model_bytes_max = 0;
+    cns_link_close(peer->link, "cut by the test");
+    return;
+  }
+}
+
+static void take_join(struct fake *fake, struct fake_peer *peer, const uint8_t *data, size_t len) {
+  struct cns_problem problem = {0};
+  struct cns_reader reader;
+  struct cns_consent consent;
+  size_t consent_len = 0;
+  cns_reader_init(&reader, data, len);
+  peer->joined_round = cns_read_u64(&reader);
+  const uint8_t *document = cns_read_blob(&reader, 1u << 20, &consent_len);
+  assert_int_equal(cns_reader_finish(&reader), 0);
+  if (cns_consent_open(document, consent_len, "consent", &fake->kit.roster, &consent, &problem))
+    fail_msg("%s", problem.text);
+  assert_int_equal(consent.index, peer->k + 1);
+  peer->weight = cns_policy_weight(&fake->kit.policy, consent.patients);
+  peer->joined++;
+  if (fake->manifest && peer->joined_round < fake->model_round)
+    fake_send_manifest(fake, peer->k, fake->manifest, fake->manifest_len);
+  if (fake->machine) request(fake, peer->k);
+}
+
+static void take_abandon(struct fake *fake, struct fake_peer *peer, const uint8_t *data, size_t len) {
+  struct cns_digest round;
+  assert_int_equal(cns_wire_read_signed(data, len, &round, &peer->abandon), 0);
+  assert_int_equal(cns_abandon_verify(&fake->kit.roster.hospitals[peer->k].identity, &round,
+                                      (uint16_t)(peer->k + 1), &peer->abandon),
+                   0);
+  peer->abandons++;
+}
+
+static void take_decline(struct fake *fake, struct fake_peer *peer, const uint8_t *data, size_t len) {
+  assert_int_equal(cns_wire_read_word(data, len, &peer->declined), 0);
+  assert_true(peer->declined.sentence[0] != '\0');
+  peer->declines++;
+  if (!fake->machine || !cns_digest_equal(&peer->declined.round, &fake->round)) return;
+  peer->out = true;
+  step(fake);
+}
+
+/* ---- the link ---- */
+
+static void on_open(void *context, struct cns_link *link, const struct cns_peer *who) {
+  struct fake *fake = context;
+  struct fake_peer *peer = &fake->peer[who->index - 1];
+  peer->link = link;
+  peer->opened++;
+  cns_link_set_user(link, peer);
+}
+
+static void on_frame(void *context, struct cns_link *link, uint8_t type, const uint8_t *data, size_t len) {
+  struct fake *fake = context;
+  struct fake_peer *peer = cns_link_user(link);
+  if (cns_frame_is_bulk(type)) cns_link_consumed(link, len);
+  switch (type) {
+  case CNS_WIRE_JOIN:
+    take_join(fake, peer, data, len);
+    break;
+  case CNS_WIRE_ANSWER:
+    take_answer(fake, peer, data, len);
+    break;
+  case CNS_WIRE_DECLINE:
+    take_decline(fake, peer, data, len);
+    break;
+  case CNS_WIRE_UPLOAD_OPEN:
+    take_upload_open(fake, peer);
+    break;
+  case CNS_WIRE_CHUNK:
+    take_chunk(fake, peer, data, len);
+    break;
+  case CNS_WIRE_MODEL_GET:
+    take_model_get(fake, peer, data, len);
+    break;
+  case CNS_WIRE_ABANDON:
+    take_abandon(fake, peer, data, len);
+    break;
+  default:
+    fail_msg("hospital %zu sent a frame of type %u", peer->k + 1, type);
+  }
+}
+
+static void on_writable(void *context, struct cns_link *link) {
+  (void)context, (void)link;
+}
+
+static void on_closed(void *context, struct cns_link *link, int error, const char *sentence) {
+  struct fake_peer *peer = cns_link_user(link);
+  (void)context, (void)error, (void)sentence;
+  if (peer->link == link) peer->link = NULL;
+}
+
+static void on_refused(void *context, const char *remote, const char *sentence) {
+  (void)context, (void)remote;
+  fail_msg("refused: %s", sentence);
+}
+
+struct cns_link_callbacks fake_callbacks(struct fake *fake) {
+  return (struct cns_link_callbacks){.context = fake,
+                                     .on_open = on_open,
+                                     .on_frame = on_frame,
+                                     .on_writable = on_writable,
+                                     .on_closed = on_closed,
+                                     .on_refused = on_refused};
+}
