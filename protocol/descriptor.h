@@ -108,8 +108,8 @@ struct cns_expectation {
  * Every rule that a descriptor must meet: digests, growing (round, attempt),
  * members in the roster and not revoked, n >= max(minimum cohort, 4, 3c+1,
  * floor), c the policy's, t = floor((n+c)/2)+1 and >= floor, included minimum
- * >= max(c+2, policy, floor), clip, weights, scale against wrapping, audit
- * level and noise placement. CNS_ERR_REFUSED (or _UNSUPPORTED) with a
+ * >= max(c+2, policy, floor), clip, weights, scale (the finest that can't
+ * wrap, no other), audit level and noise placement. CNS_ERR_REFUSED (or _UNSUPPORTED) with a
  * sentence that names the rule and the numbers.
  */
 CNS_MUST_CHECK int cns_descriptor_check(const struct cns_descriptor *descriptor,

@@ -110,6 +110,19 @@ static int check_members(const struct cns_descriptor *d, const struct cns_expect
   return 0;
 }
 
+/* A finer step could wrap; a coarser one would round the updates away. */
+static int check_scale(const struct cns_descriptor *d, struct cns_problem *problem) {
+  struct cns_descriptor finest = *d; /* members shared, only read */
+  int r = cns_descriptor_check_scale(d, problem);
+  if (r == CNS_ERR_RANGE) return cns_problem_prefix(problem, CNS_ERR_REFUSED, "the round's step could wrap");
+  if (r == 0) r = cns_descriptor_choose_scale(&finest, problem);
+  if (r < 0) return r;
+  if (d->scale_log2 != finest.scale_log2)
+    REFUSE("the round's step is 2^%d; for its clip norm, cohort and weights it must be 2^%d", -d->scale_log2,
+           -finest.scale_log2);
+  return 0;
+}
+
 int cns_descriptor_check(const struct cns_descriptor *d, const struct cns_expectation *e,
                          struct cns_problem *problem) {
   int (*const rules[])(const struct cns_descriptor *, const struct cns_expectation *,
@@ -121,6 +134,5 @@ int cns_descriptor_check(const struct cns_descriptor *d, const struct cns_expect
     r = rules[k](d, e, problem);
     if (r < 0) return r;
   }
-  r = cns_descriptor_check_scale(d, problem);
-  return r == CNS_ERR_RANGE ? cns_problem_prefix(problem, CNS_ERR_REFUSED, "the round's step could wrap") : r;
+  return check_scale(d, problem);
 }

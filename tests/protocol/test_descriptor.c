@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Announcements that a hospital must refuse, one rule at a time; descriptors of
+ * bad shape; and the largest sums that the rules allow. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "dp/quantize.h"
+#include "tests/protocol/attack.h"
+
+#define OWN 4
+
+/* What a coordinator announces, signed by it, to hospital OWN, who expects
+ * `config`; the machine's result. */
+static int announce(struct federation *f, const struct cns_descriptor *d,
+                    const struct cns_hospital_config *config, struct cns_problem *problem) {
+  struct cns_writer announcement;
+  struct cns_hospital *hospital = NULL;
+  cns_writer_init(&announcement, CNS_REQUEST_BYTES_MAX);
+  assert_int_equal(cns_announcement_write(&announcement, d, f->coordinator_identity), 0);
+  int r = cns_hospital_begin(config, announcement.data, announcement.len, &hospital, problem);
+  cns_writer_deinit(&announcement);
+  assert_int_equal(hospital != NULL, r == 0);
+  cns_hospital_free(hospital);
+  return r;
+}
+
+static void smaller_cohort(struct cns_descriptor *d, struct federation *f) {
+  d->member_count = 3;
+  d->threshold = cns_policy_threshold(3, d->colluders);
+}
+static void cohort_under_the_policys(struct cns_descriptor *d, struct federation *f) {
+  f->policy.minimum_cohort = 7;
+  d->member_count = 6;
+  d->threshold = cns_policy_threshold(6, d->colluders);
+}
+static void lower_threshold(struct cns_descriptor *d, struct federation *f) {
+  d->threshold--;
+}
+static void higher_threshold(struct cns_descriptor *d, struct federation *f) {
+  d->threshold++;
+}
+static void fewer_colluders(struct cns_descriptor *d, struct federation *f) {
+  d->colluders = 0;
+  d->threshold = cns_policy_threshold(d->member_count, 0);
+}
+static void more_colluders(struct cns_descriptor *d, struct federation *f) {
+  d->colluders = 2;
+  d->threshold = cns_policy_threshold(d->member_count, 2);
+}
+static void too_many_colluders_for_the_cohort(struct cns_descriptor *d, struct federation *f) {
+  f->policy.colluders = d->colluders = 3; /* 3c + 1 = 10 */
+  d->threshold = cns_policy_threshold(d->member_count, 3);
+}
+static void fewer_included(struct cns_descriptor *d, struct federation *f) {
+  d->minimum_included = 2; /* c + 2 = 3 */
+}
+static void more_included_than_there_are(struct cns_descriptor *d, struct federation *f) {
+  d->minimum_included = 9;
+}
+static void invented_hospital(struct cns_descriptor *d, struct federation *f) {
+  d->members[7].index = 9;
+}
+static void without_this_hospital(struct cns_descriptor *d, struct federation *f) {
+  memmove(&d->members[OWN], &d->members[OWN + 1], (8 - OWN - 1) * sizeof *d->members);
+  d->member_count = 7;
+  d->threshold = cns_policy_threshold(7, d->colluders);
+}
+static void revoked_hospital(struct cns_descriptor *d, struct federation *f) {
+  f->roster.hospitals[1].revoked = true;
+}
+static void larger_clip(struct cns_descriptor *d, struct federation *f) {
+  d->clip_norm = 11;
+}
+static void smaller_clip(struct cns_descriptor *d, struct federation *f) {
+  d->clip_norm = 9;
+}
+static void clip_over_the_policys(struct cns_descriptor *d, struct federation *f) {
+  f->policy.clip_norm_max = 9.5;
+}
+static void step_that_wraps(struct cns_descriptor *d, struct federation *f) {
+  d->scale_log2++;
+}
+static void step_that_wraps_altogether(struct cns_descriptor *d, struct federation *f) {
+  d->scale_log2 = 127;
+}
+static void coarser_step(struct cns_descriptor *d, struct federation *f) {
+  d->scale_log2--;
+}
+static void step_of_nothing(struct cns_descriptor *d, struct federation *f) {
+  d->scale_log2 = -128;
+}
+static void another_model(struct cns_descriptor *d, struct federation *f) {
+  d->parent.bytes[0] ^= 1;
+}
+static void another_plan(struct cns_descriptor *d, struct federation *f) {
+  d->plan.bytes[31] ^= 1;
+}
+static void another_roster(struct cns_descriptor *d, struct federation *f) {
+  d->roster.bytes[0] ^= 1;
+}
+static void another_policy(struct cns_descriptor *d, struct federation *f) {
+  d->policy.bytes[0] ^= 1;
+}
+static void another_study(struct cns_descriptor *d, struct federation *f) {
+  d->study.bytes[0] ^= 1;
+}
+static void a_round_too_early(struct cns_descriptor *d, struct federation *f) {
+  d->round++;
+}
+static void another_length(struct cns_descriptor *d, struct federation *f) {
+  d->dim++;
+}
+static void another_length_of_metrics(struct cns_descriptor *d, struct federation *f) {
+  d->metrics_dim++;
+}
+static void fewer_bits(struct cns_descriptor *d, struct federation *f) {
+  d->bits = 16;
+}
+static void audit_that_the_policy_has_not(struct cns_descriptor *d, struct federation *f) {
+  d->audit_level = CNS_AUDIT_OPEN;
+}
+static void audit_of_a_later_version(struct cns_descriptor *d, struct federation *f) {
+  f->policy.audit_level = CNS_AUDIT_OPEN;
+  d->audit_level = CNS_AUDIT_OPEN;
+}
+static void noise_that_the_policy_has_not(struct cns_descriptor *d, struct federation *f) {
+  d->noise_placement = CNS_NOISE_CENTRAL;
+}
+static void no_noise_where_the_policy_has_it(struct cns_descriptor *d, struct federation *f) {
+  f->policy.noise_placement = CNS_NOISE_DISTRIBUTED;
+}
+static void sketch_without_an_audit(struct cns_descriptor *d, struct federation *f) {
+  d->sketch = 256;
+}
+static void another_weight_of_ours(struct cns_descriptor *d, struct federation *f) {
+  d->members[OWN].weight++;
+}
+static void weight_over_the_cap(struct cns_descriptor *d, struct federation *f) {
+  d->members[1].weight = f->policy.weight_cap + 1;
+}
+static void unequal_weights(struct cns_descriptor *d, struct federation *f) {
+  f->policy.weights_mode = CNS_WEIGHTS_EQUAL;
+}
+
+static void each_rule_is_kept(void **state) {
+#define RULE(name)                                                                                           \
+  { #name, name }
+  static const struct {
+    const char *name;
+    void (*tamper)(struct cns_descriptor *d, struct federation *f);
+  } rules[] = {
+      RULE(smaller_cohort),
+      RULE(cohort_under_the_policys),
+      RULE(lower_threshold),
+      RULE(higher_threshold),
+      RULE(fewer_colluders),
+      RULE(more_colluders),
+      RULE(too_many_colluders_for_the_cohort),
+      RULE(fewer_included),
+      RULE(more_included_than_there_are),
+      RULE(invented_hospital),
+      RULE(without_this_hospital),
+      RULE(revoked_hospital),
+      RULE(larger_clip),
+      RULE(smaller_clip),
+      RULE(clip_over_the_policys),
+      RULE(step_that_wraps),
+      RULE(step_that_wraps_altogether),
+      RULE(coarser_step),
+      RULE(step_of_nothing),
+      RULE(another_model),
+      RULE(another_plan),
+      RULE(another_roster),
+      RULE(another_policy),
+      RULE(another_study),
+      RULE(a_round_too_early),
+      RULE(another_length),
+      RULE(another_length_of_metrics),
+      RULE(fewer_bits),
+      RULE(audit_that_the_policy_has_not),
+      RULE(audit_of_a_later_version),
+      RULE(noise_that_the_policy_has_not),
+      RULE(no_noise_where_the_policy_has_it),
+      RULE(sketch_without_an_audit),
+      RULE(another_weight_of_ours),
+      RULE(weight_over_the_cap),
+      RULE(unequal_weights),
+  };
+  for (size_t k = 0; k < sizeof rules / sizeof rules[0]; k++) {
+    struct federation f;
+    struct cns_problem problem = {0};
+    federation_init(&f, 8, 50, 1);
+    federation_begin(&f, 1, 1);
+    struct cns_hospital_config config = federation_hospital_config(&f, OWN);
+    assert_int_equal(announce(&f, &f.descriptor, &config, &problem), 0);
+    struct cns_descriptor *d = &f.descriptor;
+    struct cns_descriptor tampered;
+    assert_int_equal(cns_descriptor_copy(d, &tampered), 0);
+    rules[k].tamper(&tampered, &f);
+    int r = announce(&f, &tampered, &config, &problem);
+    if (r != CNS_ERR_REFUSED && r != CNS_ERR_UNSUPPORTED) fail_msg("%s: %d", rules[k].name, r);
+    assert_true(problem.text[0] != '\0');
+    cns_descriptor_deinit(&tampered);
+    federation_deinit(&f);
+  }
+}
+
+/* A hospital's own floor counts whatever policy and coordinator say. */
+static void the_hospitals_own_floor(void **state) {
+  struct federation f;
+  struct cns_problem problem = {0};
+  federation_init(&f, 8, 50, 2);
+  federation_begin(&f, 1, 1);
+  const struct cns_floor met = {.cohort = 8, .threshold = 5, .included = f.descriptor.minimum_included};
+  for (int which = 0; which < 4; which++) {
+    struct cns_hospital_config config = federation_hospital_config(&f, OWN);
+    config.expectation.floor = met;
+    if (which == 1) config.expectation.floor.cohort++;
+    if (which == 2) config.expectation.floor.threshold++;
+    if (which == 3) config.expectation.floor.included++;
+    assert_int_equal(announce(&f, &f.descriptor, &config, &problem), which == 0 ? 0 : CNS_ERR_REFUSED);
+  }
+  federation_deinit(&f);
+}
+
+/* Rounds and attempts only grow: an old announcement, and a second one for the
+ * same attempt, whose update may be spent. */
+static void an_old_or_repeated_announcement(void **state) {
+  static const struct {
+    uint64_t round, last_round;
+    uint32_t attempt, last_attempt;
+    int expected;
+  } cases[] = {
+      {3, 3, 2, 1, 0},
+      {3, 2, 1, 9, 0},
+      {3, 3, 2, 2, CNS_ERR_REFUSED}, /* the same again */
+      {3, 3, 1, 2, CNS_ERR_REFUSED}, /* a lower attempt */
+      {3, 4, 9, 1, CNS_ERR_REFUSED}, /* a lower round */
+      {3, UINT64_MAX, 9, UINT32_MAX, CNS_ERR_REFUSED},
+  };
+  struct federation f;
+  federation_init(&f, 8, 50, 3);
+  for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+    struct cns_problem problem = {0};
+    federation_begin(&f, cases[k].round, cases[k].attempt);
+    struct cns_hospital_config config = federation_hospital_config(&f, OWN);
+    config.expectation.last_round = cases[k].last_round;
+    config.expectation.last_attempt = cases[k].last_attempt;
+    assert_int_equal(announce(&f, &f.descriptor, &config, &problem), cases[k].expected);
+  }
+  federation_deinit(&f);
+}
+
+static void announcements_not_from_the_coordinator(void **state) {
+  struct federation f;
+  struct cns_problem problem = {0};
+  struct cns_writer announcement;
+  struct cns_hospital *hospital = NULL;
+  federation_init(&f, 8, 50, 4);
+  federation_begin(&f, 1, 1);
+  struct cns_hospital_config config = federation_hospital_config(&f, OWN);
+  const struct cns_identity *others[] = {f.identities[2], f.officer, f.authority};
+  for (size_t k = 0; k < 3; k++) {
+    cns_writer_init(&announcement, CNS_REQUEST_BYTES_MAX);
+    assert_int_equal(cns_announcement_write(&announcement, &f.descriptor, others[k]), 0);
+    assert_int_equal(cns_hospital_begin(&config, announcement.data, announcement.len, &hospital, &problem),
+                     CNS_ERR_SIGNATURE);
+    cns_writer_deinit(&announcement);
+  }
+  cns_writer_init(&announcement, CNS_REQUEST_BYTES_MAX);
+  assert_int_equal(cns_announcement_write(&announcement, &f.descriptor, f.coordinator_identity), 0);
+  for (size_t at = 0; at < announcement.len; at++) {
+    announcement.data[at] ^= (uint8_t)(1 << at % 8);
+    assert_true(cns_hospital_begin(&config, announcement.data, announcement.len, &hospital, &problem) < 0);
+    announcement.data[at] ^= (uint8_t)(1 << at % 8);
+  }
+  for (size_t len = 0; len < announcement.len; len++)
+    assert_int_equal(cns_hospital_begin(&config, announcement.data, len, &hospital, &problem),
+                     CNS_ERR_FORMAT);
+  cns_write_u8(&announcement, 0);
+  assert_int_equal(cns_hospital_begin(&config, announcement.data, announcement.len, &hospital, &problem),
+                   CNS_ERR_FORMAT);
+  assert_null(hospital);
+  config.expectation.index = 0; /* a caller's mistake, not a member of the cohort */
+  announcement.len--;
+  assert_int_equal(cns_hospital_begin(&config, announcement.data, announcement.len, &hospital, &problem),
+                   CNS_ERR_ARGUMENT);
+  cns_writer_deinit(&announcement);
+  federation_deinit(&f);
+}
+
+/* ---- shape ---- */
+
+static void descriptors_of_bad_shape(void **state) {
+  struct federation f;
+  federation_init(&f, 8, 50, 5);
+  federation_begin(&f, 1, 1);
+  for (int kind = 0; kind < 18; kind++) {
+    struct cns_descriptor d, read;
+    struct cns_writer writer;
+    assert_int_equal(cns_descriptor_copy(&f.descriptor, &d), 0);
+    switch (kind) {
+    case 0:
+      d.round = 0;
+      break;
+    case 1:
+      d.attempt = 0;
+      break;
+    case 2:
+      d.dim = 0;
+      break;
+    case 3:
+      d.dim = CNS_DIM_MAX + 1;
+      break;
+    case 4:
+      d.metrics_dim = CNS_METRICS_DIM_MAX + 1;
+      break;
+    case 5:
+      d.clip_norm = NAN;
+      break;
+    case 6:
+      d.clip_norm = INFINITY;
+      break;
+    case 7:
+      d.clip_norm = 0;
+      break;
+    case 8:
+      d.clip_norm = -1;
+      break;
+    case 9:
+      d.deadline_ms[3] = CNS_DEADLINE_MS_MAX + 1;
+      break;
+    case 10:
+      d.members[3].index = d.members[2].index;
+      break;
+    case 11:
+      d.members[3].index = 8;
+      break;
+    case 12:
+      d.members[0].index = 0;
+      break;
+    case 13:
+      d.members[7].index = CNS_HOSPITALS_MAX + 1;
+      break;
+    case 14:
+      d.members[3].weight = 0;
+      break;
+    case 15:
+      d.member_count = 7;
+      break; /* one member too many behind */
+    case 16:
+      d.member_count = 0;
+      break;
+    default:
+      break; /* as it should be */
+    }
+    cns_writer_init(&writer, CNS_DESCRIPTOR_BYTES_MAX);
+    cns_descriptor_write(&writer, &d);
+    if (kind == 15) cns_write_bytes(&writer, (const uint8_t[6]){8, 0, 1}, 6);
+    int r = cns_descriptor_read(writer.data, writer.len, &read);
+    if (r != (kind == 17 ? 0 : CNS_ERR_FORMAT)) fail_msg("kind %d: %d", kind, r);
+    if (r == 0) cns_descriptor_deinit(&read);
+    for (size_t len = 0; kind == 17 && len < writer.len; len++)
+      assert_int_equal(cns_descriptor_read(writer.data, len, &read), CNS_ERR_FORMAT);
+    cns_writer_deinit(&writer);
+    d.member_count = f.descriptor.member_count;
+    cns_descriptor_deinit(&d);
+  }
+  federation_deinit(&f);
+}
+
+/* ---- wrapping ---- */
+
+/* The largest cohort with the largest weights, every update as long as the clip
+ * allows and all in one coordinate, colluders as far out as an audit would
+ * leave them: the sum stays inside 32 bits. In a masked round (64 hospitals)
+ * both extremes come out exactly. */
+static void the_largest_sums_do_not_wrap(void **state) {
+  struct cns_problem problem = {0};
+  struct cns_descriptor d = {.clip_norm = 10, .colluders = 249, .member_count = CNS_HOSPITALS_MAX};
+  d.members = calloc(d.member_count, sizeof *d.members);
+  assert_non_null(d.members);
+  for (size_t k = 0; k < d.member_count; k++)
+    d.members[k] = (struct cns_member){.index = (uint16_t)(k + 1), .weight = CNS_QUANTIZE_WEIGHT_MAX};
+  assert_int_equal(cns_descriptor_choose_scale(&d, &problem), 0);
+  /* Independently of dp/: in floating point, from the definition. */
+  double theta = ceil(1.01 * 10 * CNS_QUANTIZE_WEIGHT_MAX * ldexp(1, d.scale_log2));
+  assert_true(CNS_HOSPITALS_MAX * theta + 249 * 2 * sqrt(8) * theta < 0x1p31);
+  d.scale_log2++;
+  theta = ceil(1.01 * 10 * CNS_QUANTIZE_WEIGHT_MAX * ldexp(1, d.scale_log2));
+  assert_true(CNS_HOSPITALS_MAX * theta + 249 * 2 * sqrt(8) * theta >= 0x1p31);
+  assert_int_equal(cns_descriptor_check_scale(&d, &problem), CNS_ERR_RANGE);
+  cns_descriptor_deinit(&d);
+}
+
+static void the_largest_masked_sums_come_out_exactly(void **state) {
+  struct federation f;
+  struct cns_problem problem = {0};
+  federation_init(&f, 40, 4, 6);
+  federation_begin(&f, 1, 1);
+  int64_t expected = 0;
+  for (size_t k = 0; k < f.n; k++) {
+    uint64_t theta;
+    assert_int_equal(cns_quantize_theta(f.descriptor.clip_norm, f.descriptor.members[k].weight,
+                                        f.descriptor.scale_log2, &theta),
+                     0);
+    expected += (int64_t)theta;
+    f.x[k][0] = (uint32_t)theta;
+    f.x[k][1] = (uint32_t) - (int64_t)theta;
+  }
+  assert_true(expected < INT32_MAX);
+  attack_finish(&f, 0);
+  uint32_t sum[2] = {0};
+  const struct cns_mask_term *terms;
+  size_t count;
+  for (size_t k = 0; k < f.n; k++)
+    for (size_t w = 0; w < 2; w++)
+      sum[w] += f.y[k][w];
+  assert_int_equal(cns_coordinator_unmasking(f.coordinator, &terms, &count), 0);
+  assert_int_equal(cns_mask_apply(sum, 2, 0, terms, count), 0);
+  assert_int_equal((int32_t)sum[0], expected);
+  assert_int_equal((int32_t)sum[1], -expected);
+  assert_int_equal(cns_descriptor_check_scale(&f.descriptor, &problem), 0);
+  federation_deinit(&f);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(each_rule_is_kept),
+      cmocka_unit_test(the_hospitals_own_floor),
+      cmocka_unit_test(an_old_or_repeated_announcement),
+      cmocka_unit_test(announcements_not_from_the_coordinator),
+      cmocka_unit_test(descriptors_of_bad_shape),
+      cmocka_unit_test(the_largest_sums_do_not_wrap),
+      cmocka_unit_test(the_largest_masked_sums_come_out_exactly),
+  };
+  return cmocka_run_group_tests_name("protocol descriptor", tests, NULL, NULL);
+}
