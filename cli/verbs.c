@@ -9,6 +9,8 @@ const struct cns_verb cns_verbs[] = {
     {"kit", "enrol a hospital whose keys never leave it; look at a kit", cns_cli_kit},
     {"policy", "show, make or sign the privacy officers' policy", cns_cli_policy},
     {"coordinator", "run the coordinator of a federation", cns_cli_coordinator},
+    {"model", "export a model, look at it, predict with it", cns_cli_model},
+    {"status", "what a coordinator or a hospital has done so far", cns_cli_status},
     {"simulate", "run whole rounds in one process and check the sum", cns_cli_simulate},
     {NULL, NULL, NULL},
 };

@@ -55,15 +55,22 @@ static int read_table(struct cns_site *site, struct cns_problem *problem) {
   return r;
 }
 
-static int open_store(struct cns_site *site, struct cns_problem *problem) {
+/* cns_hospital_store_open or _open_readonly on this hospital's record. */
+static int open_record(struct cns_site *site, bool readonly, struct cns_problem *problem) {
   uint8_t key[CNS_HOSPITAL_STORE_KEY_BYTES];
   char *path = cns_site_path(site, "hospital.db");
   if (!path) return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
-  int r = cns_folder_create(site->kit.config.state_path, problem);
   cns_identity_derive(site->kit.identity, store_key_context, key);
-  if (!r) r = cns_hospital_store_open(path, key, &site->store, problem);
+  int r = readonly ? cns_hospital_store_open_readonly(path, key, &site->store, problem)
+                   : cns_hospital_store_open(path, key, &site->store, problem);
   cns_wipe(key, sizeof key);
   free(path);
+  return r;
+}
+
+static int open_store(struct cns_site *site, struct cns_problem *problem) {
+  int r = cns_folder_create(site->kit.config.state_path, problem);
+  if (!r) r = open_record(site, false, problem);
   if (!r)
     r = cns_hospital_store_accept_version(site->store, "roster", site->kit.roster.version,
                                           &site->kit.roster.digest, problem);
@@ -73,19 +80,40 @@ static int open_store(struct cns_site *site, struct cns_problem *problem) {
   return r;
 }
 
+static int open_kit(const char *kit_folder, struct cns_site *site, struct cns_problem *problem) {
+  int r = cns_kit_load(kit_folder, CNS_KIT_HOSPITAL, (int64_t)time(NULL), &site->kit, problem);
+  if (r) return r;
+  const struct cns_document *study = &site->kit.study_document;
+  r = cns_plan_parse(study->payload, study->payload_len, "study.json", &site->plan, problem);
+  if (!r) cns_study_digest(site->kit.roster.consortium, site->plan.name, &site->study);
+  return r;
+}
+
 static int open_site(const char *kit_folder, bool with_table, struct cns_site *ret_site,
                      struct cns_problem *problem) {
   struct cns_site site = {0};
-  int r = cns_kit_load(kit_folder, CNS_KIT_HOSPITAL, (int64_t)time(NULL), &site.kit, problem);
-  if (r) return r;
-  const struct cns_document *study = &site.kit.study_document;
-  r = cns_plan_parse(study->payload, study->payload_len, "study.json", &site.plan, problem);
-  if (!r) {
-    cns_study_digest(site.kit.roster.consortium, site.plan.name, &site.study);
-    r = check_policy(&site, problem);
-  }
+  int r = open_kit(kit_folder, &site, problem);
+  if (!r) r = check_policy(&site, problem);
   if (!r && with_table) r = read_table(&site, problem);
   if (!r) r = open_store(&site, problem);
+  if (r)
+    cns_site_deinit(&site);
+  else
+    *ret_site = site;
+  return r;
+}
+
+int cns_site_open_readonly(const char *kit_folder, struct cns_site *ret_site, struct cns_problem *problem) {
+  struct cns_site site = {0};
+  struct cns_problem found = {0};
+  int r = open_kit(kit_folder, &site, problem);
+  if (!r) {
+    r = open_record(&site, true, &found);
+    if (r == CNS_ERR_NOT_FOUND)
+      r = 0;
+    else if (r && problem)
+      *problem = found;
+  }
   if (r)
     cns_site_deinit(&site);
   else

@@ -268,3 +268,12 @@ const char *cns_safetensors_metadata(const struct cns_safetensors *file, const c
   const cJSON *item = file->metadata ? cJSON_GetObjectItemCaseSensitive(file->metadata, key) : NULL;
   return item ? item->valuestring : NULL;
 }
+
+size_t cns_safetensors_metadata_count(const struct cns_safetensors *file) {
+  return file->metadata ? (size_t)cJSON_GetArraySize(file->metadata) : 0;
+}
+
+struct cns_safetensors_pair cns_safetensors_metadata_at(const struct cns_safetensors *file, size_t index) {
+  const cJSON *item = cJSON_GetArrayItem(file->metadata, (int)index);
+  return (struct cns_safetensors_pair){.key = item->string, .value = item->valuestring};
+}

@@ -45,6 +45,9 @@ const struct cns_safetensors_tensor *cns_safetensors_find(const struct cns_safet
                                                           const char *name);
 /* NULL if there is none of that name. */
 const char *cns_safetensors_metadata(const struct cns_safetensors *file, const char *key);
+size_t cns_safetensors_metadata_count(const struct cns_safetensors *file);
+/* In the file's order; index is below the count. Both live as long as the file. */
+struct cns_safetensors_pair cns_safetensors_metadata_at(const struct cns_safetensors *file, size_t index);
 
 /* malloc'd bytes of a file, tensors in the given order; header padded with
  * spaces to a multiple of 8. */

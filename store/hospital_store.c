@@ -28,17 +28,27 @@ static const struct cns_database_kind hospital_kind = {
         " digest BLOB NOT NULL, sealed BLOB NOT NULL)",
 };
 
-int cns_hospital_store_open(const char *path, const uint8_t key[static CNS_HOSPITAL_STORE_KEY_BYTES],
-                            struct cns_hospital_store **ret_store, struct cns_problem *problem) {
+static int open_store(const char *path, const uint8_t *key, bool readonly,
+                      struct cns_hospital_store **ret_store, struct cns_problem *problem) {
   struct cns_hospital_store *store = calloc(1, sizeof(*store));
   if (!store) return CNS_ERR_MEMORY;
-  int error = cns_database_open(&hospital_kind, path, key, false, &store->database, problem);
+  int error = cns_database_open(&hospital_kind, path, key, readonly, &store->database, problem);
   if (error) {
     free(store);
     return error;
   }
   *ret_store = store;
   return 0;
+}
+
+int cns_hospital_store_open(const char *path, const uint8_t key[static CNS_HOSPITAL_STORE_KEY_BYTES],
+                            struct cns_hospital_store **ret_store, struct cns_problem *problem) {
+  return open_store(path, key, false, ret_store, problem);
+}
+
+int cns_hospital_store_open_readonly(const char *path, const uint8_t key[static CNS_HOSPITAL_STORE_KEY_BYTES],
+                                     struct cns_hospital_store **ret_store, struct cns_problem *problem) {
+  return open_store(path, key, true, ret_store, problem);
 }
 
 struct cns_hospital_store *cns_hospital_store_free(struct cns_hospital_store *store) {

@@ -23,6 +23,12 @@ CNS_MUST_CHECK int cns_hospital_store_open(const char *path,
                                            const uint8_t key[static CNS_HOSPITAL_STORE_KEY_BYTES],
                                            struct cns_hospital_store **ret_store,
                                            struct cns_problem *problem);
+/* For another process while the agent runs: no lock, creates nothing; functions
+ * that write are CNS_ERR_STATE. CNS_ERR_NOT_FOUND if there is no file. */
+CNS_MUST_CHECK int cns_hospital_store_open_readonly(const char *path,
+                                                    const uint8_t key[static CNS_HOSPITAL_STORE_KEY_BYTES],
+                                                    struct cns_hospital_store **ret_store,
+                                                    struct cns_problem *problem);
 struct cns_hospital_store *cns_hospital_store_free(struct cns_hospital_store *store);
 
 /* ---- descriptors: one per (round, attempt), numbers only grow ---- */

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/cli.h"
+#include "cli/status.h"
+#include "model/plan.h"
+#include "protocol/agree.h"
+#include "store/journal.h"
+#include "store/kit.h"
+
+struct status {
+  struct cns_kit kit;
+  struct cns_plan plan;
+  bool started;  /* there is a journal */
+  cJSON *rounds; /* the last ones, in order */
+  size_t last;
+  uint64_t done;
+  char model[2 * CNS_DIGEST_BYTES + 1]; /* after round `done` */
+};
+
+static void status_deinit(struct status *status) {
+  cJSON_Delete(status->rounds);
+  cns_plan_deinit(&status->plan);
+  cns_kit_deinit(&status->kit);
+}
+
+static const char *state_text(enum cns_journal_round_state state) {
+  switch (state) {
+  case CNS_JOURNAL_ROUND_RUNNING:
+    return "running";
+  case CNS_JOURNAL_ROUND_COMPLETED:
+    return "completed";
+  case CNS_JOURNAL_ROUND_ENDED:
+    return "ended without a result";
+  }
+  return "unknown";
+}
+
+static double number_of(const cJSON *json, const char *name) {
+  const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, name);
+  return cJSON_IsNumber(item) ? item->valuedouble : 0;
+}
+
+static const char *text_of(const cJSON *json, const char *name) {
+  const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, name);
+  return cJSON_IsString(item) ? item->valuestring : "";
+}
+
+/* The member of a manifest with this index; NULL if it was not in the cohort. */
+static const cJSON *find_member(const cJSON *manifest, uint16_t index) {
+  const cJSON *one;
+  cJSON_ArrayForEach(one, cJSON_GetObjectItemCaseSensitive(
+                              manifest, "hospitals")) if (number_of(one, "hospital") == index) return one;
+  return NULL;
+}
+
+static bool is_included(const cJSON *member) {
+  return strcmp(text_of(member, "outcome"), cns_outcome_text(CNS_INCLUDED)) == 0;
+}
+
+/* Everybody of the roster is expected, as in the daemon's own line. */
+static void add_hospitals(const struct status *status, const cJSON *manifest, cJSON *row) {
+  const struct cns_roster *roster = &status->kit.roster;
+  size_t included = 0, expected = 0;
+  double weight = 0, included_weight = 0;
+  cJSON *missing = cJSON_CreateArray();
+  for (size_t k = 0; k < roster->hospital_count; k++) {
+    const struct cns_roster_hospital *hospital = &roster->hospitals[k];
+    const cJSON *member = find_member(manifest, hospital->index);
+    if (hospital->revoked && !member) continue;
+    expected++;
+    weight += number_of(member, "weight");
+    if (member && is_included(member)) {
+      included++;
+      included_weight += number_of(member, "weight");
+      continue;
+    }
+    cJSON *one = cJSON_CreateObject();
+    cJSON_AddStringToObject(one, "hospital", hospital->name);
+    cJSON_AddStringToObject(one, "reason",
+                            member ? text_of(member, "outcome") : "not connected when the round began");
+    cJSON_AddItemToArray(missing, one);
+  }
+  cJSON_AddNumberToObject(row, "included", (double)included);
+  cJSON_AddNumberToObject(row, "expected", (double)expected);
+  cJSON_AddItemToObject(row, "missing", missing);
+  cJSON_AddNumberToObject(row, "weight_share", weight > 0 ? included_weight / weight : 0);
+}
+
+static void add_result(struct status *status, const struct cns_journal_round *round, cJSON *row) {
+  cJSON *manifest = cJSON_Parse(round->result);
+  const cJSON *metrics = cJSON_GetObjectItemCaseSensitive(manifest, "metrics");
+  if (!manifest) return;
+  add_hospitals(status, manifest, row);
+  if (cJSON_HasObjectItem(metrics, "loss")) cJSON_AddNumberToObject(row, "loss", number_of(metrics, "loss"));
+  if (cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(metrics, "auc")))
+    cJSON_AddNumberToObject(row, "auc", number_of(metrics, "auc"));
+  cJSON_AddStringToObject(row, "model", text_of(manifest, "model"));
+  if (round->round > status->done) {
+    status->done = round->round;
+    snprintf(status->model, sizeof status->model, "%s", text_of(manifest, "model"));
+  }
+  cJSON_Delete(manifest);
+}
+
+static int take_round(void *context, const struct cns_journal_round *round) {
+  struct status *status = context;
+  cJSON *row = cJSON_CreateObject();
+  if (!row) return CNS_ERR_MEMORY;
+  cJSON_AddNumberToObject(row, "round", (double)round->round);
+  cJSON_AddNumberToObject(row, "attempt", round->attempt);
+  cJSON_AddStringToObject(row, "state", state_text(round->state));
+  if (round->state == CNS_JOURNAL_ROUND_COMPLETED && round->result) add_result(status, round, row);
+  cJSON_AddItemToArray(status->rounds, row);
+  if ((size_t)cJSON_GetArraySize(status->rounds) > status->last) cJSON_DeleteItemFromArray(status->rounds, 0);
+  return 0;
+}
+
+static int read_journal(struct status *status, struct cns_problem *problem) {
+  uint8_t key[CNS_JOURNAL_KEY_BYTES];
+  struct cns_journal *journal = NULL;
+  struct cns_problem found = {0};
+  char *path = cns_kit_path(status->kit.config.state_path, "journal.sqlite");
+  if (!path) return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  cns_identity_derive(status->kit.identity, "consilium/1 journal key", key);
+  int r = cns_journal_open_readonly(path, key, &journal, &found);
+  cns_wipe(key, sizeof key);
+  free(path);
+  if (r == CNS_ERR_NOT_FOUND) return 0;
+  if (!r) {
+    status->started = true;
+    r = cns_journal_round_each(journal, 0, take_round, status, &found);
+    cns_journal_free(journal);
+  }
+  if (r) *problem = found;
+  return r;
+}
+
+static int open_status(const char *kit_folder, struct status *status, struct cns_problem *problem) {
+  status->rounds = cJSON_CreateArray();
+  if (!status->rounds) return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  int r = cns_kit_load(kit_folder, CNS_KIT_COORDINATOR, (int64_t)time(NULL), &status->kit, problem);
+  if (!r)
+    r = cns_plan_parse(status->kit.study_document.payload, status->kit.study_document.payload_len,
+                       "study.json", &status->plan, problem);
+  return r ? r : read_journal(status, problem);
+}
+
+static int print_json(struct status *status) {
+  cJSON *json = cJSON_CreateObject();
+  cJSON_AddStringToObject(json, "role", "coordinator");
+  cJSON_AddStringToObject(json, "consortium", status->kit.roster.consortium);
+  cJSON_AddStringToObject(json, "study", status->plan.name);
+  cJSON_AddNumberToObject(json, "study_version", (double)status->plan.version);
+  cJSON_AddBoolToObject(json, "started", status->started);
+  cJSON_AddNumberToObject(json, "rounds_done", (double)status->done);
+  cJSON_AddNumberToObject(json, "rounds_planned", status->plan.rounds);
+  if (status->done) cJSON_AddStringToObject(json, "model", status->model);
+  cJSON_AddItemToObject(json, "rounds", status->rounds);
+  status->rounds = NULL;
+  return cns_cli_print_json(json);
+}
+
+static void print_round(const cJSON *row) {
+  const cJSON *one;
+  const char *begin = " (";
+  printf("  round %.0f attempt %.0f: ", number_of(row, "round"), number_of(row, "attempt"));
+  if (!cJSON_HasObjectItem(row, "included")) {
+    printf("%s\n", text_of(row, "state"));
+    return;
+  }
+  printf("%.0f of %.0f hospitals", number_of(row, "included"), number_of(row, "expected"));
+  cJSON_ArrayForEach(one, cJSON_GetObjectItemCaseSensitive(row, "missing")) {
+    printf("%s%s: %s", begin, text_of(one, "hospital"), text_of(one, "reason"));
+    begin = ", ";
+  }
+  printf("%s, %.1f %% of the weight", begin[0] == ',' ? ")" : "", 100 * number_of(row, "weight_share"));
+  if (cJSON_HasObjectItem(row, "loss")) printf(", loss %.4f", number_of(row, "loss"));
+  if (cJSON_HasObjectItem(row, "auc")) printf(", AUC %.4f", number_of(row, "auc"));
+  printf("\n");
+}
+
+static int print_text(const struct status *status) {
+  const cJSON *row;
+  printf("Coordinator of \"%s\", study %s version %" PRIu64 ": %" PRIu64 " of %u rounds done.\n",
+         status->kit.roster.consortium, status->plan.name, status->plan.version, status->done,
+         status->plan.rounds);
+  if (!status->started) printf("The coordinator has not been started on this kit yet.\n");
+  if (status->done) printf("Model after round %" PRIu64 ": %s\n", status->done, status->model);
+  cJSON_ArrayForEach(row, status->rounds) print_round(row);
+  return cns_cli_finish(CNS_EXIT_OK);
+}
+
+int cns_status_coordinator(const char *kit_folder, size_t last, bool json) {
+  struct status status = {.last = last};
+  struct cns_problem problem = {0};
+  int r = open_status(kit_folder, &status, &problem);
+  int code = r ? cns_cli_fail(r, &problem) : json ? print_json(&status) : print_text(&status);
+  status_deinit(&status);
+  return code;
+}
