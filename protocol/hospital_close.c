@@ -71,8 +71,7 @@ static int check_entries(const struct cns_hospital *h, const struct closing *clo
   return check_enough(h, closing, problem);
 }
 
-/* The rest of entry k's message; verifies that it is m_k and, unless it's our
- * own, its signature. */
+/* The rest of entry k's message; verifies that it is m_k, and its signature. */
 static int read_message(const struct cns_hospital *h, struct cns_reader *reader,
                         const struct closing *closing, size_t k, const uint8_t *common_body,
                         size_t common_len, struct cns_message *ret_message, struct cns_problem *problem) {
@@ -96,7 +95,7 @@ static int read_message(const struct cns_hospital *h, struct cns_reader *reader,
     return cns_problem_set(problem, CNS_ERR_REFUSED,
                            "hospital %u's message of phase %s is not the one in the list", message.index,
                            cns_phase_name(phase));
-  if (k != h->own && cns_message_verify(&message, cns_hospital_identity_of(h, k)) < 0)
+  if (cns_message_verify(&message, cns_hospital_identity_of(h, k)) < 0)
     return cns_problem_set(problem, CNS_ERR_SIGNATURE,
                            "hospital %u's message of phase %s doesn't carry its signature", message.index,
                            cns_phase_name(phase));

@@ -194,6 +194,16 @@ static void upload(struct federation *f, size_t k) {
   assert_int_equal(cns_upload_digest_final(&digest, &f->root[k]), 0);
 }
 
+int federation_handle(struct federation *f, size_t k, const uint8_t *request, size_t len,
+                      const uint8_t **ret_answer, size_t *ret_len, struct cns_problem *problem) {
+  int r = cns_hospital_handle(f->hospitals[k], request, len, ret_answer, ret_len, problem);
+  if (r == CNS_HOSPITAL_UPLOAD) {
+    upload(f, k);
+    r = cns_hospital_uploaded(f->hospitals[k], &f->root[k], ret_answer, ret_len, problem);
+  }
+  return r;
+}
+
 int federation_answer(struct federation *f, size_t k, const uint8_t **ret_answer, size_t *ret_len,
                       struct cns_problem *problem) {
   struct cns_writer request;
@@ -201,13 +211,8 @@ int federation_answer(struct federation *f, size_t k, const uint8_t **ret_answer
     return cns_hospital_keys(f->hospitals[k], ret_answer, ret_len, problem);
   cns_writer_init(&request, CNS_REQUEST_BYTES_MAX);
   int r = cns_coordinator_request(f->coordinator, k, &request);
-  if (r == 0)
-    r = cns_hospital_handle(f->hospitals[k], request.data, request.len, ret_answer, ret_len, problem);
+  if (r == 0) r = federation_handle(f, k, request.data, request.len, ret_answer, ret_len, problem);
   cns_writer_deinit(&request);
-  if (r == CNS_HOSPITAL_UPLOAD) {
-    upload(f, k);
-    r = cns_hospital_uploaded(f->hospitals[k], &f->root[k], ret_answer, ret_len, problem);
-  }
   return r;
 }
 

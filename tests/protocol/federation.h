@@ -45,6 +45,9 @@ void federation_draw_inputs(struct federation *f);
  * machine's result, 0 with bytes that belong to the machine. */
 int federation_answer(struct federation *f, size_t k, const uint8_t **ret_answer, size_t *ret_len,
                       struct cns_problem *problem);
+/* The answer to this request, upload included. */
+int federation_handle(struct federation *f, size_t k, const uint8_t *request, size_t len,
+                      const uint8_t **ret_answer, size_t *ret_len, struct cns_problem *problem);
 /* All who aren't silent answer the present phase; all must be accepted. */
 void federation_play_phase(struct federation *f);
 /* play_phase and close until the round ends. */
