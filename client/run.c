@@ -34,7 +34,6 @@ static void on_finished(void *context) {
 static int start(struct run *run, const struct cns_agent_options *options, struct cns_problem *problem) {
   const struct cns_agent_host host = {
       .loop = run->loop, .on_finished = options->until_finished ? on_finished : NULL, .context = run};
-  run->interrupt.data = run->terminate.data = run;
   if (uv_signal_start(&run->interrupt, on_signal, SIGINT) != 0 ||
       uv_signal_start(&run->terminate, on_signal, SIGTERM) != 0)
     return cns_problem_set(problem, CNS_ERR_LIBRARY, "signals can't be waited for");
@@ -44,15 +43,13 @@ static int start(struct run *run, const struct cns_agent_options *options, struc
 int cns_agent_run(const struct cns_agent_options *options, struct cns_problem *problem) {
   struct run run = {0};
   signal(SIGPIPE, SIG_IGN);
-  if (uv_loop_init(&run.uv) != 0) return cns_problem_set(problem, CNS_ERR_LIBRARY, "no event loop");
+  /* These fail without descriptors only, and then there is nothing to go on with. */
+  if (uv_loop_init(&run.uv) != 0 || uv_signal_init(&run.uv, &run.interrupt) != 0 ||
+      uv_signal_init(&run.uv, &run.terminate) != 0)
+    return cns_problem_set(problem, CNS_ERR_LIBRARY, "no event loop");
+  run.interrupt.data = run.terminate.data = &run;
   int r = cns_loop_new(&run.uv, &run.loop, problem);
-  if (r) {
-    (void)uv_loop_close(&run.uv);
-    return r;
-  }
-  if (uv_signal_init(&run.uv, &run.interrupt) != 0 || uv_signal_init(&run.uv, &run.terminate) != 0)
-    return cns_problem_set(problem, CNS_ERR_LIBRARY, "signals can't be waited for");
-  r = start(&run, options, problem);
+  if (!r) r = start(&run, options, problem);
   if (r) stop(&run);
   while (uv_run(&run.uv, UV_RUN_DEFAULT) != 0)
     continue;

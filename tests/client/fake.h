@@ -33,7 +33,7 @@ struct fake_peer {
   uint8_t *y;
   uint64_t next, resent;
   struct cns_upload_digest digest;
-  uint64_t model_offset;
+  uint64_t model_offset, model_at; /* asked for; sent so far */
   struct cns_signature abandon;
 };
 

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/log.h"
+#include "crypto/json.h"
+
+/* What one call writes, with the time cut off (text) or parsed (JSON). */
+static char *written(bool json, const char *text) {
+  char *out = NULL;
+  size_t len = 0;
+  struct cns_client_log log = {.out = open_memstream(&out, &len), .json = json};
+  cns_client_log(&log, "test", "%s", text);
+  assert_int_equal(fclose(log.out), 0);
+  assert_true(len > 0 && out[len - 1] == '\n');
+  assert_ptr_equal(strchr(out, '\n'), out + len - 1); /* one line */
+  return out;
+}
+
+static void a_line_stays_a_line_of_text(void **state) {
+  (void)state;
+  static const char *const cases[][2] = {
+      {"plain", "plain"},
+      {"two\nlines\tand \x1b[31mred\x7f", "two?lines?and ?[31mred?"},
+      {"\xc3\xa4ge \xe2\x82\xac \xf0\x9f\x98\x80", "\xc3\xa4ge \xe2\x82\xac \xf0\x9f\x98\x80"},
+      {"cut \xc3", "cut ?"},
+      {"cut \xe2\x82", "cut ??"},
+      {"overlong \xc0\xaf \xe0\x80\xaf", "overlong ?? ???"},
+      {"surrogate \xed\xa0\x80", "surrogate ???"},
+      {"beyond \xf4\x90\x80\x80 \xff", "beyond ???? ?"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char *line = written(false, cases[i][0]);
+    assert_int_equal(strlen("2026-11-22T10:00:00Z "), 21);
+    line[strlen(line) - 1] = '\0';
+    assert_string_equal(line + 21, cases[i][1]);
+    free(line);
+    line = written(true, cases[i][0]);
+    cJSON *json = NULL;
+    struct cns_problem problem = {0};
+    if (cns_json_parse(line, strlen(line), "log", &json, &problem)) fail_msg("%s", problem.text);
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(json, "text")), cases[i][1]);
+    assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(json, "event")), "test");
+    cJSON_Delete(json);
+    free(line);
+  }
+}
+
+static void texts_become_lines(void **state) {
+  (void)state;
+  char *out = NULL;
+  size_t len = 0;
+  struct cns_client_log log = {.out = open_memstream(&out, &len)};
+  cns_client_log_lines(&log, "test", "one\n\ntwo\nthree");
+  assert_int_equal(fclose(log.out), 0);
+  assert_int_equal(len, 3 * 22 + 11);
+  free(out);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_line_stays_a_line_of_text),
+      cmocka_unit_test(texts_become_lines),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
