@@ -66,7 +66,8 @@ bool cns_kit_reserves(const char *name);
 /* Path of a file in the kit (malloc'd), e.g. the study's initial model. */
 char *cns_kit_path(const char *folder, const char *name);
 
-/* config.json alone. */
+/* config.json alone. Loading puts the kit's folder in front of relative paths,
+ * saving takes it away again. */
 CNS_MUST_CHECK int cns_kit_config_load(const char *folder, struct cns_kit_config *ret_config,
                                        struct cns_problem *problem);
 CNS_MUST_CHECK int cns_kit_config_save(const char *folder, const struct cns_kit_config *config,

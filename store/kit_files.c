@@ -233,23 +233,29 @@ struct cns_floor cns_kit_floor_default(const struct cns_policy *policy) {
                             .threshold = cns_policy_threshold(policy->minimum_cohort, policy->colluders)};
 }
 
-static bool fill_hospital(cJSON *json, const struct cns_kit_config *config) {
+/* What loading has put in front of a path is not saved: the kit can be moved. */
+static const char *in_kit(const char *folder, const char *path) {
+  size_t len = strlen(folder);
+  return strncmp(path, folder, len) == 0 && path[len] == '/' && path[len + 1] ? path + len + 1 : path;
+}
+
+static bool fill_hospital(cJSON *json, const char *folder, const struct cns_kit_config *config) {
   cJSON *limits = cJSON_AddObjectToObject(json, "floor");
   return limits && cJSON_AddStringToObject(json, "role", "hospital") &&
          cJSON_AddStringToObject(json, "name", config->name) &&
          cJSON_AddNumberToObject(json, "index", config->index) &&
          cJSON_AddStringToObject(json, "address", config->address) &&
-         cJSON_AddStringToObject(json, "data", config->data_path) &&
-         cJSON_AddStringToObject(json, "state", config->state_path) &&
+         cJSON_AddStringToObject(json, "data", in_kit(folder, config->data_path)) &&
+         cJSON_AddStringToObject(json, "state", in_kit(folder, config->state_path)) &&
          cJSON_AddNumberToObject(limits, "cohort", config->floor.cohort) &&
          cJSON_AddNumberToObject(limits, "included", config->floor.included) &&
          cJSON_AddNumberToObject(limits, "threshold", config->floor.threshold);
 }
 
-static bool fill_coordinator(cJSON *json, const struct cns_kit_config *config) {
+static bool fill_coordinator(cJSON *json, const char *folder, const struct cns_kit_config *config) {
   return cJSON_AddStringToObject(json, "role", "coordinator") &&
          cJSON_AddStringToObject(json, "listen", config->address) &&
-         cJSON_AddStringToObject(json, "state", config->state_path);
+         cJSON_AddStringToObject(json, "state", in_kit(folder, config->state_path));
 }
 
 int cns_kit_config_save(const char *folder, const struct cns_kit_config *config,
@@ -257,8 +263,8 @@ int cns_kit_config_save(const char *folder, const struct cns_kit_config *config,
   cJSON *json = cJSON_CreateObject();
   char *text = NULL;
   size_t len = 0;
-  bool filled = json && (config->role == CNS_KIT_HOSPITAL ? fill_hospital(json, config)
-                                                          : fill_coordinator(json, config));
+  bool filled = json && (config->role == CNS_KIT_HOSPITAL ? fill_hospital(json, folder, config)
+                                                          : fill_coordinator(json, folder, config));
   int r = filled ? cns_json_canonical(json, &text, &len) : CNS_ERR_MEMORY;
   cJSON_Delete(json);
   if (r) return out_of_memory(folder, problem);
