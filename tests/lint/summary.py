@@ -35,13 +35,18 @@ def case_state(case):
     return "skipped" if case.find("skipped") is not None else "passed"
 
 
+def short_name(name):
+    """Meson writes "project:suite / name", or the name alone without a suite."""
+    return name.rsplit(" / ", 1)[-1]
+
+
 def read_programs(path):
     """{test: result} of whole programs."""
     programs = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.strip():
             entry = json.loads(line)
-            programs[entry["name"].rsplit(" / ", 1)[-1]] = entry["result"]
+            programs[short_name(entry["name"])] = entry["result"]
     return programs
 
 
@@ -57,7 +62,7 @@ def add_run(folder, counts):
     for suite in suites.iter("testsuite"):
         for case in suite.iter("testcase"):
             single = suite.get("name") == case.get("classname") and "." not in suite.get("name", "")
-            program = case.get("name") if single else suite.get("name", "").split(".", 1)[-1]
+            program = short_name(case.get("name") if single else suite.get("name", "").split(".", 1)[-1])
             if single and programs.get(program, "OK") not in GOOD:
                 continue  # counted with the programs below
             state = case_state(case)

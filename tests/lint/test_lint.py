@@ -101,7 +101,7 @@ def expect_summary(expected, *arguments):
 
 def results_are_counted():
     case = '<testcase name="{}" classname="{}">{}</testcase>'
-    tap = '<testsuite name="consilium.a">' + case.format("1", "consilium.a", "") + "{}</testsuite>"
+    tap = '<testsuite name="consilium.consilium:x / a">' + case.format("1", "consilium.a", "") + "{}</testsuite>"
     bad = case.format("2", "consilium.a", "<failure/>")
     skip = case.format("2", "consilium.a", "<skipped/>")
     single = '<testsuite name="consilium">' + case.format("b", "consilium", "") + "</testsuite>"
