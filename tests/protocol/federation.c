@@ -39,7 +39,7 @@ static void make_roster(struct federation *f) {
 }
 
 void federation_init(struct federation *f, size_t n, uint64_t dim, uint64_t seed) {
-  char label[32];
+  char label[64];
   memset(f, 0, sizeof *f);
   assert_true(n <= FEDERATION_MAX);
   assert_int_equal(cns_init(), 0);
