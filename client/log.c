@@ -35,10 +35,13 @@ static void clean(char *line) {
 
 static void write_json(const struct cns_client_log *log, const char *event, const char *when,
                        const char *line, cJSON *fields) {
-  cJSON *json = fields ? fields : cJSON_CreateObject();
+  cJSON *json = cJSON_CreateObject();
   cJSON_AddStringToObject(json, "time", when);
   cJSON_AddStringToObject(json, "event", event);
   cJSON_AddStringToObject(json, "text", line);
+  while (json && fields && fields->child)
+    cJSON_AddItemToArray(json, cJSON_DetachItemViaPointer(fields, fields->child));
+  cJSON_Delete(fields);
   char *text = cJSON_PrintUnformatted(json);
   if (text) fprintf(log->out, "%s\n", text);
   cJSON_free(text);
