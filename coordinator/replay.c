@@ -85,6 +85,7 @@ static int replay_entry(struct replay *replay, const struct cns_journal_entry *e
   if (!s->machine) return 0;
   switch (entry->kind) {
   case CNS_ENTRY_ANSWER:
+  case CNS_ENTRY_SHARES:
   case CNS_ENTRY_UPLOAD:
     return replay_answer(s, entry, replay->problem);
   case CNS_ENTRY_CHUNKS:
@@ -93,6 +94,8 @@ static int replay_entry(struct replay *replay, const struct cns_journal_entry *e
     return cns_coordinator_close(s->machine, replay->problem);
   case CNS_ENTRY_STOP:
     return replay_stop(s, entry);
+  case CNS_ENTRY_SIGNED:
+    return 0;
   default:
     return cns_problem_set(replay->problem, CNS_ERR_FORMAT, "the journal holds an entry of unknown kind %u",
                            entry->kind);
@@ -170,6 +173,9 @@ int cns_replay(struct cns_server *s, struct cns_problem *problem) {
   if (r == 0) r = sweep_vectors(s, problem);
   if (r < 0) return r;
   if (s->completed) cns_report(s, "the journal holds %" PRIu64 " of %u rounds", s->completed, s->plan.rounds);
-  if (s->machine) go_on(s);
+  if (s->machine)
+    go_on(s);
+  else
+    cns_round_erase(s, replay.round, replay.attempt);
   return 0;
 }

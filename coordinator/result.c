@@ -111,17 +111,6 @@ static int record(struct cns_server *s, const struct cns_manifest *manifest, con
   return r;
 }
 
-/* Secrets and vectors of a finished round are not kept. */
-static void forget_bodies(struct cns_server *s) {
-  const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
-  static const enum cns_server_entry kinds[] = {CNS_ENTRY_ANSWER, CNS_ENTRY_UPLOAD};
-  for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
-    struct cns_problem problem = {0};
-    if (cns_journal_erase_bodies(s->journal, d->round, d->attempt, (uint8_t)kinds[k], &problem) < 0)
-      cns_report(s, "%s", problem.text);
-  }
-}
-
 static int publish(struct cns_server *s, struct result_job *job, struct cns_problem *problem) {
   struct cns_manifest manifest;
   uint64_t sequence;
@@ -158,8 +147,9 @@ static int publish(struct cns_server *s, struct result_job *job, struct cns_prob
 
 static void finish_round(struct cns_server *s) {
   struct cns_problem problem = {0};
+  const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
   cns_schedule_measure(s);
-  forget_bodies(s);
+  cns_round_erase(s, d->round, d->attempt);
   cns_round_free(s, true);
   if (cns_registry_prune(s->registry, CNS_SERVER_MODELS_KEPT, &problem) < 0)
     cns_report(s, "%s", problem.text);
@@ -266,6 +256,7 @@ void cns_result_fail(struct cns_server *s) {
     cns_server_fatal(s, r, &problem);
     return;
   }
+  cns_round_erase(s, row.round, row.attempt);
   cns_report_ended(s);
   tell_ended(s);
   cns_round_free(s, true);

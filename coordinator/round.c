@@ -102,6 +102,9 @@ int cns_round_start(struct cns_server *s, const struct cns_descriptor *descripto
     journal_failed(s, r, problem);
     return r;
   }
+  cns_report(s, "round %llu attempt %u begins: %u hospitals, threshold %u",
+             (unsigned long long)descriptor->round, descriptor->attempt, descriptor->member_count,
+             descriptor->threshold);
   reset_traffic(s);
   send_requests(s);
   return 0;
@@ -109,8 +112,20 @@ int cns_round_start(struct cns_server *s, const struct cns_descriptor *descripto
 
 /* ---- answers ---- */
 
+static int journal_shares(struct cns_server *s, uint16_t index, const uint8_t *data, size_t len,
+                          struct cns_problem *problem) {
+  struct cns_reader reader;
+  struct cns_message message = {0};
+  cns_reader_init(&reader, data, len);
+  cns_message_read(&reader, &message); /* was accepted, so it can be read */
+  int r = cns_server_append(s, CNS_ENTRY_SIGNED, CNS_PHASE_SHARES, index, data, reader.at, problem);
+  if (r == 0) r = cns_server_append(s, CNS_ENTRY_SHARES, CNS_PHASE_SHARES, index, data, len, problem);
+  return r;
+}
+
 static int journal_answer(struct cns_server *s, enum cns_phase phase, uint16_t index, const uint8_t *data,
                           size_t len, const struct cns_digest *root, struct cns_problem *problem) {
+  if (phase == CNS_PHASE_SHARES) return journal_shares(s, index, data, len, problem);
   if (!root) return cns_server_append(s, CNS_ENTRY_ANSWER, phase, index, data, len, problem);
   uint8_t *body = malloc(CNS_DIGEST_BYTES + len);
   if (!body) return CNS_ERR_MEMORY;
@@ -261,6 +276,12 @@ void cns_round_stop(struct cns_server *s, enum cns_end end, const char *reason) 
     return;
   }
   cns_coordinator_stop(s->machine, end, reason);
+}
+
+void cns_round_erase(struct cns_server *s, uint64_t round, uint32_t attempt) {
+  struct cns_problem problem = {0};
+  if (cns_journal_erase_bodies(s->journal, round, attempt, CNS_ENTRY_SHARES, &problem) < 0)
+    cns_report(s, "%s", problem.text);
 }
 
 void cns_round_free(struct cns_server *s, bool delete_files) {

@@ -26,6 +26,8 @@ enum cns_server_entry {
   CNS_ENTRY_CLOSE = 5,  /* the phase was closed */
   CNS_ENTRY_STOP = 6,   /* end code u8, sentence */
   CNS_ENTRY_RESULT = 7, /* signed manifest */
+  CNS_ENTRY_SHARES = 8, /* an answer of phase shares, with its leaves: erased after the round */
+  CNS_ENTRY_SIGNED = 9, /* the signed message of such an answer alone: stays */
 };
 
 #define CNS_SERVER_TICK_MS 50
@@ -178,6 +180,8 @@ void cns_round_answer(struct cns_server *server, struct cns_session *session, co
 void cns_round_advance(struct cns_server *server);
 void cns_round_stop(struct cns_server *server, enum cns_end end, const char *reason);
 void cns_round_free(struct cns_server *server, bool delete_files);
+/* Ciphertexts of a finished round are not kept; signed messages are. */
+void cns_round_erase(struct cns_server *server, uint64_t round, uint32_t attempt);
 
 /* result.c */
 void cns_result_compute(struct cns_server *server);

@@ -4,6 +4,7 @@
  * at a chosen moment.
  *   CNS_FAULT_KILL_SYNC=N        SIGKILL in place of the N-th fsync or fdatasync
  *   CNS_FAULT_KILL_AFTER_SYNC=N  SIGKILL right after the N-th
+ *   CNS_FAULT_COUNT=FILE         the number of syncs is written there at exit
  *   CNS_FAULT_FULL=FILE          while FILE exists, writes to regular files in
  *                                CNS_FAULT_FOLDER fail with ENOSPC
  */
@@ -41,6 +42,14 @@ static int synced(const char *symbol, int fd) {
   int r = real(fd);
   if (count == number("CNS_FAULT_KILL_AFTER_SYNC")) kill(getpid(), SIGKILL);
   return r;
+}
+
+__attribute__((destructor)) static void write_count(void) {
+  const char *path = getenv("CNS_FAULT_COUNT");
+  FILE *file = path ? fopen(path, "w") : NULL;
+  if (!file) return;
+  fprintf(file, "%ld\n", atomic_load(&syncs));
+  fclose(file);
 }
 
 int fsync(int fd) {

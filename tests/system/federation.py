@@ -39,7 +39,7 @@ class Federation:
         with open(os.path.join(EXAMPLE, "study.json")) as file:
             study = json.load(file)
         study["model"]["hidden"] = list(hidden)
-        study["training"].update(rounds=rounds, local_epochs=1, **training)
+        study["training"].update({"rounds": rounds, "local_epochs": 1, **training})
         study_path = os.path.join(self.folder, "study.json")
         with open(study_path, "w") as file:
             json.dump(study, file)
@@ -69,6 +69,11 @@ class Federation:
     def log(self, name):
         with open(self.log_path(name)) as file:
             return file.read()
+
+    def said(self, since=None):
+        """What the coordinator said, after an earlier length; without one, that length."""
+        text = self.log("coordinator") if os.path.exists(self.log_path("coordinator")) else ""
+        return len(text) if since is None else text[since:]
 
     def start(self, name, *options, **faults):
         """faults: KILL_SYNC=N and so on, see fault.c."""
