@@ -94,8 +94,11 @@ static void without_us(struct cns_descriptor *d) {
 static void invented_member(struct cns_descriptor *d) {
   d->members[4].index = 77;
 }
+static void wrapping_scale(struct cns_descriptor *d) {
+  d->scale_log2++;
+}
 static void coarser_scale(struct cns_descriptor *d) {
-  d->scale_log2 = 100;
+  d->scale_log2 -= 10;
 }
 static void no_metrics(struct cns_descriptor *d) {
   d->metrics_dim = 0;
@@ -107,20 +110,11 @@ static void tailored_descriptors_are_declined(void **state) {
     void (*change)(struct cns_descriptor *descriptor);
     const char *sentence;
   } lies[] = {
-      {other_parent, "another model"},
-      {other_plan, "another study file"},
-      {other_study, "another study"},
-      {other_policy, "another policy"},
-      {later_round, "the next round"},
-      {smaller_cohort, "cohort has 3"},
-      {lower_threshold, "threshold is"},
-      {fewer_included, "sum of 2"},
-      {larger_clip, "clip norm is 4"},
-      {other_weight, "weight"},
-      {without_us, "this hospital"},
-      {invented_member, "roster"},
-      {coarser_scale, ""},
-      {no_metrics, "metrics"},
+      {other_parent, "another model"},   {other_plan, "another study file"}, {other_study, "another study"},
+      {other_policy, "another policy"},  {later_round, "the next round"},    {smaller_cohort, "cohort has 3"},
+      {lower_threshold, "threshold is"}, {fewer_included, "sum of 2"},       {larger_clip, "clip norm is 4"},
+      {other_weight, "weight"},          {without_us, "this hospital"},      {invented_member, "roster"},
+      {coarser_scale, "step is"},        {wrapping_scale, "could wrap"},     {no_metrics, "metrics"},
   };
   for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
     struct cns_descriptor descriptor;
