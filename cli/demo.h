@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cjson/cJSON.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 
@@ -103,6 +102,16 @@ void cns_demo_child_tail(struct cns_demo_child *child, const char *sentence);
 /* SIGTERM, and after a while SIGKILL; when it returns none runs. */
 void cns_demo_children_stop(struct cns_demo_child *children, size_t count);
 
+/* ---- demo_signal.c ---- */
+
+/* From here on SIGINT, SIGTERM, SIGHUP and SIGCHLD only make the pipe readable. */
+CNS_MUST_CHECK int cns_demo_signals_open(int *ret_pipe, struct cns_problem *problem);
+/* The signal that asks the demo to end; 0: none has come. Empties the pipe up to it. */
+int cns_demo_signals_next(int pipe);
+/* Around fork: a child must not write to its parent's pipe. Async-signal-safe, as is the next. */
+void cns_demo_signals_hold(bool hold);
+void cns_demo_signals_default(void);
+
 /* ---- demo_run.c: the federation ---- */
 
 struct cns_demo_result {
@@ -116,12 +125,10 @@ struct cns_demo_result {
   int signal; /* that ended the demo; with CNS_ERR_CANCELLED */
 };
 
-/* The signals that are read in its loop; the caller has blocked them before any
- * thread was started. SIGHUP is not among them under nohup. */
-void cns_demo_signals(sigset_t *ret_set);
-/* Makes the federation in the folder and runs it to its end. */
+/* Makes the federation in the folder and runs it to its end. signals: of
+ * cns_demo_signals_open. */
 CNS_MUST_CHECK int cns_demo_run(const struct cns_demo_options *options, const struct cns_demo_parts *parts,
-                                const char *folder, struct cns_demo_result *result,
+                                const char *folder, int signals, struct cns_demo_result *result,
                                 struct cns_problem *problem);
 
 /* ---- demo_report.c ---- */

@@ -41,17 +41,13 @@ void cns_demo_child_deinit(struct cns_demo_child *child) {
  * A group of its own: what a terminal sends on Ctrl-C reaches the demo alone,
  * which stops its children in order. */
 static void become(char *const *arguments, int output, pid_t parent) {
-  sigset_t none;
   int nothing = open("/dev/null", O_RDONLY);
-  sigemptyset(&none);
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent || setpgid(0, 0) != 0) _exit(127);
   if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 ||
       dup2(output, STDERR_FILENO) < 0)
     _exit(127);
-  signal(SIGPIPE, SIG_DFL);
-  signal(SIGINT, SIG_DFL);
-  signal(SIGTERM, SIG_DFL);
-  if (sigprocmask(SIG_SETMASK, &none, NULL) != 0) _exit(127);
+  cns_demo_signals_default();
+  cns_demo_signals_hold(false);
   execv("/proc/self/exe", arguments);
   _exit(127);
 }
@@ -70,8 +66,11 @@ int cns_demo_child_start(struct cns_demo_child *child, const char *const *argume
   if (child->output >= 0) close(child->output);
   child->output = -1;
   child->line_len = 0;
-  pid_t parent = getpid(), pid = fork();
+  pid_t parent = getpid();
+  cns_demo_signals_hold(true);
+  pid_t pid = fork();
   if (pid == 0) become(argv, ends[1], parent);
+  cns_demo_signals_hold(false);
   close(ends[1]);
   if (pid < 0 || fcntl(ends[0], F_SETFL, O_NONBLOCK) != 0) {
     int number = errno;

@@ -124,6 +124,9 @@ void cns_demo_report_text(const struct cns_demo_parts *parts, const struct cns_d
   if (result->killed && result->back_round)
     printf("%s was killed in round %" PRIu64 " and took part again in round %" PRIu64 ".\n", result->killed,
            result->killed_round, result->back_round);
+  if (result->killed && !result->back_round)
+    printf("%s was killed in round %" PRIu64 " and was not back before the end.\n", result->killed,
+           result->killed_round);
   printf("%.1f seconds in all.\n\n%s", result->seconds, protected_text);
 }
 

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,7 +23,9 @@
 #include "store/kit.h"
 
 #define LISTEN "tls+tcp://127.0.0.1:0"
-#define RESTART_MS 1000
+/* Well within the coordinator's grace for a lost hospital, so that it is back in
+ * the next round. */
+#define RESTART_MS 500
 #define URL_MS 30000
 /* Longer than any wait of coordinator or hospital. */
 #define SILENCE_MS 180000
@@ -42,7 +43,7 @@ struct run {
   char *kits[CNS_DEMO_HOSPITALS_MAX + 1];                     /* [0]: coordinator */
   struct cns_demo_child children[CNS_DEMO_HOSPITALS_MAX + 1]; /* likewise */
   size_t child_count;
-  int signals; /* signalfd */
+  int signals;
   uint64_t rounds_done;
   uint64_t heard_ms;
 
@@ -149,13 +150,10 @@ static int take_line(void *context, struct cns_demo_child *child, const char *li
 /* ---- waiting ---- */
 
 static int take_signals(struct run *run) {
-  struct signalfd_siginfo info;
-  while (read(run->signals, &info, sizeof info) == (ssize_t)sizeof info) {
-    if (info.ssi_signo == SIGCHLD) continue;
-    run->result->signal = (int)info.ssi_signo;
-    return cns_problem_set(run->problem, CNS_ERR_CANCELLED, "stopped by %s", strsignal((int)info.ssi_signo));
-  }
-  return 0;
+  int number = cns_demo_signals_next(run->signals);
+  if (!number) return 0;
+  run->result->signal = number;
+  return cns_problem_set(run->problem, CNS_ERR_CANCELLED, "stopped by %s", strsignal(number));
 }
 
 static int read_all(struct run *run) {
@@ -395,22 +393,6 @@ static int compare(struct run *run, struct cns_demo_compare *other) {
   return r ? r : cns_demo_compare_finish(other, run->result->alone, &run->result->pooled, run->problem);
 }
 
-void cns_demo_signals(sigset_t *ret_set) {
-  struct sigaction hangup;
-  sigemptyset(ret_set);
-  sigaddset(ret_set, SIGINT);
-  sigaddset(ret_set, SIGTERM);
-  sigaddset(ret_set, SIGCHLD);
-  if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) sigaddset(ret_set, SIGHUP);
-}
-
-static int watch_signals(struct run *run) {
-  sigset_t set;
-  cns_demo_signals(&set);
-  run->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-  return run->signals < 0 ? cns_problem_set(run->problem, CNS_ERR_LIBRARY, "signals can't be waited for") : 0;
-}
-
 static void release(struct run *run) {
   cns_demo_children_stop(run->children, run->child_count);
   for (size_t i = 0; i < run->child_count; i++)
@@ -419,12 +401,12 @@ static void release(struct run *run) {
     free(run->kits[i]);
   free(run->federation);
   free(run->url_path);
-  if (run->signals >= 0) close(run->signals);
   free(run);
 }
 
 int cns_demo_run(const struct cns_demo_options *options, const struct cns_demo_parts *parts,
-                 const char *folder, struct cns_demo_result *result, struct cns_problem *problem) {
+                 const char *folder, int signals, struct cns_demo_result *result,
+                 struct cns_problem *problem) {
   struct cns_demo_compare *other = NULL;
   struct run *run = calloc(1, sizeof *run);
   if (!run) return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
@@ -434,8 +416,8 @@ int cns_demo_run(const struct cns_demo_options *options, const struct cns_demo_p
   run->result = result;
   run->problem = problem;
   run->heard_ms = begin_ms;
-  int r = watch_signals(run);
-  if (!r) r = cns_demo_compare_start(parts, options->data ? options->data : folder, &other, problem);
+  run->signals = signals;
+  int r = cns_demo_compare_start(parts, options->data ? options->data : folder, &other, problem);
   if (!r) r = federate(run, folder);
   if (!r) r = compare(run, other);
   if (!r) r = evaluate_federation(run);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,15 +23,6 @@ static int make_temporary(struct cns_claim *ret_claim, struct cns_problem *probl
   return 0;
 }
 
-/* The children's signals, and those that end the demo, are read from a file
- * descriptor in its loop; threads inherit the mask. */
-static void block_signals(void) {
-  sigset_t set;
-  cns_demo_signals(&set);
-  sigprocmask(SIG_BLOCK, &set, NULL);
-  signal(SIGPIPE, SIG_IGN);
-}
-
 static int report(const struct cns_demo_options *options, const struct cns_demo_parts *parts,
                   const struct cns_demo_result *result) {
   if (options->json) return cns_cli_print_json(cns_demo_report_json(options, parts, result));
@@ -41,14 +31,14 @@ static int report(const struct cns_demo_options *options, const struct cns_demo_
   return cns_cli_finish(CNS_EXIT_OK);
 }
 
-static int run_in(const struct cns_demo_options *options, const struct cns_demo_parts *parts,
+static int run_in(const struct cns_demo_options *options, const struct cns_demo_parts *parts, int signals,
                   struct cns_claim *claim) {
   struct cns_problem problem = {0};
   struct cns_demo_result result = {.rounds = cJSON_CreateArray(),
                                    .alone = calloc(parts->hospital_count, sizeof *result.alone)};
   int r = result.rounds && result.alone ? 0 : cns_problem_set(&problem, CNS_ERR_MEMORY, "out of memory");
   if (!r && !options->json) cns_demo_report_start(parts, claim->path);
-  if (!r) r = cns_demo_run(options, parts, claim->path, &result, &problem);
+  if (!r) r = cns_demo_run(options, parts, claim->path, signals, &result, &problem);
   cns_claim_end(claim, options->keep == NULL);
   int code = r ? cns_cli_fail(r, &problem) : report(options, parts, &result);
   if (r == CNS_ERR_CANCELLED && result.signal) code = 128 + result.signal;
@@ -61,11 +51,12 @@ static int run(const struct cns_demo_options *options) {
   struct cns_problem problem = {0};
   struct cns_demo_parts parts;
   struct cns_claim claim;
-  block_signals();
-  int r = cns_demo_parts_make(options, &parts, &problem);
+  int signals = -1;
+  int r = cns_demo_signals_open(&signals, &problem);
+  if (!r) r = cns_demo_parts_make(options, &parts, &problem);
   if (r) return cns_cli_fail(r, &problem);
   r = options->keep ? cns_claim_folder(options->keep, &claim, &problem) : make_temporary(&claim, &problem);
-  int code = r ? cns_cli_fail(r, &problem) : run_in(options, &parts, &claim);
+  int code = r ? cns_cli_fail(r, &problem) : run_in(options, &parts, signals, &claim);
   cns_demo_parts_deinit(&parts);
   return code;
 }
