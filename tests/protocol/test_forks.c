@@ -140,6 +140,29 @@ static void a_hospital_lives_in_one_view(void **state) {
   }
 }
 
+/* The same hospital, the same keys, another list of phase ready: another mask
+ * with everyone, so that what two views collect can't be added up. */
+static void masks_of_two_views_have_nothing_in_common(void **state) {
+  struct fork fork;
+  const struct cns_mask_term *terms[2];
+  size_t count[2];
+  init(&fork, 9, 1);
+  for (int v = 0; v < 2; v++) {
+    struct federation *f = &fork.view[v];
+    attack_play_until(f, CNS_PHASE_READY);
+    if (v == 0) f->silent_from[7] = CNS_PHASE_READY;
+    federation_play_phase(f);
+    attack_close(f);
+    federation_play_phase(f);
+    assert_int_equal(cns_hospital_masks(f->hospitals[4], &terms[v], &count[v]), 0);
+    assert_int_equal(count[v], v == 0 ? 7 : 8);
+  }
+  for (size_t a = 0; a < count[0]; a++)
+    for (size_t b = 0; b < count[1]; b++)
+      assert_memory_not_equal(&terms[0][a].seed, &terms[1][b].seed, sizeof terms[0][a].seed);
+  deinit(&fork);
+}
+
 /* ---- different descriptors ---- */
 
 typedef void tailor(struct cns_descriptor *d);
@@ -229,6 +252,7 @@ int main(void) {
       cmocka_unit_test(different_lists_to_different_hospitals),
       cmocka_unit_test(one_colluder_too_many_breaks_it),
       cmocka_unit_test(a_hospital_lives_in_one_view),
+      cmocka_unit_test(masks_of_two_views_have_nothing_in_common),
       cmocka_unit_test(different_descriptors_to_different_hospitals),
   };
   return cmocka_run_group_tests_name("protocol forks", tests, NULL, NULL);

@@ -249,7 +249,7 @@ static void complaint_without_a_proof(void **state) {
 
 /* The leaf dealt to someone else, another dealer's leaf, one that nobody signed. */
 static void complaint_with_a_leaf_of_others(void **state) {
-  for (int kind = 0; kind < 3; kind++) {
+  for (int kind = 0; kind < 4; kind++) {
     struct federation f;
     begin_at(&f, CNS_PHASE_READY, 72 + (uint64_t)kind);
     struct cns_complaint complaint = attack_complaint(&f, LIAR, VICTIM);
@@ -267,6 +267,16 @@ static void complaint_with_a_leaf_of_others(void **state) {
       complaint.point_b = of_other.point_b;
     } else
       complaint.leaf.sealed[0] ^= 1;
+    if (kind == 3) { /* with a tree of its own, and the dealer's signature on the genuine one */
+      struct cns_leaf leaves[8];
+      struct cns_digest digests[8];
+      memcpy(leaves, f.coordinator->members[VICTIM].leaves, sizeof leaves);
+      leaves[LIAR] = complaint.leaf;
+      for (size_t d = 0; d < 8; d++)
+        cns_leaf_digest(&leaves[d], &digests[d]);
+      assert_int_equal(cns_merkle_root(digests, 8, &complaint.root), 0);
+      assert_int_equal(cns_merkle_path(digests, 8, LIAR, &complaint.path), 0);
+    }
     send_complaints(&f, &complaint, 1, 0);
     complainer_falls(&f);
   }
