@@ -27,6 +27,8 @@
  * the next round. */
 #define RESTART_MS 500
 #define URL_MS 30000
+/* Hospitals leave with the last model, or 10 s after the coordinator. */
+#define LEAVE_MS 15000
 /* Longer than any wait of coordinator or hospital. */
 #define SILENCE_MS 180000
 
@@ -50,6 +52,7 @@ struct run {
   bool kill_wanted;
   uint64_t kill_after; /* so many rounds */
   uint64_t restart_ms; /* when; 0: not due */
+  uint64_t left_ms;    /* when the coordinator was done; 0: it runs */
   bool missed;         /* the killed hospital was missing in the round */
 };
 
@@ -94,6 +97,7 @@ static void follow_victim(struct run *run, const cJSON *round, uint64_t number) 
   if (!result->killed || result->back_round) return;
   if (missing && number >= result->killed_round) {
     run->missed = true;
+    run->kill_wanted = false;
   } else if (run->missed) {
     result->back_round = number;
     say(run, "  -- %s is back in round %" PRIu64 ", nobody had to do anything\n", result->killed, number);
@@ -336,13 +340,17 @@ static int start_hospitals(struct run *run) {
 
 static int restart_when_due(struct run *run) {
   if (!run->restart_ms || now_ms() < run->restart_ms || victim(run)->pid > 0) return 0;
+  if (run->children[0].pid == 0) return 0; /* too late */
   run->restart_ms = 0;
   say(run, "  -- %s is started again\n", victim(run)->name);
   return start_hospital(run, VICTIM);
 }
 
-static bool all_ended(const struct run *run) {
-  if (run->restart_ms) return false;
+/* Without a coordinator a hospital that was slow to come back would dial for ever. */
+static bool all_ended(struct run *run) {
+  if (run->children[0].pid > 0) return false;
+  if (!run->left_ms) run->left_ms = now_ms();
+  if (now_ms() - run->left_ms > LEAVE_MS) return true;
   for (size_t i = 0; i < run->child_count; i++)
     if (run->children[i].pid > 0) return false;
   return true;
