@@ -3,7 +3,9 @@
 """Whole federations of processes: undisturbed; the coordinator killed at every
 sync of its journal; hospitals killed, stopped, lying, out of disk. TAP."""
 
+import csv
 import itertools
+import json
 import os
 import signal
 import socket
@@ -261,6 +263,47 @@ def test_bad_tables_are_named():
                                   timeout=60)
             assert done.returncode not in (0, -6, -11), done
             assert word in done.stderr or word == "empty", done.stderr
+
+
+def rewrite_data(f, name, change):
+    """change: rows of the table without its header, to other rows."""
+    path = os.path.join(f.kit(name), "data.csv")
+    with open(path, newline="") as file:
+        rows = list(csv.reader(file))
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([rows[0]] + change(rows[0], rows[1:]))
+    run("consent", f.kit(name), "--yes")
+
+
+def test_one_class_and_unequal_sizes():
+    """A hospital whose patients all have one diagnosis, one of 5 patients and one of
+    20,000: all take part, with the public weights that follow."""
+    def only_benign(header, rows):
+        return [row for row in rows if row[header.index("diagnosis")] == "B"]
+
+    def twenty_thousand(header, rows):
+        patient = header.index("id")
+        more = []
+        for k in range(20000):
+            row = list(rows[k % len(rows)])
+            row[patient] = f"Q{k}"
+            more.append(row)
+        return more
+
+    with Federation(rounds=2) as f:
+        rewrite_data(f, "h1", only_benign)
+        rewrite_data(f, "h2", lambda header, rows: rows[:5])
+        rewrite_data(f, "h3", twenty_thousand)
+        f.start_all()
+        f.wait_exit("coordinator")
+        assert [event["included"] for event in f.completed()] == [5, 5], f.tails()
+        text = f.log("h1")
+        assert "class" in text, text
+        with open(os.path.join(f.state("coordinator"), "models", "manifests", sorted(os.listdir(os.path.join(
+                f.state("coordinator"), "models", "manifests")))[-1])) as file:
+            manifest = json.loads(file.read().split("\n-- consilium signature")[0])
+        weights = {one["hospital"]: one["weight"] for one in manifest["hospitals"]}
+        assert weights[2] == 5 and weights[3] == 20000 and 60 <= weights[1] <= 80, weights
 
 
 def test_diverging_training_is_refused_at_the_hospital():
