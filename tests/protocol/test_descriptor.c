@@ -297,6 +297,25 @@ static void announcements_not_from_the_coordinator(void **state) {
 
 /* ---- shape ---- */
 
+/* One thing wrong, chosen by kind; 0 to 16, else nothing. */
+static void misshape(struct cns_descriptor *d, int kind) {
+  static const double clips[] = {NAN, INFINITY, 0, -1};
+  if (kind == 0) d->round = 0;
+  if (kind == 1) d->attempt = 0;
+  if (kind == 2) d->dim = 0;
+  if (kind == 3) d->dim = CNS_DIM_MAX + 1;
+  if (kind == 4) d->metrics_dim = CNS_METRICS_DIM_MAX + 1;
+  if (kind >= 5 && kind <= 8) d->clip_norm = clips[kind - 5];
+  if (kind == 9) d->deadline_ms[3] = CNS_DEADLINE_MS_MAX + 1;
+  if (kind == 10) d->members[3].index = d->members[2].index;
+  if (kind == 11) d->members[3].index = 8;
+  if (kind == 12) d->members[0].index = 0;
+  if (kind == 13) d->members[7].index = CNS_HOSPITALS_MAX + 1;
+  if (kind == 14) d->members[3].weight = 0;
+  if (kind == 15) d->member_count = 7; /* and one member too many behind */
+  if (kind == 16) d->member_count = 0;
+}
+
 static void descriptors_of_bad_shape(void **state) {
   struct federation f;
   federation_init(&f, 8, 50, 5);
@@ -305,61 +324,7 @@ static void descriptors_of_bad_shape(void **state) {
     struct cns_descriptor d, read;
     struct cns_writer writer;
     assert_int_equal(cns_descriptor_copy(&f.descriptor, &d), 0);
-    switch (kind) {
-    case 0:
-      d.round = 0;
-      break;
-    case 1:
-      d.attempt = 0;
-      break;
-    case 2:
-      d.dim = 0;
-      break;
-    case 3:
-      d.dim = CNS_DIM_MAX + 1;
-      break;
-    case 4:
-      d.metrics_dim = CNS_METRICS_DIM_MAX + 1;
-      break;
-    case 5:
-      d.clip_norm = NAN;
-      break;
-    case 6:
-      d.clip_norm = INFINITY;
-      break;
-    case 7:
-      d.clip_norm = 0;
-      break;
-    case 8:
-      d.clip_norm = -1;
-      break;
-    case 9:
-      d.deadline_ms[3] = CNS_DEADLINE_MS_MAX + 1;
-      break;
-    case 10:
-      d.members[3].index = d.members[2].index;
-      break;
-    case 11:
-      d.members[3].index = 8;
-      break;
-    case 12:
-      d.members[0].index = 0;
-      break;
-    case 13:
-      d.members[7].index = CNS_HOSPITALS_MAX + 1;
-      break;
-    case 14:
-      d.members[3].weight = 0;
-      break;
-    case 15:
-      d.member_count = 7;
-      break; /* one member too many behind */
-    case 16:
-      d.member_count = 0;
-      break;
-    default:
-      break; /* as it should be */
-    }
+    misshape(&d, kind);
     cns_writer_init(&writer, CNS_DESCRIPTOR_BYTES_MAX);
     cns_descriptor_write(&writer, &d);
     if (kind == 15) cns_write_bytes(&writer, (const uint8_t[6]){8, 0, 1}, 6);
@@ -369,7 +334,6 @@ static void descriptors_of_bad_shape(void **state) {
     for (size_t len = 0; kind == 17 && len < writer.len; len++)
       assert_int_equal(cns_descriptor_read(writer.data, len, &read), CNS_ERR_FORMAT);
     cns_writer_deinit(&writer);
-    d.member_count = f.descriptor.member_count;
     cns_descriptor_deinit(&d);
   }
   federation_deinit(&f);
