@@ -57,7 +57,7 @@ static int response_load(const char *path, struct response *ret_response, struct
 
 int cns_response_authority(const char *path, struct cns_identity_public *ret_key,
                            struct cns_problem *problem) {
-  struct response response;
+  struct response response = {0};
   int r = response_load(path, &response, problem);
   if (r) return r;
   *ret_key = response.authority;

@@ -129,7 +129,7 @@ static int read_hospitals(const cJSON *json, struct cns_manifest *manifest, stru
     return cns_problem_set(problem, CNS_ERR_RANGE, "the manifest names %d hospitals", count);
   r = allocate(manifest, (size_t)count);
   cJSON_ArrayForEach(one, hospitals) {
-    int64_t index, weight;
+    int64_t index = 0, weight = 0;
     const char *outcome;
     if (r == 0) r = cns_json_only(one, "hospitals", names, problem);
     if (r == 0) r = cns_json_get_int(one, "hospitals", "hospital", 1, CNS_HOSPITALS_MAX, &index, problem);
