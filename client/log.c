@@ -14,25 +14,6 @@ static void utc(char out[static 24]) {
   if (!gmtime_r(&now, &tm) || strftime(out, 24, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0) out[0] = '\0';
 }
 
-/* Bytes of the UTF-8 character (RFC 3629) at p; 0 if there is none. */
-static size_t utf8_length(const unsigned char *p) {
-  size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-  for (size_t k = 1; k < len; k++)
-    if ((p[k] & 0xc0) != 0x80) return 0; /* also the text's end */
-  if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0)) return 0;
-  if ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90)) return 0;
-  return len;
-}
-
-/* A line stays one line of readable text, whoever wrote the sentence in it. */
-static void clean(char *line) {
-  while (*line) {
-    size_t len = utf8_length((const unsigned char *)line);
-    if (len == 0 || (unsigned char)*line < 0x20 || *line == 0x7f) *line = '?';
-    line += len ? len : 1;
-  }
-}
-
 static void write_json(const struct cns_client_log *log, const char *event, const char *when,
                        const char *line, cJSON *fields) {
   cJSON *json = cJSON_CreateObject();
@@ -51,7 +32,7 @@ static void write_json(const struct cns_client_log *log, const char *event, cons
 static void write_line(const struct cns_client_log *log, const char *event, cJSON *fields, char *line) {
   char when[24];
   utc(when);
-  clean(line);
+  cns_text_clean(line);
   if (log->json) {
     write_json(log, event, when, line, fields);
   } else {

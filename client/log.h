@@ -13,7 +13,7 @@ struct cns_client_log {
   bool json;
 };
 
-/* event: a short fixed name, for JSON. Control characters become '?'. */
+/* event: a short fixed name, for JSON. cns_text_clean makes it one line. */
 void cns_client_log(const struct cns_client_log *log, const char *event, const char *fmt, ...)
     CNS_PRINTF(3, 4);
 /* With more members for JSON; takes fields (an object; NULL: none). */

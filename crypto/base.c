@@ -109,6 +109,41 @@ int cns_hex_decode(const char *hex, size_t len, uint8_t *ret_bytes) {
   return CNS_OK;
 }
 
+/* Bytes of the UTF-8 character (RFC 3629) at p; 0 if there is none. */
+static size_t utf8_length(const unsigned char *p) {
+  size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+  for (size_t k = 1; k < len; k++)
+    if ((p[k] & 0xc0) != 0x80) return 0; /* also the text's end */
+  if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0)) return 0;
+  if ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90)) return 0;
+  return len;
+}
+
+/* p: one whole character of len bytes. */
+static bool steers(const unsigned char *p, size_t len) {
+  if (len == 1) return p[0] < 0x20 || p[0] == 0x7f;
+  if (len == 2) return (p[0] == 0xc2 && p[1] < 0xa0) || (p[0] == 0xd8 && p[1] == 0x9c); /* C1; U+061C */
+  if (len != 3 || p[0] != 0xe2) return false;
+  if (p[1] == 0x80) return p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xa8 && p[2] <= 0xae); /* U+2028..202E */
+  return p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9;                                     /* U+2066..2069 */
+}
+
+void cns_text_clean(char *text) {
+  char *out = text;
+  while (*text) {
+    const size_t len = utf8_length((const unsigned char *)text);
+    if (len == 0 || steers((const unsigned char *)text, len)) {
+      *out++ = '?';
+      text += len ? len : 1;
+      continue;
+    }
+    memmove(out, text, len);
+    out += len;
+    text += len;
+  }
+  *out = '\0';
+}
+
 void cns_wipe(void *secret, size_t len) {
   sodium_memzero(secret, len);
 }

@@ -74,5 +74,14 @@ void cns_hex_encode(const uint8_t *bytes, size_t len, char *out);
 /* Exactly len bytes from exactly 2*len hex digits, else CNS_ERR_FORMAT. */
 CNS_MUST_CHECK int cns_hex_decode(const char *hex, size_t len, uint8_t *ret_bytes);
 
+/*
+ * For logs and screens: makes one line of readable UTF-8 of a text, whoever
+ * wrote it. '?' takes the place of each byte that isn't UTF-8 (RFC 3629) and of
+ * each character that steers a terminal or a reader instead of being read:
+ * controls (C0, DEL, C1: some terminals obey U+009B in UTF-8), line and
+ * paragraph separators, and marks that turn the direction of writing.
+ */
+void cns_text_clean(char *text);
+
 /* sodium_memzero under our name; also for stack copies of secrets. */
 void cns_wipe(void *secret, size_t len);

@@ -8,11 +8,12 @@ static size_t sentence_len(const char *sentence) {
   return len < CNS_WIRE_SENTENCE_MAX ? len : CNS_WIRE_SENTENCE_MAX;
 }
 
-/* What a peer wrote goes to logs and screens: no control characters. */
+/* What a peer wrote goes to logs and screens. */
 static void take_sentence(const uint8_t *bytes, size_t len, char *out) {
   for (size_t k = 0; k < len; k++)
-    out[k] = (char)(bytes[k] < 0x20 || bytes[k] == 0x7f ? '?' : bytes[k]);
+    out[k] = bytes[k] ? (char)bytes[k] : '?';
   out[len] = '\0';
+  cns_text_clean(out);
 }
 
 static int read_sentence(struct cns_reader *reader, struct cns_wire_word *word) {

@@ -32,6 +32,7 @@ static void a_line_stays_a_line_of_text(void **state) {
       {"cut \xe2\x82", "cut ??"},
       {"overlong \xc0\xaf \xe0\x80\xaf", "overlong ?? ???"},
       {"surrogate \xed\xa0\x80", "surrogate ???"},
+      {"C1 \xc2\x9b[31m \xc2\x85 \xc2\xa0", "C1 ?[31m ? \xc2\xa0"},
       {"beyond \xf4\x90\x80\x80 \xff", "beyond ???? ?"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

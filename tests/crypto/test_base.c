@@ -74,6 +74,26 @@ static void hex_refuses_other_lengths(void **state) {
   assert_memory_equal(out, "\1\2\3\4", 4);
 }
 
+static void texts_steer_nothing(void **state) {
+  static const char *const cases[][2] = {
+      {"", ""},
+      {"plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80", "plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80"},
+      {"\x1b[2J\r\n\t\x7f", "?[2J????"},
+      {"\xc2\x80\xc2\x9b\xc2\x9f\xc2\xa0", "???\xc2\xa0"},        /* C1, and the first after it */
+      {"\xe2\x80\xa8\xe2\x80\xa9|\xe2\x80\xae", "??|?"},          /* U+2028, 2029, 202E */
+      {"\xe2\x80\x8e\xe2\x80\x8f\xd8\x9c", "???"},                /* U+200E, 200F, 061C */
+      {"\xe2\x81\xa6\xe2\x81\xa9\xe2\x81\xaa", "??\xe2\x81\xaa"}, /* U+2066, 2069; 206A does nothing */
+      {"\xe2\x80\xa7\xe2\x80\xaf", "\xe2\x80\xa7\xe2\x80\xaf"},   /* their neighbours stay */
+      {"cut \xe2\x82", "cut ??"},
+  };
+  for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+    char text[64];
+    snprintf(text, sizeof text, "%s", cases[k][0]);
+    cns_text_clean(text);
+    assert_string_equal(text, cases[k][1]);
+  }
+}
+
 static void wiping(void **state) {
   uint8_t secret[5] = {1, 2, 3, 4, 5};
   cns_wipe(secret, 4);
@@ -88,6 +108,7 @@ int main(void) {
       cmocka_unit_test(hex_there_and_back),
       cmocka_unit_test(hex_refuses_every_other_character),
       cmocka_unit_test(hex_refuses_other_lengths),
+      cmocka_unit_test(texts_steer_nothing),
       cmocka_unit_test(wiping),
   };
   return cmocka_run_group_tests(tests, setup_library, NULL);
