@@ -119,7 +119,7 @@ static void print_consent(const struct status *status) {
     printf("  consent  doesn't count any more: %s; run: consilium consent %s\n", status->consent_flaw,
            status->site.kit.folder);
   else
-    printf("  consent  given, with %u patients\n", status->consent.patients);
+    printf("  consent  given, with about %u patients\n", status->consent.patients);
 }
 
 static int print_text(const struct status *status) {

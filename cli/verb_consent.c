@@ -50,7 +50,7 @@ static int give(const char *kit, bool yes, bool json) {
     code = print_json(&result);
   } else {
     if (yes) printf("%s\n", result.text);
-    printf("Consent is given and signed for %s: %u patients, weight %u.\n", result.consent.name,
+    printf("Consent is given and signed for %s: about %u patients, weight %u.\n", result.consent.name,
            result.consent.patients, result.weight);
     code = cns_cli_finish(CNS_EXIT_OK);
   }
@@ -70,8 +70,8 @@ int cns_cli_consent(int argc, char **argv) {
       "consent KIT [OPTION]...",
       "Shows what a study does with the hospital's table, what the policy allows and what becomes\n"
       "public, and asks for the hospital's consent, which is signed with its identity. The agent\n"
-      "must not be running on the kit. A changed study file or another number of patients needs\n"
-      "a new consent.",
+      "must not be running on the kit. A changed study file or another number of patients, as\n"
+      "the policy rounds it, needs a new consent.",
       table, 1, 1};
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);

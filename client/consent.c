@@ -41,9 +41,9 @@ static void write_study(FILE *out, const struct cns_site *site) {
 static void write_weight(FILE *out, const struct cns_site *site, uint32_t weight) {
   fprintf(out,
           "\nWHAT BECOMES PUBLIC\n\n"
-          "Your consent tells the coordinator and the other hospitals that you have %u patients in this\n"
-          "study; with this policy your hospital counts with weight %u in the mean.\n",
-          site->patients, weight);
+          "Your consent tells the coordinator that you have about %u patients in this study, rounded as\n"
+          "the policy says; your hospital counts with weight %u in the mean, which all hospitals see.\n",
+          cns_policy_patients(&site->kit.policy, site->patients), weight);
   if (!site->kit.policy.metrics) return;
   fprintf(out,
           "Your patients set aside enter the sums from which loss and AUC of all hospitals together are\n"
@@ -91,7 +91,7 @@ static int give(const struct cns_client_consent_options *options, const struct c
   snprintf(consent->name, sizeof consent->name, "%s", config->name);
   consent->plan = site->kit.study_document.digest;
   consent->index = config->index;
-  consent->patients = site->patients;
+  consent->patients = cns_policy_patients(&site->kit.policy, site->patients); /* the exact one stays here */
   consent->given_at = (int64_t)time(NULL);
   result.weight = cns_policy_weight(&site->kit.policy, site->patients);
   int r = describe(site, result.weight, &result.text);

@@ -150,7 +150,7 @@ static int check_consent(const struct cns_site *site, const struct cns_consent *
     what = "it is another hospital's";
   else if (!cns_digest_equal(&consent->plan, &kit->study_document.digest))
     what = "the study file has changed since";
-  else if (consent->patients != site->patients)
+  else if (consent->patients != cns_policy_patients(&kit->policy, site->patients))
     what = "the table has another number of patients now";
   if (!what) return 0;
   return cns_problem_set(problem, CNS_ERR_REFUSED,

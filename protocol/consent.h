@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A hospital's consent to a study: a document of kind "consent", role
- * "hospital", signed with its identity. It also declares the public number of
- * patients that its weight follows from (cns_policy_weight).
+ * "hospital", signed with its identity. It goes to the coordinator, so the number
+ * of patients in it is not the exact one but what the policy rounds it to
+ * (cns_policy_patients); the hospital's weight follows from it.
  *
  * Fields: consortium, study (name), plan (digest of the signed study document),
  * hospital (index), name, patients, given_at (UTC time).

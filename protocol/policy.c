@@ -45,14 +45,17 @@ uint16_t cns_policy_threshold(size_t cohort, uint16_t colluders) {
   return (uint16_t)((cohort + colluders) / 2 + 1);
 }
 
-uint32_t cns_policy_weight(const struct cns_policy *policy, uint64_t patients) {
-  if (policy->weights_mode == CNS_WEIGHTS_EQUAL) return 1;
+uint32_t cns_policy_patients(const struct cns_policy *policy, uint64_t patients) {
   uint64_t step = policy->weight_round_to;
   /* Below the cap already, so that adding half a step can't wrap. */
   if (patients >= policy->weight_cap) return policy->weight_cap;
   uint64_t rounded = (patients + step / 2) / step * step;
   if (rounded < step) rounded = step;
   return rounded > policy->weight_cap ? policy->weight_cap : (uint32_t)rounded;
+}
+
+uint32_t cns_policy_weight(const struct cns_policy *policy, uint64_t patients) {
+  return policy->weights_mode == CNS_WEIGHTS_EQUAL ? 1 : cns_policy_patients(policy, patients);
 }
 
 void cns_policy_default(const struct cns_roster *roster, struct cns_policy *ret_policy) {

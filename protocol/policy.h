@@ -53,8 +53,12 @@ struct cns_policy {
 uint16_t cns_policy_default_colluders(size_t roster_size);
 /* t = floor((n+c)/2) + 1 over the cohort of the descriptor. */
 uint16_t cns_policy_threshold(size_t cohort, uint16_t colluders);
-/* A hospital's public weight: its number of patients rounded to the nearest
- * multiple of round_to (at least round_to), capped; 1 for equal weights. */
+/* The number of patients that a hospital declares in its consent: rounded to the
+ * nearest multiple of round_to (at least round_to), capped. Of what was declared
+ * already, the same again. */
+uint32_t cns_policy_patients(const struct cns_policy *policy, uint64_t patients);
+/* A hospital's public weight: the number that it declares; 1 for equal weights.
+ * The same for the exact number and for the declared one. */
 uint32_t cns_policy_weight(const struct cns_policy *policy, uint64_t patients);
 
 /* The policy `init` writes for a roster of that size. */

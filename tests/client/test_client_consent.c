@@ -52,7 +52,7 @@ static int answer(void *context, const char *text) {
   assert_non_null(strstr(text, "STUDY \"tiny\""));
   assert_non_null(strstr(text, "24 rows of 24 patients"));
   assert_non_null(strstr(text, "Policy of the consortium"));
-  assert_non_null(strstr(text, "you have 24 patients"));
+  assert_non_null(strstr(text, "you have about 25 patients"));
   return *(int *)context;
 }
 
@@ -62,7 +62,7 @@ static int consent(int agreed, bool yes) {
       .kit_folder = fake->peer[0].kit, .assume_yes = yes, .ask = answer, .context = &agreed};
   memset(&problem, 0, sizeof problem);
   int r = cns_client_consent(&options, &result, &problem);
-  if (!r) assert_int_equal(result.consent.patients, 24);
+  if (!r) assert_int_equal(result.consent.patients, 25); /* goes to the coordinator: never the exact number */
   if (!r) assert_int_equal(result.weight, cns_policy_weight(&fake->kit.policy, 24));
   free(result.text);
   return r;

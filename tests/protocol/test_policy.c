@@ -118,6 +118,12 @@ static void weights_are_rounded_and_capped(void **state) {
                {UINT64_MAX - 4, 1003}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
     assert_int_equal(cns_policy_weight(&policy, cases[i].patients), cases[i].weight);
+  /* What a consent declares gives the same weight as what it keeps back. */
+  for (uint64_t patients = 1; patients < 1200; patients++) {
+    uint32_t declared = cns_policy_patients(&policy, patients);
+    assert_int_equal(cns_policy_patients(&policy, declared), declared);
+    assert_int_equal(cns_policy_weight(&policy, declared), cns_policy_weight(&policy, patients));
+  }
   policy.weight_cap = 1008; /* rounding up stops at the cap */
   assert_int_equal(cns_policy_weight(&policy, 1006), 1008);
   policy.weight_round_to = 1;
