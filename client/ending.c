@@ -13,13 +13,6 @@ static const char *own_outcome(const struct cns_agent *agent, const struct cns_m
   return "not in the cohort";
 }
 
-static size_t included_count(const struct cns_manifest *manifest) {
-  size_t count = 0;
-  for (size_t k = 0; k < manifest->member_count; k++)
-    count += manifest->outcomes[k] == CNS_INCLUDED;
-  return count;
-}
-
 static void metrics_text(const struct cns_manifest_metrics *metrics, char *out, size_t room) {
   if (!metrics->known)
     snprintf(out, room, "metrics not known");
@@ -56,8 +49,9 @@ static cJSON *summary_json(const struct summary *s) {
 /* The one line of a round. */
 static void log_summary(const struct cns_agent *agent, const struct cns_manifest *manifest) {
   char metrics[96];
-  struct summary s = {
-      .manifest = manifest, .outcome = own_outcome(agent, manifest), .included = included_count(manifest)};
+  struct summary s = {.manifest = manifest,
+                      .outcome = own_outcome(agent, manifest),
+                      .included = cns_manifest_included(manifest)};
   if (cns_agent_in_round(agent, &manifest->descriptor)) {
     const struct cns_agent_round *round = agent->round;
     struct cns_agent_traffic now = cns_agent_traffic(agent);

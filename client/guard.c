@@ -58,17 +58,35 @@ int cns_agent_expectation(struct cns_agent *agent, struct cns_expectation *ret_e
   return 0;
 }
 
-/* What a manifest claims about the round that this hospital has a machine for. */
+static bool same_members(const struct cns_manifest *manifest, const struct cns_descriptor *d) {
+  if (manifest->member_count != d->member_count) return false;
+  for (size_t k = 0; k < d->member_count; k++)
+    if (manifest->members[k].index != d->members[k].index ||
+        manifest->members[k].weight != d->members[k].weight)
+      return false;
+  return true;
+}
+
+/* What a manifest claims about the round that this hospital has a machine for
+ * must be what was announced: the cohort and weights shown to others are those
+ * under which the masks were made, and the sum isn't smaller than promised. */
 static int check_own_round(const struct cns_agent *agent, const struct cns_manifest *manifest,
                            struct cns_problem *problem) {
   if (!cns_agent_in_round(agent, &manifest->descriptor)) return 0;
   const struct cns_descriptor *d = agent->round->descriptor;
-  if (manifest->round == d->round && manifest->attempt == d->attempt &&
-      cns_digest_equal(&manifest->parent, &d->parent))
-    return 0;
-  return cns_problem_set(problem, CNS_ERR_REFUSED,
-                         "the manifest of round %" PRIu64 " contradicts the round that was announced here",
-                         manifest->round);
+  size_t included = cns_manifest_included(manifest);
+  if (manifest->round != d->round || manifest->attempt != d->attempt ||
+      !cns_digest_equal(&manifest->parent, &d->parent) || !cns_digest_equal(&manifest->roster, &d->roster) ||
+      !cns_digest_equal(&manifest->policy, &d->policy) || !same_members(manifest, d))
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "the manifest of round %" PRIu64 " contradicts the round that was announced here",
+                           manifest->round);
+  if (included < d->minimum_included)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "the manifest of round %" PRIu64 " has a sum of %zu updates, and at least %u "
+                           "were announced here",
+                           manifest->round, included, d->minimum_included);
+  return 0;
 }
 
 static int check_manifest(const struct cns_agent *agent, const struct cns_manifest *manifest,

@@ -43,6 +43,13 @@ int cns_manifest_of_round(const struct cns_round *round, const struct cns_agreem
   return 0;
 }
 
+size_t cns_manifest_included(const struct cns_manifest *manifest) {
+  size_t included = 0;
+  for (size_t k = 0; k < manifest->member_count; k++)
+    included += manifest->outcomes[k] == CNS_INCLUDED;
+  return included;
+}
+
 /* Name and place of each digest in the document. */
 struct digest_field {
   const char *name;

@@ -38,6 +38,8 @@ void cns_manifest_deinit(struct cns_manifest *manifest);
 /* Members and outcomes from a finished round; digests of the round. */
 CNS_MUST_CHECK int cns_manifest_of_round(const struct cns_round *round, const struct cns_agreement *agreement,
                                          struct cns_manifest *ret_manifest);
+/* How many updates are in the sum. */
+size_t cns_manifest_included(const struct cns_manifest *manifest);
 /* Signed document, serialised; malloc'd. */
 CNS_MUST_CHECK int cns_manifest_make(const struct cns_manifest *manifest,
                                      const struct cns_identity *coordinator, uint8_t **ret_data,

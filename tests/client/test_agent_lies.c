@@ -286,6 +286,59 @@ static void a_forked_history_is_refused(void **state) {
   assert_still_there();
 }
 
+/* The manifest of a round that this hospital takes part in. */
+static void publish_of(const struct cns_manifest *manifest, const char *expected) {
+  uint8_t *data = NULL;
+  size_t len = 0;
+  assert_int_equal(cns_manifest_make(manifest, fake->kit.identity, &data, &len), 0);
+  fake_send_manifest(fake, 0, data, len);
+  settle(expected);
+  free(data);
+}
+
+static void a_manifest_keeps_to_what_was_announced(void **state) {
+  (void)state;
+  struct cns_descriptor d;
+  uint8_t outcomes[FAKE_MAX] = {CNS_INCLUDED}, few[FAKE_MAX];
+  struct cns_digest digest;
+  fake_describe(fake, &d);
+  fake_announce_to(fake, 0, &d);
+  fake_until(fake, fake->peer[0].answers, 1);
+  assert_int_equal(cns_descriptor_digest(&d, &digest), 0);
+  memset(few, CNS_MISSING_UPLOAD, sizeof few);
+  memset(few, CNS_INCLUDED, (size_t)d.minimum_included - 1);
+  struct cns_manifest good = {.study = d.study,
+                              .plan = d.plan,
+                              .roster = d.roster,
+                              .policy = d.policy,
+                              .round = d.round,
+                              .attempt = d.attempt,
+                              .descriptor = digest,
+                              .parent = d.parent,
+                              .model = other_digest(),
+                              .member_count = d.member_count,
+                              .members = d.members,
+                              .outcomes = outcomes};
+  struct cns_manifest bad = good;
+  bad.attempt++;
+  publish_of(&bad, "contradicts the round that was announced here");
+  bad = good;
+  bad.policy = other_digest();
+  publish_of(&bad, "contradicts the round that was announced here");
+  bad = good;
+  bad.member_count--;
+  publish_of(&bad, "contradicts the round that was announced here");
+  bad = good;
+  bad.outcomes = few;
+  publish_of(&bad, "has a sum of");
+  d.members[1].weight++; /* good's, too, from here on */
+  publish_of(&good, "contradicts the round that was announced here");
+  assert_false(fake_logged(fake, 0, "we are included"));
+  d.members[1].weight--;
+  publish_of(&good, "we are included");
+  cns_descriptor_deinit(&d);
+}
+
 /* ---- what the hospital's own record forbids ---- */
 
 static void spent_updates_are_counted(void **state) {
@@ -365,6 +418,7 @@ int main(void) {
       TEST(requests_out_of_turn_are_declined),
       TEST(a_wrong_model_is_declined),
       TEST(a_forked_history_is_refused),
+      TEST(a_manifest_keeps_to_what_was_announced),
       TEST(spent_updates_are_counted),
       TEST(a_full_disk_costs_the_round_only),
       TEST(noise),
