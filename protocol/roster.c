@@ -36,7 +36,7 @@ static bool is_loopback(const char *authority) {
 }
 
 int cns_roster_check_address(const char *address, struct cns_problem *problem) {
-  static const char *const schemes[] = {"tls+tcp://", "wss://", "ipc://", "tcp://"};
+  static const char *const schemes[] = {"tls+tcp://", "tcp://"};
   size_t len = strlen(address);
   if (len > CNS_ADDRESS_MAX)
     return cns_problem_set(problem, CNS_ERR_FORMAT, "an address may have at most %d characters",
@@ -53,9 +53,8 @@ int cns_roster_check_address(const char *address, struct cns_problem *problem) {
                              "%s is not encrypted and only allowed on loopback; use tls+tcp://", address);
     return 0;
   }
-  return cns_problem_set(
-      problem, CNS_ERR_FORMAT,
-      "%s is not an address like tls+tcp://host:7443 (also wss://, ipc://, and tcp:// on loopback)", address);
+  return cns_problem_set(problem, CNS_ERR_FORMAT,
+                         "%s is not an address like tls+tcp://host:7443 (or tcp:// on loopback)", address);
 }
 
 static int get_text(const cJSON *object, const char *path, const char *name,

@@ -197,7 +197,7 @@ static void refuse_config(const char *text, const char *sentence) {
 
 static void configs_are_strict(void **state) {
 #define LIMITS "\"floor\":{\"cohort\":4,\"included\":3,\"threshold\":3}"
-#define PATHS "\"address\":\"ipc:///tmp/x\",\"data\":\"d.csv\",\"state\":\"s\""
+#define PATHS "\"address\":\"tls+tcp://x:1\",\"data\":\"d.csv\",\"state\":\"s\""
   must_create();
   refuse_config("{", "line 1");
   refuse_config("{}", "role is missing");
@@ -213,12 +213,12 @@ static void configs_are_strict(void **state) {
   refuse_config("{\"role\":\"hospital\",\"name\":\"a\",\"index\":1," PATHS
                 ",\"floor\":{\"cohort\":3,\"included\":3,\"threshold\":3}}",
                 "floor.cohort is 3");
-  refuse_config(
-      "{\"role\":\"hospital\",\"name\":\"a\",\"index\":1,\"address\":\"ipc:///x\",\"data\":\"\",\"state\":"
-      "\"s\"," LIMITS "}",
-      "data is empty");
+  refuse_config("{\"role\":\"hospital\",\"name\":\"a\",\"index\":1,\"address\":\"tls+tcp://"
+                "x:1\",\"data\":\"\",\"state\":"
+                "\"s\"," LIMITS "}",
+                "data is empty");
   const char *good =
-      "{\"role\":\"hospital\",\"name\":\"a\",\"index\":1,\"address\":\"ipc:///x\",\"data\":\"/d.csv\","
+      "{\"role\":\"hospital\",\"name\":\"a\",\"index\":1,\"address\":\"tls+tcp://x:1\",\"data\":\"/d.csv\","
       "\"state\":\"s\"," LIMITS "}";
   struct cns_kit kit;
   assert_int_equal(cns_file_write("f/hospitals/a/config.json", good, strlen(good), 0644, NULL), 0);

@@ -264,15 +264,13 @@ static void the_clock_decides_validity(void **state) {
 }
 
 static void addresses_are_checked(void **state) {
-  static const char *const good[] = {"tls+tcp://hospital.example:7443",
-                                     "wss://h:443/x",
-                                     "ipc:///tmp/s",
-                                     "tcp://127.0.0.1:1",
-                                     "tcp://localhost:1",
-                                     "tcp://[::1]:7"};
+  static const char *const good[] = {"tls+tcp://hospital.example:7443", "tcp://127.0.0.1:1",
+                                     "tcp://localhost:1", "tcp://[::1]:7"};
   static const char *const bad[] = {"",
                                     "tls+tcp://",
                                     "inproc://x",
+                                    "wss://h:443/x", /* what net/ can't dial is refused here already */
+                                    "ipc:///tmp/s",
                                     "tcp://0.0.0.0:1",
                                     "TLS+TCP://",
                                     "tcp://localhostile:1",
