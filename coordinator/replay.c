@@ -1,36 +1,112 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Restart: the same calls again, from the journal. docs/architecture.md, "Journal". */
+#include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "coordinator/server_internal.h"
+
+/* An attempt that isn't gone on with: who may have uploaded in it. */
+struct attempt {
+  bool known;
+  struct cns_descriptor descriptor;
+  bool *ready; /* by position */
+  bool asked;  /* for uploads: phase ready was closed */
+};
 
 struct replay {
   struct cns_server *server;
   uint64_t round; /* the last one in the table of rounds */
   uint32_t attempt;
-  bool running;
+  bool running, completed;
+  bool stale; /* running, but under other documents */
+  struct attempt past;
+  struct cns_problem lost; /* an upload that isn't there any more */
   struct cns_problem *problem;
 };
 
-static int replay_begin(struct cns_server *s, const struct cns_journal_entry *entry, bool running,
-                        struct cns_problem *problem) {
-  struct cns_descriptor descriptor;
-  int r = cns_descriptor_read(entry->body, entry->body_len, &descriptor);
-  if (r == 0) {
-    s->last_attempt = descriptor.attempt;
-    r = running ? cns_round_open(s, &descriptor, problem) : 0;
-    cns_descriptor_deinit(&descriptor);
-  }
+/* ---- attempts without a result ---- */
+
+static int end_past(struct replay *replay) {
+  struct attempt *past = &replay->past;
+  int r =
+      past->known && past->asked ? cns_abandoning_begin(replay->server, &past->descriptor, past->ready) : 0;
+  if (past->known) cns_descriptor_deinit(&past->descriptor);
+  free(past->ready);
+  *past = (struct attempt){0};
   return r;
 }
 
-static int replay_answer(struct cns_server *s, const struct cns_journal_entry *entry,
-                         struct cns_problem *problem) {
+static int begin_past(struct replay *replay, const struct cns_descriptor *descriptor) {
+  struct attempt *past = &replay->past;
+  int r = end_past(replay);
+  if (r == 0) r = cns_descriptor_copy(descriptor, &past->descriptor);
+  if (r < 0) return r;
+  past->known = true;
+  past->ready = calloc(descriptor->member_count, sizeof *past->ready);
+  return past->ready ? 0 : CNS_ERR_MEMORY;
+}
+
+static void past_entry(struct replay *replay, const struct cns_journal_entry *entry) {
+  struct attempt *past = &replay->past;
+  if (!past->known || entry->phase != CNS_PHASE_READY) return;
+  int position = cns_descriptor_position(&past->descriptor, entry->index);
+  if (entry->kind == CNS_ENTRY_ANSWER && position >= 0) past->ready[position] = true;
+  if (entry->kind == CNS_ENTRY_CLOSE) past->asked = true;
+}
+
+/* ---- the running round ---- */
+
+/* Documents may have changed while the daemon was down: a round under the old
+ * ones can't be gone on with, not even replayed where keys changed. */
+static bool same_documents(const struct cns_server *s, const struct cns_descriptor *d) {
+  return cns_digest_equal(&d->roster, &s->kit.roster.digest) &&
+         cns_digest_equal(&d->policy, &s->kit.policy.digest) &&
+         cns_digest_equal(&d->plan, &s->kit.study_document.digest);
+}
+
+static int replay_begin(struct replay *replay, const struct cns_journal_entry *entry, bool last) {
+  struct cns_server *s = replay->server;
+  struct cns_descriptor descriptor;
+  int r = cns_descriptor_read(entry->body, entry->body_len, &descriptor);
+  if (r < 0) return r;
+  s->last_attempt = descriptor.attempt;
+  bool running = last && replay->running;
+  replay->stale = running && !same_documents(s, &descriptor);
+  if (!cns_digest_equal(&descriptor.study, &s->study))
+    r = cns_problem_set(replay->problem, CNS_ERR_REFUSED,
+                        "%s holds rounds of another study: give this one a state folder of its own",
+                        s->kit.config.state_path);
+  if (r == 0 && running && !replay->stale) r = end_past(replay);
+  if (r == 0)
+    r = running && !replay->stale ? cns_round_open(s, &descriptor, replay->problem)
+                                  : begin_past(replay, &descriptor);
+  cns_descriptor_deinit(&descriptor);
+  return r;
+}
+
+/* The vector that an answer of phase upload is about must still be there. */
+static int check_upload(struct cns_server *s, size_t position, const struct cns_digest *root,
+                        struct cns_problem *problem) {
+  struct cns_digest held;
+  uint64_t words = cns_descriptor_words(&cns_coordinator_round(s->machine)->descriptor);
+  int r = cns_upload_restore(s, position, cns_chunk_count(words), problem);
+  if (r == 0) r = cns_upload_finish(s, position, &held, problem);
+  if (r == 0 && !cns_digest_equal(&held, root))
+    r = cns_problem_set(problem, CNS_ERR_FORMAT, "it was changed on the disk");
+  return r;
+}
+
+static int replay_answer(struct replay *replay, const struct cns_journal_entry *entry) {
+  struct cns_server *s = replay->server;
   const uint8_t *answer = entry->body;
   size_t len = entry->body_len;
   struct cns_digest root;
+  struct cns_problem lost = {0};
   const struct cns_digest *upload_root = NULL;
   int position = cns_descriptor_position(&cns_coordinator_round(s->machine)->descriptor, entry->index);
   if (position < 0 || !answer) return CNS_ERR_FORMAT;
@@ -40,31 +116,25 @@ static int replay_answer(struct cns_server *s, const struct cns_journal_entry *e
     upload_root = &root;
     answer += CNS_DIGEST_BYTES;
     len -= CNS_DIGEST_BYTES;
-    uint64_t words = cns_descriptor_words(&cns_coordinator_round(s->machine)->descriptor);
-    int r = cns_upload_restore(s, (size_t)position, cns_chunk_count(words), problem);
-    if (r < 0) return r;
-    struct cns_digest held;
-    r = cns_upload_finish(s, (size_t)position, &held, problem);
-    if (r < 0) return r;
-    if (!cns_digest_equal(&held, &root))
-      return cns_problem_set(
-          problem, CNS_ERR_FORMAT,
-          "the stored upload of hospital %u isn't the one in the journal: restore the state "
-          "folder, or remove it to begin the study again",
-          entry->index);
+    int r = check_upload(s, (size_t)position, &root, &lost);
+    if (r == CNS_ERR_MEMORY) return r;
+    if (r < 0 && !replay->lost.text[0])
+      cns_problem_set(&replay->lost, r, "the upload of hospital %u is lost: %s", entry->index, lost.text);
   }
-  int r = cns_coordinator_receive(s->machine, (size_t)position, answer, len, upload_root, problem);
+  int r = cns_coordinator_receive(s->machine, (size_t)position, answer, len, upload_root, replay->problem);
+  if (entry->kind == CNS_ENTRY_NAMED) s->uploads[position].declined = true;
   return r < 0 ? r : 0;
 }
 
-static int replay_chunks(struct cns_server *s, const struct cns_journal_entry *entry,
-                         struct cns_problem *problem) {
+/* Read back when all is replayed: there is one such entry for each few chunks. */
+static int replay_chunks(struct cns_server *s, const struct cns_journal_entry *entry) {
   struct cns_reader reader;
   int position = cns_descriptor_position(&cns_coordinator_round(s->machine)->descriptor, entry->index);
   cns_reader_init(&reader, entry->body, entry->body_len);
   uint64_t next = cns_read_u64(&reader);
   if (position < 0 || cns_reader_finish(&reader) < 0) return CNS_ERR_FORMAT;
-  return cns_upload_restore(s, (size_t)position, next, problem);
+  s->uploads[position].checkpoint = next;
+  return 0;
 }
 
 static int replay_stop(struct cns_server *s, const struct cns_journal_entry *entry) {
@@ -78,18 +148,21 @@ static int replay_stop(struct cns_server *s, const struct cns_journal_entry *ent
 static int replay_entry(struct replay *replay, const struct cns_journal_entry *entry) {
   struct cns_server *s = replay->server;
   bool last = entry->round == replay->round && entry->attempt == replay->attempt;
-  if (entry->kind == CNS_ENTRY_RESULT)
-    return cns_result_adopt(s, entry->body, entry->body_len, replay->problem);
-  if (!last) return 0;
-  if (entry->kind == CNS_ENTRY_BEGIN) return replay_begin(s, entry, replay->running, replay->problem);
-  if (!s->machine) return 0;
+  if (entry->kind == CNS_ENTRY_RESULT) {
+    int r = end_past(replay);
+    return r < 0 ? r : cns_result_adopt(s, entry->body, entry->body_len, replay->problem);
+  }
+  if (entry->kind == CNS_ENTRY_BEGIN) return replay_begin(replay, entry, last);
+  past_entry(replay, entry);
+  if (!last || !s->machine) return 0;
   switch (entry->kind) {
   case CNS_ENTRY_ANSWER:
   case CNS_ENTRY_SHARES:
   case CNS_ENTRY_UPLOAD:
-    return replay_answer(s, entry, replay->problem);
+  case CNS_ENTRY_NAMED:
+    return replay_answer(replay, entry);
   case CNS_ENTRY_CHUNKS:
-    return replay_chunks(s, entry, replay->problem);
+    return replay_chunks(s, entry);
   case CNS_ENTRY_CLOSE:
     return cns_coordinator_close(s->machine, replay->problem);
   case CNS_ENTRY_STOP:
@@ -113,29 +186,72 @@ static int on_entry(void *context, const struct cns_journal_entry *entry) {
 
 static int find_state(void *context, const struct cns_journal_round *round) {
   struct replay *replay = context;
-  if (round->round == replay->round && round->attempt == replay->attempt)
-    replay->running = round->state == CNS_JOURNAL_ROUND_RUNNING;
+  if (round->round != replay->round || round->attempt != replay->attempt) return 0;
+  replay->running = round->state == CNS_JOURNAL_ROUND_RUNNING;
+  replay->completed = round->state == CNS_JOURNAL_ROUND_COMPLETED;
   return 0;
 }
 
-/* Documents may have changed while the daemon was down: a round under the old
- * ones can't be gone on with. */
-static bool documents_changed(const struct cns_server *s) {
-  const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
-  return !cns_digest_equal(&d->roster, &s->kit.roster.digest) ||
-         !cns_digest_equal(&d->policy, &s->kit.policy.digest) ||
-         !cns_digest_equal(&d->plan, &s->kit.study_document.digest);
+/* ---- going on ---- */
+
+/* Uploads that were under way. One that can't be read back begins anew. */
+static int restore_uploads(struct cns_server *s) {
+  size_t n = cns_coordinator_round(s->machine)->descriptor.member_count;
+  if (cns_coordinator_phase(s->machine) != CNS_PHASE_UPLOAD) return 0;
+  for (size_t k = 0; k < n; k++) {
+    struct cns_upload *upload = &s->uploads[k];
+    struct cns_problem problem = {0};
+    if (!upload->checkpoint || !cns_coordinator_awaits(s->machine, k)) continue;
+    int r = cns_upload_restore(s, k, upload->checkpoint, &problem);
+    if (r == CNS_ERR_MEMORY) return r;
+    if (r < 0) {
+      cns_report(s, "an upload that was under way begins anew: %s", problem.text);
+      upload->file = cns_vector_file_free(upload->file);
+    }
+  }
+  return 0;
 }
 
-static void go_on(struct cns_server *s) {
+/* The machine of a round under other documents was never made: its row says
+ * that it ended. */
+static int end_stale(struct cns_server *s, const struct replay *replay, const struct cns_digest *descriptor,
+                     struct cns_problem *problem) {
+  static const char reason[] = "\x04roster, policy or study changed while the coordinator was down";
+  const struct cns_journal_entry entry = {.kind = CNS_ENTRY_STOP,
+                                          .round = replay->round,
+                                          .attempt = replay->attempt,
+                                          .body = (const uint8_t *)reason,
+                                          .body_len = sizeof reason - 1};
+  struct cns_journal_round row = {.round = replay->round,
+                                  .attempt = replay->attempt,
+                                  .state = CNS_JOURNAL_ROUND_ENDED,
+                                  .descriptor = *descriptor,
+                                  .has_head = true};
+  _Static_assert(CNS_END_STOPPED == 4, "the first byte of reason");
+  int r = cns_journal_append(s->journal, &entry, problem);
+  cns_journal_head(s->journal, &row.head, &row.head_sequence);
+  if (r == 0) r = cns_sign(s->kit.identity, "consilium/1 journal head", &row.head, &row.head_signature);
+  if (r == 0) r = cns_journal_round_set(s->journal, &row, problem);
+  if (r == 0) r = cns_journal_sync(s->journal, problem);
+  if (r == 0)
+    cns_report(s, "round %" PRIu64 " attempt %u ended without a result: %s", replay->round, replay->attempt,
+               reason + 1);
+  return r;
+}
+
+static void go_on(struct cns_server *s, const struct replay *replay) {
   const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
+  enum cns_end end = cns_coordinator_end(s->machine);
   cns_report(s, "going on with round %" PRIu64 " attempt %u in phase %s", d->round, d->attempt,
              cns_phase_name(cns_coordinator_phase(s->machine)));
-  if (cns_coordinator_end(s->machine) == CNS_END_NONE && documents_changed(s))
-    cns_round_stop(s, CNS_END_STOPPED, "roster, policy or study changed while the coordinator was down");
-  if (cns_coordinator_end(s->machine) == CNS_END_COMPLETED)
+  cns_report_verdicts(s);
+  if (replay->lost.text[0] && (end == CNS_END_NONE || end == CNS_END_COMPLETED) &&
+      cns_round_stop(s, CNS_END_STOPPED, replay->lost.text) < 0)
+    return;
+  end = cns_coordinator_end(s->machine);
+  if (end == CNS_END_COMPLETED)
     cns_result_compute(s);
-  else if (cns_coordinator_end(s->machine) != CNS_END_NONE)
+  else if (end != CNS_END_NONE)
     cns_result_fail(s);
 }
 
@@ -154,27 +270,54 @@ static int sweep_file(void *context, const char *name) {
   return 0;
 }
 
+/* Files that a crash left half made: they already have their full size. */
+static void sweep_half_made(const struct cns_server *s) {
+  static const char suffix[] = ".vector.new";
+  struct dirent *entry;
+  DIR *folder = opendir(s->vectors);
+  while (folder && (entry = readdir(folder))) {
+    size_t len = strlen(entry->d_name);
+    if (len > strlen(suffix) && strcmp(entry->d_name + len - strlen(suffix), suffix) == 0)
+      (void)unlinkat(dirfd(folder), entry->d_name, 0); /* a leftover only costs room */
+  }
+  if (folder) closedir(folder);
+}
+
 static int sweep_vectors(struct cns_server *s, struct cns_problem *problem) {
   struct sweep sweep = {.server = s};
   if (s->machine) {
     const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
     snprintf(sweep.keep, sizeof sweep.keep, "round-%llu-%u-", (unsigned long long)d->round, d->attempt);
   }
+  sweep_half_made(s);
   return cns_vector_file_each(s->vectors, sweep_file, &sweep, problem);
+}
+
+static int replay_all(struct replay *replay) {
+  struct cns_server *s = replay->server;
+  struct cns_digest descriptor = {{0}};
+  int r = cns_journal_round_each(s->journal, replay->round, find_state, replay, replay->problem);
+  uint64_t from = replay->round > 1 && !replay->completed ? replay->round - 1 : replay->round;
+  if (r == 0) r = cns_journal_replay(s->journal, from, 1, on_entry, replay, replay->problem);
+  if (r == 0 && replay->stale) r = cns_descriptor_digest(&replay->past.descriptor, &descriptor);
+  if (r == 0 && replay->stale) r = end_stale(s, replay, &descriptor, replay->problem);
+  int ended = end_past(replay);
+  if (r == 0) r = ended;
+  if (r == 0 && s->machine) r = restore_uploads(s);
+  return r;
 }
 
 int cns_replay(struct cns_server *s, struct cns_problem *problem) {
   struct replay replay = {.server = s, .problem = problem};
   int r = cns_journal_round_last(s->journal, &replay.round, &replay.attempt);
   if (r == CNS_ERR_NOT_FOUND) return sweep_vectors(s, problem);
-  if (r == 0) r = cns_journal_round_each(s->journal, replay.round, find_state, &replay, problem);
-  uint64_t from = replay.round > 1 ? replay.round - 1 : 1;
-  if (r == 0) r = cns_journal_replay(s->journal, from, 1, on_entry, &replay, problem);
+  if (r == 0) r = replay_all(&replay);
   if (r == 0) r = sweep_vectors(s, problem);
   if (r < 0) return r;
   if (s->completed) cns_report(s, "the journal holds %" PRIu64 " of %u rounds", s->completed, s->plan.rounds);
+  cns_server_start_clocks(s); /* replaying may have taken longer than a grace */
   if (s->machine)
-    go_on(s);
+    go_on(s, &replay);
   else
     cns_round_erase(s, replay.round, replay.attempt);
   return 0;

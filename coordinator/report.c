@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "coordinator/server_internal.h"
 
@@ -15,6 +16,25 @@ static void utc_now(char out[static 32]) {
   struct tm tm;
   gmtime_r(&now, &tm);
   strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+/* Bytes of the UTF-8 character (RFC 3629) at p; 0 if there is none. */
+static size_t utf8_length(const unsigned char *p) {
+  size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+  for (size_t k = 1; k < len; k++)
+    if ((p[k] & 0xc0) != 0x80) return 0; /* also the text's end */
+  if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0)) return 0;
+  if ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90)) return 0;
+  return len;
+}
+
+/* A line stays one line of readable text, whoever wrote the sentence in it. */
+static void clean(char *line) {
+  while (*line) {
+    size_t len = utf8_length((const unsigned char *)line);
+    if (len == 0 || (unsigned char)*line < 0x20 || *line == 0x7f) *line = '?';
+    line += len ? len : 1;
+  }
 }
 
 static void print_json(cJSON *json) {
@@ -34,6 +54,7 @@ void cns_report(struct cns_server *s, const char *fmt, ...) {
   va_start(args, fmt);
   vsnprintf(sentence, sizeof sentence, fmt, args);
   va_end(args);
+  clean(sentence);
   utc_now(when);
   if (!s->options->json) {
     fprintf(stderr, "%s %s\n", when, sentence);
@@ -42,6 +63,15 @@ void cns_report(struct cns_server *s, const char *fmt, ...) {
   cJSON *json = cJSON_CreateObject();
   if (json && cJSON_AddStringToObject(json, "event", sentence)) cJSON_AddStringToObject(json, "time", when);
   print_json(json);
+}
+
+bool cns_report_allowed(struct cns_server *s, struct cns_lines *lines) {
+  uint64_t now = cns_server_now(s);
+  if (now - lines->since_ms > CNS_SERVER_LINES_MS) *lines = (struct cns_lines){.since_ms = now};
+  lines->count++;
+  if (lines->count == CNS_SERVER_LINES_MAX + 1)
+    cns_report(s, "more from the same party isn't written down for %d s", CNS_SERVER_LINES_MS / 1000);
+  return lines->count <= CNS_SERVER_LINES_MAX;
 }
 
 struct traffic {
@@ -132,7 +162,7 @@ static void print_size(const char *what, uint64_t bytes) {
 void cns_report_round(struct cns_server *s, const struct cns_manifest *manifest) {
   struct traffic traffic = traffic_of_round(s);
   uv_update_time(&s->loop);
-  double seconds = (double)(uv_now(&s->loop) - s->round_started_ms) / 1000.0;
+  double seconds = (double)(cns_server_now(s) - s->round_started_ms) / 1000.0;
   if (s->options->json) {
     report_round_json(s, manifest, traffic, seconds);
     return;
@@ -185,8 +215,10 @@ void cns_report_verdicts(struct cns_server *s) {
     snprintf(name, sizeof name, "evidence-%" PRIu64 "-%u-hospital-%u-%d.bin", d->round, d->attempt,
              verdict->index, (int)verdict->blame);
     char *path = cns_kit_path(s->kit.config.state_path, name);
-    int r = path ? cns_file_write(path, verdict->evidence, verdict->evidence_len, 0600, &problem)
-                 : CNS_ERR_MEMORY;
+    int r = path ? 0 : CNS_ERR_MEMORY;
+    /* Replay comes here again; files appear whole, so what is there stays. */
+    if (path && access(path, F_OK) != 0)
+      r = cns_file_write(path, verdict->evidence, verdict->evidence_len, 0600, &problem);
     cns_report(s, "hospital %u broke the protocol in phase %s: %s; evidence in %s", verdict->index,
                cns_phase_name(verdict->phase), cns_blame_name(verdict->blame), r == 0 ? path : problem.text);
     free(path);

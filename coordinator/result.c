@@ -53,6 +53,9 @@ static int keep_manifest(struct cns_server *s, uint8_t *bytes, size_t len,
   s->manifest = bytes;
   s->manifest_len = len;
   s->completed = manifest->round;
+  cns_abandoning_end(s);
+  for (size_t k = 0; k < s->session_count; k++)
+    s->sessions[k].streaming = false; /* of the model before */
   s->last_attempt = 0;
   s->retry_ms = 0;
   return cns_registry_put_manifest(s->registry, manifest->round, &manifest->model, bytes, len, problem);
@@ -69,7 +72,11 @@ int cns_result_adopt(struct cns_server *s, const uint8_t *bytes, size_t len, str
     free(copy);
     return r;
   }
-  r = cns_registry_get_model(s->registry, &manifest.model, &model, &model_len, problem);
+  if (!cns_digest_equal(&manifest.study, &s->study))
+    r = cns_problem_set(problem, CNS_ERR_REFUSED,
+                        "%s holds rounds of another study: give this one a state folder of its own",
+                        s->kit.config.state_path);
+  if (r == 0) r = cns_registry_get_model(s->registry, &manifest.model, &model, &model_len, problem);
   if (r == 0) r = cns_model_parse(&s->plan, model, model_len, "the last round's model", s->params, problem);
   if (r == 0) {
     free(s->model_bytes);
@@ -177,8 +184,7 @@ static void computed(uv_work_t *work, int status) {
     if (r == 0) finish_round(s);
     if (r < 0) cns_server_fatal(s, r, &problem);
   } else if (!s->stopping && r == CNS_ERR_RANGE) {
-    cns_round_stop(s, CNS_END_VOID, problem.text);
-    cns_result_fail(s);
+    if (cns_round_stop(s, CNS_END_VOID, problem.text) == 0) cns_result_fail(s);
   } else if (!s->stopping)
     cns_server_fatal(s, r, &problem);
   free_job(job);
@@ -237,6 +243,20 @@ static void tell_ended(struct cns_server *s) {
   cns_writer_deinit(&writer);
 }
 
+/* Uploads are asked for once phase ready is closed with enough hospitals. */
+static int remember_attempt(struct cns_server *s) {
+  const struct cns_round *round = cns_coordinator_round(s->machine);
+  if (round->closed < CNS_PHASE_READY || cns_round_count(round, CNS_PHASE_READY) < cns_round_minimum(round))
+    return 0;
+  bool *asked = calloc(round->descriptor.member_count, sizeof *asked);
+  if (!asked) return CNS_ERR_MEMORY;
+  for (size_t k = 0; k < round->descriptor.member_count; k++)
+    asked[k] = cns_round_present(round, CNS_PHASE_READY, k);
+  int r = cns_abandoning_begin(s, &round->descriptor, asked);
+  free(asked);
+  return r;
+}
+
 void cns_result_fail(struct cns_server *s) {
   const struct cns_round *round = cns_coordinator_round(s->machine);
   struct cns_problem problem = {0};
@@ -251,7 +271,7 @@ void cns_result_fail(struct cns_server *s) {
   int r = cns_sign(s->kit.identity, "consilium/1 journal head", &row.head, &row.head_signature);
   if (r == 0) r = cns_journal_round_set(s->journal, &row, &problem);
   if (r == 0) r = cns_journal_sync(s->journal, &problem);
-  if (r == 0 && round->closed >= CNS_PHASE_READY) r = cns_abandoning_begin(s, &round->descriptor);
+  if (r == 0) r = remember_attempt(s);
   if (r < 0) {
     cns_server_fatal(s, r, &problem);
     return;

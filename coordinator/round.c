@@ -25,7 +25,7 @@ int cns_server_append(struct cns_server *s, enum cns_server_entry kind, enum cns
 /* The journal can't be written: what memory holds since the last sync isn't
  * written down, so nothing may follow from it. The daemon ends and a restart
  * goes on from the journal. */
-static void journal_failed(struct cns_server *s, int error, struct cns_problem *problem) {
+void cns_round_journal_failed(struct cns_server *s, int error, struct cns_problem *problem) {
   cns_problem_prefix(problem, error,
                      "the journal can't be written, so nothing more is accepted; make room or mend the "
                      "disk and start the coordinator again, the round goes on from there");
@@ -50,21 +50,23 @@ int cns_round_open(struct cns_server *s, const struct cns_descriptor *descriptor
   s->last_attempt = descriptor->attempt;
   s->verdicts_said = 0;
   s->round_started_ms = s->phase_started_ms = cns_server_now(s);
-  memset(s->phase_ms, 0, sizeof s->phase_ms);
+  memset(s->last_answer_ms, 0, sizeof s->last_answer_ms);
+  memset(s->enough_answers_ms, 0, sizeof s->enough_answers_ms);
+  memset(s->answers, 0, sizeof s->answers);
+  for (size_t k = 0; k < s->session_count; k++)
+    s->sessions[k].strikes = 0;
   return r;
 }
 
-static void mark_round(struct cns_server *s, enum cns_journal_round_state state,
-                       struct cns_problem *problem) {
+static int mark_running(struct cns_server *s, struct cns_problem *problem) {
   const struct cns_round *round = cns_coordinator_round(s->machine);
   struct cns_journal_round row = {
       .round = round->descriptor.round,
       .attempt = round->descriptor.attempt,
-      .state = state,
+      .state = CNS_JOURNAL_ROUND_RUNNING,
       .descriptor = round->digest,
   };
-  int r = cns_journal_round_set(s->journal, &row, problem);
-  if (r < 0) journal_failed(s, r, problem);
+  return cns_journal_round_set(s->journal, &row, problem);
 }
 
 static void reset_traffic(struct cns_server *s) {
@@ -94,12 +96,10 @@ int cns_round_start(struct cns_server *s, const struct cns_descriptor *descripto
   r = cns_writer_finish(&body);
   if (r == 0) r = cns_server_append(s, CNS_ENTRY_BEGIN, CNS_PHASE_NONE, 0, body.data, body.len, problem);
   cns_writer_deinit(&body);
-  if (r == 0) {
-    mark_round(s, CNS_JOURNAL_ROUND_RUNNING, problem);
-    r = cns_journal_sync(s->journal, problem);
-  }
+  if (r == 0) r = mark_running(s, problem);
+  if (r == 0) r = cns_journal_sync(s->journal, problem);
   if (r < 0) {
-    journal_failed(s, r, problem);
+    cns_round_journal_failed(s, r, problem);
     return r;
   }
   cns_report(s, "round %llu attempt %u begins: %u hospitals, threshold %u",
@@ -139,38 +139,85 @@ static int journal_answer(struct cns_server *s, enum cns_phase phase, uint16_t i
 static void refuse_answer(struct cns_server *s, struct cns_session *session, enum cns_phase phase,
                           const char *sentence) {
   struct cns_writer writer;
-  cns_report(s, "refused: %s", sentence);
+  cns_session_strike(s, session, sentence);
   cns_writer_init(&writer, CNS_WIRE_SENTENCE_MAX + 16);
   cns_wire_write_notice(&writer, (uint8_t)phase, sentence);
   cns_session_send(session, CNS_WIRE_REFUSED, &writer);
   cns_writer_deinit(&writer);
 }
 
+/* One that was under way when its round ended is nobody's fault. */
+static bool of_another_round(const struct cns_server *s, const uint8_t *data, size_t len) {
+  struct cns_reader reader;
+  struct cns_message message = {0};
+  cns_reader_init(&reader, data, len);
+  cns_message_read(&reader, &message);
+  return !reader.error && !cns_digest_equal(&message.round, &cns_coordinator_round(s->machine)->digest);
+}
+
+/* Refused, with proof against its sender: what the machine remembers of it must
+ * be in the journal too, once a verdict. */
+static void answer_names(struct cns_server *s, size_t position, enum cns_phase phase, const uint8_t *data,
+                         size_t len, size_t verdicts_before) {
+  struct cns_problem problem = {0};
+  size_t verdicts;
+  uint16_t index = cns_coordinator_round(s->machine)->descriptor.members[position].index;
+  (void)cns_coordinator_verdicts(s->machine, &verdicts);
+  int r = verdicts == verdicts_before
+              ? 0
+              : cns_server_append(s, CNS_ENTRY_NAMED, phase, index, data, len, &problem);
+  if (r < 0)
+    cns_round_journal_failed(s, r, &problem);
+  else
+    cns_report_verdicts(s);
+}
+
+/* An honest hospital's answer is refused again if it comes again: it is out of
+ * the round, and the others needn't wait for it. */
+static void answer_refused(struct cns_server *s, struct cns_session *session, enum cns_phase phase, int error,
+                           const struct cns_problem *problem) {
+  if (error == CNS_ERR_MEMORY) {
+    cns_link_close(session->link, "no memory for an answer");
+    return;
+  }
+  refuse_answer(s, session, phase, problem->text);
+  cns_session_leave_out(s, session);
+}
+
 void cns_round_answer(struct cns_server *s, struct cns_session *session, const uint8_t *data, size_t len) {
   struct cns_problem problem = {0};
   struct cns_digest root;
   const struct cns_digest *upload_root = NULL;
+  size_t verdicts;
   int position = cns_session_position(s, session);
   /* While a closing is computed an answer can only be late or known. */
-  if (position < 0 || s->job_running) return;
+  if (position < 0 || s->job_running || of_another_round(s, data, len)) return;
   enum cns_phase phase = cns_coordinator_phase(s->machine);
+  (void)cns_coordinator_verdicts(s->machine, &verdicts);
   if (phase == CNS_PHASE_UPLOAD && cns_coordinator_awaits(s->machine, (size_t)position)) {
-    if (cns_upload_finish(s, (size_t)position, &root, &problem) == 0) upload_root = &root;
+    int finished = cns_upload_finish(s, (size_t)position, &root, &problem);
+    if (finished == 0) upload_root = &root;
+    if (finished < 0 && finished != CNS_ERR_STATE) {
+      cns_upload_give_up(s, session, &problem);
+      return;
+    }
   }
   int r = cns_coordinator_receive(s->machine, (size_t)position, data, len, upload_root, &problem);
   if (r == 0) {
     r = journal_answer(s, phase, session->hospital->index, data, len, upload_root, &problem);
-    if (r < 0) journal_failed(s, r, &problem);
+    if (r < 0) {
+      cns_round_journal_failed(s, r, &problem);
+      return;
+    }
+    cns_schedule_answered(s, phase);
     if (phase == CNS_PHASE_UPLOAD) s->uploads[position].receipt_due = true;
   } else if (r == CNS_ANSWER_KNOWN && phase == CNS_PHASE_UPLOAD)
     s->uploads[position].receipt_due = s->dirty = true;
   else if (r == CNS_ANSWER_NAMED) {
-    refuse_answer(s, session, phase, problem.text);
-    cns_report_verdicts(s);
-    s->uploads[position].declined = true;
-    s->dirty = true;
+    answer_refused(s, session, phase, r, &problem);
+    answer_names(s, (size_t)position, phase, data, len, verdicts);
   } else if (r < 0)
-    refuse_answer(s, session, phase, problem.text);
+    answer_refused(s, session, phase, r, &problem);
 }
 
 /* ---- acting on what is synced ---- */
@@ -212,10 +259,11 @@ static void closing_is_done(uv_work_t *work, int status) {
   s->job_running = false;
   if (s->stopping) return;
   if (r < 0) {
+    if (!problem.text[0]) cns_problem_set(&problem, r, "a phase can't be closed (%s)", cns_error_name(r));
     cns_server_fatal(s, r, &problem);
     return;
   }
-  s->phase_started_ms = uv_now(&s->loop);
+  s->phase_started_ms = cns_server_now(s);
   cns_report_verdicts(s);
   if (cns_coordinator_end(s->machine) == CNS_END_COMPLETED)
     cns_result_compute(s);
@@ -235,11 +283,10 @@ static void start_closing(struct cns_server *s) {
   if (r == 0) r = cns_journal_sync(s->journal, &problem);
   if (r < 0) {
     free(job);
-    journal_failed(s, r, &problem);
+    cns_round_journal_failed(s, r, &problem);
     return;
   }
   s->dirty = false;
-  s->phase_ms[phase] = cns_server_now(s) - s->phase_started_ms;
   job->work.data = job;
   job->server = s;
   s->job_running = true;
@@ -252,7 +299,7 @@ void cns_round_advance(struct cns_server *s) {
   s->dirty = false;
   int r = cns_journal_sync(s->journal, &problem);
   if (r < 0) {
-    journal_failed(s, r, &problem);
+    cns_round_journal_failed(s, r, &problem);
     return;
   }
   if (!s->machine) return;
@@ -260,7 +307,7 @@ void cns_round_advance(struct cns_server *s) {
   if (cns_coordinator_end(s->machine) == CNS_END_NONE && cns_schedule_phase_is_over(s)) start_closing(s);
 }
 
-void cns_round_stop(struct cns_server *s, enum cns_end end, const char *reason) {
+int cns_round_stop(struct cns_server *s, enum cns_end end, const char *reason) {
   struct cns_problem problem = {0};
   size_t len = strlen(reason);
   uint8_t *body = malloc(1 + len);
@@ -271,17 +318,19 @@ void cns_round_stop(struct cns_server *s, enum cns_end end, const char *reason) 
     r = cns_server_append(s, CNS_ENTRY_STOP, cns_coordinator_phase(s->machine), 0, body, 1 + len, &problem);
   }
   free(body);
-  if (r < 0) {
-    journal_failed(s, r, &problem);
-    return;
-  }
-  cns_coordinator_stop(s->machine, end, reason);
+  if (r < 0)
+    cns_round_journal_failed(s, r, &problem);
+  else
+    cns_coordinator_stop(s->machine, end, reason);
+  return r;
 }
 
 void cns_round_erase(struct cns_server *s, uint64_t round, uint32_t attempt) {
   struct cns_problem problem = {0};
-  if (cns_journal_erase_bodies(s->journal, round, attempt, CNS_ENTRY_SHARES, &problem) < 0)
-    cns_report(s, "%s", problem.text);
+  static const uint8_t kinds[] = {CNS_ENTRY_SHARES, CNS_ENTRY_NAMED};
+  for (size_t k = 0; k < sizeof kinds; k++)
+    if (cns_journal_erase_bodies(s->journal, round, attempt, kinds[k], &problem) < 0)
+      cns_report(s, "%s", problem.text);
 }
 
 void cns_round_free(struct cns_server *s, bool delete_files) {

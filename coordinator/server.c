@@ -12,7 +12,13 @@
 #include "model/modelfile.h"
 
 uint64_t cns_server_now(const struct cns_server *s) {
-  return uv_now(&s->loop);
+  return uv_now(&s->loop) - s->stalled_ms;
+}
+
+void cns_server_start_clocks(struct cns_server *s) {
+  uv_update_time(&s->loop);
+  s->ticked_ms = uv_now(&s->loop);
+  s->started_ms = s->waiting_since_ms = s->round_started_ms = s->phase_started_ms = cns_server_now(s);
 }
 
 void cns_server_stop(struct cns_server *s) {
@@ -42,8 +48,14 @@ static void on_signal(uv_signal_t *handle, int signum) {
   cns_server_stop(s);
 }
 
+/* A process that was stopped, or a disk that took seconds to sync, must not
+ * look like hospitals that were silent: their words wait in the sockets. */
 static void on_tick(uv_timer_t *handle) {
-  cns_schedule_tick(handle->data);
+  struct cns_server *s = handle->data;
+  uint64_t now = uv_now(&s->loop), away = now - s->ticked_ms;
+  if (away > CNS_SERVER_STALL_MS) s->stalled_ms += away - CNS_SERVER_TICK_MS;
+  s->ticked_ms = now;
+  cns_schedule_tick(s);
 }
 
 /* After each turn of the loop: one sync for everything that was accepted in it. */
@@ -112,8 +124,10 @@ static int make_sessions(struct cns_server *s) {
   s->session_count = s->kit.roster.hospital_count;
   s->sessions = calloc(s->session_count ? s->session_count : 1, sizeof *s->sessions);
   if (!s->sessions) return CNS_ERR_MEMORY;
-  for (size_t k = 0; k < s->session_count; k++)
+  for (size_t k = 0; k < s->session_count; k++) {
     s->sessions[k].hospital = &s->kit.roster.hospitals[k];
+    s->by_index[s->kit.roster.hospitals[k].index] = &s->sessions[k];
+  }
   return 0;
 }
 
@@ -168,7 +182,7 @@ static void start_handles(struct cns_server *s) {
     s->signals[k].data = s;
     uv_signal_start(&s->signals[k], on_signal, signums[k]);
   }
-  s->started_ms = s->waiting_since_ms = cns_server_now(s);
+  cns_server_start_clocks(s);
 }
 
 static int prepare(struct cns_server *s, struct cns_problem *problem) {
@@ -206,7 +220,7 @@ int cns_server_run(const struct cns_server_options *options, struct cns_problem 
   if (r == 0) {
     start_handles(&s);
     r = cns_replay(&s, problem);
-    if (r == 0) r = listen_for_hospitals(&s, problem);
+    if (r == 0 && !s.stopping) r = listen_for_hospitals(&s, problem);
     if (r < 0) cns_server_stop(&s);
   } else
     s.bridge = cns_loop_free(s.bridge);

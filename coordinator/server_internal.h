@@ -28,6 +28,7 @@ enum cns_server_entry {
   CNS_ENTRY_RESULT = 7, /* signed manifest */
   CNS_ENTRY_SHARES = 8, /* an answer of phase shares, with its leaves: erased after the round */
   CNS_ENTRY_SIGNED = 9, /* the signed message of such an answer alone: stays */
+  CNS_ENTRY_NAMED = 10, /* an answer that was refused and names its sender: erased, the evidence has it */
 };
 
 #define CNS_SERVER_TICK_MS 50
@@ -36,16 +37,41 @@ enum cns_server_entry {
  * longer: they dial again with pauses of up to 15 s. */
 #define CNS_SERVER_GRACE_MS 3000
 #define CNS_SERVER_RESTART_GRACE_MS 20000
-/* Before any round was measured. */
+/* ... and longer where closing the phase without them would end the round: the
+ * longest pause between two attempts to dial, twice. */
+#define CNS_SERVER_NEEDED_GRACE_MS 30000
+/* Before any round was measured; doubled with each attempt that failed. */
 #define CNS_SERVER_FIRST_DEADLINE_MS 600000u
 #define CNS_SERVER_DEADLINE_MIN_MS 15000u
+/* A loop that was away for longer than this doesn't count its absence. */
+#define CNS_SERVER_STALL_MS 1000
 #define CNS_SERVER_START_GRACE_MS 10000
 #define CNS_SERVER_ABANDON_MS 5000
 /* After the study's last round, for its model to be fetched. */
 #define CNS_SERVER_LAST_MODEL_MS 10000
+#define CNS_SERVER_LAST_DOWNLOAD_MS 600000
 #define CNS_SERVER_RETRY_FIRST_MS 1000
 #define CNS_SERVER_RETRY_CAP_MS 60000
+/* Between attempts that too many hospitals have no update left for. */
+#define CNS_SERVER_WORN_OUT_MS 300000
 #define CNS_SERVER_MODELS_KEPT 10
+/* Left free on the disk when room for an upload is taken: the journal needs it. */
+#define CNS_SERVER_DISK_MARGIN_BYTES (32ull << 20)
+/* So many refused answers, chunks out of order and the like, and a hospital has
+ * no part in the rest of the round. */
+#define CNS_SERVER_STRIKES_MAX 8
+/* Lines in the log that one party may cause in a window. */
+#define CNS_SERVER_LINES_MAX 30
+#define CNS_SERVER_LINES_MS 10000
+/* Failed attempts of the present round that are remembered for abandoning; a
+ * policy allows at most 10 spent updates of one parent. */
+#define CNS_SERVER_ABANDONINGS_MAX 16
+
+/* What one party made us say lately. */
+struct cns_lines {
+  uint64_t since_ms;
+  unsigned count;
+};
 
 /* One hospital of the roster. */
 struct cns_session {
@@ -55,6 +81,8 @@ struct cns_session {
   bool seen;              /* joined since this process started */
   uint64_t gone_since_ms; /* when the link was lost */
   uint32_t patients;
+  unsigned strikes; /* in the running round */
+  struct cns_lines lines;
   /* model download */
   bool streaming;
   uint64_t stream_at;
@@ -69,15 +97,15 @@ struct cns_upload {
   struct cns_upload_digest digest;
   uint64_t checkpoint;
   bool receipt_due;
-  bool declined;
+  bool declined; /* takes no part in the rest of the round */
 };
 
-/* A round that ended after uploads began, until t abandons are there. */
+/* An attempt that ended after uploads were asked for, until t abandons are there. */
 struct cns_abandoning {
-  bool active;
   uint64_t since_ms;
   struct cns_descriptor descriptor;
   struct cns_digest round;
+  bool *asked;                       /* by position: for an upload */
   struct cns_wire_abandon *abandons; /* by position; index 0: none */
   size_t count;
 };
@@ -103,10 +131,11 @@ struct cns_server {
   char *vectors;
   uint8_t vector_key[CNS_VECTOR_FILE_KEY_BYTES];
   bool dirty; /* appended to the journal, not synced */
-  bool disk_full_said;
 
   struct cns_session *sessions; /* one a hospital of the roster */
   size_t session_count;
+  struct cns_session *by_index[CNS_HOSPITALS_MAX + 1];
+  struct cns_lines strangers;
 
   /* the model that the next round starts from */
   uint64_t completed; /* rounds */
@@ -122,22 +151,31 @@ struct cns_server {
   struct cns_upload *uploads; /* by position */
   bool job_running;
   uint64_t round_started_ms, phase_started_ms;
-  uint64_t phase_ms[CNS_PHASE_COUNT]; /* of this round */
-  uint32_t last_attempt;              /* of round completed+1 */
-  size_t verdicts_said;               /* of the running round */
-  struct cns_abandoning abandoning;
+  uint64_t last_answer_ms[CNS_PHASE_COUNT];    /* of this round, from the phase's begin */
+  uint64_t enough_answers_ms[CNS_PHASE_COUNT]; /* the t-th */
+  size_t answers[CNS_PHASE_COUNT];
+  uint32_t last_attempt;                                         /* of round completed+1 */
+  size_t verdicts_said;                                          /* of the running round */
+  struct cns_abandoning abandonings[CNS_SERVER_ABANDONINGS_MAX]; /* of round completed+1 */
+  size_t abandoning_count;
 
   /* scheduling */
+  uint64_t ticked_ms, stalled_ms;
   uint64_t started_ms;
   uint64_t waiting_since_ms;
   uint64_t not_before_ms;
   uint64_t retry_ms;
   uint64_t said_waiting_ms;
-  uint64_t measured_ms[CNS_PHASE_COUNT]; /* longest of the recent rounds, decaying */
+  /* Longest of the recent rounds, decaying: the last answer and the t-th. */
+  uint64_t measured_ms[CNS_PHASE_COUNT], measured_enough_ms[CNS_PHASE_COUNT];
 };
 
 /* server.c */
+/* Milliseconds of a clock that stands still while the loop is kept from running. */
 uint64_t cns_server_now(const struct cns_server *server);
+/* Everybody gets the graces of a start from now on. */
+void cns_server_start_clocks(struct cns_server *server);
+/* Never call with result 0: the daemon ends. */
 void cns_server_fatal(struct cns_server *server, int error, const struct cns_problem *problem);
 void cns_server_stop(struct cns_server *server);
 
@@ -149,14 +187,22 @@ int cns_session_position(const struct cns_server *server, const struct cns_sessi
 struct cns_session *cns_session_at(struct cns_server *server, size_t position);
 void cns_session_send(struct cns_session *session, uint8_t type, const struct cns_writer *writer);
 void cns_session_notice(struct cns_session *session, const char *fmt, ...) CNS_PRINTF(2, 3);
+/* Something that an honest hospital doesn't send. Too often, and it is left out
+ * of the running round. */
+void cns_session_strike(struct cns_server *server, struct cns_session *session, const char *sentence);
+/* No more of it is awaited in the running round. */
+void cns_session_leave_out(struct cns_server *server, struct cns_session *session);
 /* What the round still awaits from this hospital, again. */
 void cns_session_send_due(struct cns_server *server, struct cns_session *session);
 void cns_session_send_manifest(struct cns_server *server, struct cns_session *session);
 
 /* uploads.c */
-void cns_upload_open(struct cns_server *server, struct cns_session *session);
+void cns_upload_open(struct cns_server *server, struct cns_session *session, const uint8_t *data, size_t len);
 void cns_upload_chunk(struct cns_server *server, struct cns_session *session, const uint8_t *data,
                       size_t len);
+/* This hospital can't upload; the others can. */
+void cns_upload_give_up(struct cns_server *server, struct cns_session *session,
+                        const struct cns_problem *problem);
 /* Digest of a complete upload; CNS_ERR_STATE if chunks are missing. */
 CNS_MUST_CHECK int cns_upload_finish(struct cns_server *server, size_t position, struct cns_digest *ret_root,
                                      struct cns_problem *problem);
@@ -166,6 +212,8 @@ CNS_MUST_CHECK int cns_upload_restore(struct cns_server *server, size_t position
 void cns_uploads_close(struct cns_server *server, bool delete_files);
 
 /* round.c */
+/* The journal can't be written: the daemon ends. */
+void cns_round_journal_failed(struct cns_server *server, int error, struct cns_problem *problem);
 CNS_MUST_CHECK int cns_server_append(struct cns_server *server, enum cns_server_entry kind,
                                      enum cns_phase phase, uint16_t index, const uint8_t *body, size_t len,
                                      struct cns_problem *problem);
@@ -178,7 +226,8 @@ void cns_round_answer(struct cns_server *server, struct cns_session *session, co
                       size_t len);
 /* Syncs what was accepted, then acts on it: receipts, closings, requests. */
 void cns_round_advance(struct cns_server *server);
-void cns_round_stop(struct cns_server *server, enum cns_end end, const char *reason);
+/* After a failure the daemon is ending and nothing may follow. */
+CNS_MUST_CHECK int cns_round_stop(struct cns_server *server, enum cns_end end, const char *reason);
 void cns_round_free(struct cns_server *server, bool delete_files);
 /* Ciphertexts of a finished round are not kept; signed messages are. */
 void cns_round_erase(struct cns_server *server, uint64_t round, uint32_t attempt);
@@ -190,18 +239,26 @@ CNS_MUST_CHECK int cns_result_adopt(struct cns_server *server, const uint8_t *ma
                                     struct cns_problem *problem);
 
 /* abandon.c */
-CNS_MUST_CHECK int cns_abandoning_begin(struct cns_server *server, const struct cns_descriptor *descriptor);
+/* asked: by position, who was asked for an upload; copied. */
+CNS_MUST_CHECK int cns_abandoning_begin(struct cns_server *server, const struct cns_descriptor *descriptor,
+                                        const bool *asked);
 void cns_abandoning_ask(struct cns_server *server, struct cns_session *session);
 void cns_abandoning_take(struct cns_server *server, struct cns_session *session, const uint8_t *data,
                          size_t len);
 /* True while the next attempt should wait. */
-bool cns_abandoning_pending(struct cns_server *server);
+bool cns_abandoning_pending(const struct cns_server *server);
+/* Has this hospital, as far as can be seen from here, no update of the present
+ * model left that the policy allows it to send? */
+bool cns_abandoning_worn_out(const struct cns_server *server, const struct cns_session *session);
+/* A new model: what was sent of the old one doesn't matter any more. */
 void cns_abandoning_end(struct cns_server *server);
 
 /* schedule.c */
 void cns_schedule_tick(struct cns_server *server);
 /* Is nothing more to be waited for in the present phase? */
 bool cns_schedule_phase_is_over(struct cns_server *server);
+/* An answer of the present phase was accepted. */
+void cns_schedule_answered(struct cns_server *server, enum cns_phase phase);
 void cns_schedule_measure(struct cns_server *server);
 
 /* replay.c */
@@ -209,6 +266,8 @@ CNS_MUST_CHECK int cns_replay(struct cns_server *server, struct cns_problem *pro
 
 /* report.c */
 void cns_report(struct cns_server *server, const char *fmt, ...) CNS_PRINTF(2, 3);
+/* May another line be written that this party causes? Says so once when not. */
+bool cns_report_allowed(struct cns_server *server, struct cns_lines *lines);
 void cns_report_round(struct cns_server *server, const struct cns_manifest *manifest);
 void cns_report_ended(struct cns_server *server);
 void cns_report_verdicts(struct cns_server *server);

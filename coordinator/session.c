@@ -7,9 +7,7 @@
 #include "coordinator/server_internal.h"
 
 struct cns_session *cns_session_of(struct cns_server *s, uint16_t index) {
-  for (size_t k = 0; k < s->session_count; k++)
-    if (s->sessions[k].hospital->index == index) return &s->sessions[k];
-  return NULL;
+  return index <= CNS_HOSPITALS_MAX ? s->by_index[index] : NULL;
 }
 
 int cns_session_position(const struct cns_server *s, const struct cns_session *session) {
@@ -24,9 +22,29 @@ struct cns_session *cns_session_at(struct cns_server *s, size_t position) {
 void cns_session_send(struct cns_session *session, uint8_t type, const struct cns_writer *writer) {
   /* A link that is going down says so by on_closed; what is due is sent again
    * after the next JOIN. */
-  if (session->link && cns_writer_finish(writer) == 0 &&
-      cns_link_send(session->link, type, writer->data, writer->len) == CNS_ERR_LIMIT)
-    cns_link_close(session->link, "a message for this hospital is longer than a frame may be");
+  if (!session->link) return;
+  int r = cns_writer_finish(writer);
+  if (r == 0) r = cns_link_send(session->link, type, writer->data, writer->len);
+  if (r != 0 && r != CNS_ERR_CLOSED)
+    cns_link_close(session->link, r == CNS_ERR_LIMIT
+                                      ? "a message for this hospital is longer than a frame may be"
+                                      : "a message for this hospital can't be made");
+}
+
+void cns_session_leave_out(struct cns_server *s, struct cns_session *session) {
+  int position = cns_session_position(s, session);
+  if (position < 0) return;
+  s->uploads[position].declined = true;
+  s->dirty = true; /* the phase may be over without it */
+}
+
+void cns_session_strike(struct cns_server *s, struct cns_session *session, const char *sentence) {
+  session->strikes++;
+  if (cns_report_allowed(s, &session->lines)) cns_report(s, "refused: %s", sentence);
+  if (session->strikes != CNS_SERVER_STRIKES_MAX || cns_session_position(s, session) < 0) return;
+  cns_report(s, "hospital %s was refused %u times in this round: it goes on without it",
+             session->hospital->name, session->strikes);
+  cns_session_leave_out(s, session);
 }
 
 void cns_session_notice(struct cns_session *session, const char *fmt, ...) {
@@ -57,6 +75,11 @@ void cns_session_send_due(struct cns_server *s, struct cns_session *session) {
   int r = first ? cns_coordinator_announcement(s->machine, &writer)
                 : cns_coordinator_request(s->machine, (size_t)position, &writer);
   if (r == 0) cns_session_send(session, first ? CNS_WIRE_ANNOUNCE : CNS_WIRE_REQUEST, &writer);
+  if (r < 0) {
+    cns_report(s, "hospital %s can't be asked in phase %s (%s): the round goes on without it",
+               session->hospital->name, cns_phase_name(cns_coordinator_phase(s->machine)), cns_error_name(r));
+    cns_session_leave_out(s, session);
+  }
   cns_writer_deinit(&writer);
 }
 
@@ -114,6 +137,10 @@ static void take_join(struct cns_server *s, struct cns_session *session, const u
   struct cns_consent consent;
   struct cns_problem problem = {0};
   size_t consent_len = 0;
+  if (session->joined) { /* each would be answered with all that is due */
+    cns_link_close(session->link, "JOIN comes once on a connection");
+    return;
+  }
   cns_reader_init(&reader, data, len);
   uint64_t round = cns_read_u64(&reader);
   const uint8_t *bytes = cns_read_blob(&reader, CNS_JSON_BYTES_MAX, &consent_len);
@@ -124,7 +151,8 @@ static void take_join(struct cns_server *s, struct cns_session *session, const u
     r = cns_consent_open(bytes, consent_len, "consent", &s->kit.roster, &consent, &problem);
   if (r == 0) r = check_consent(s, session, &consent, &problem);
   if (r < 0) {
-    cns_report(s, "hospital %s is turned away: %s", session->hospital->name, problem.text);
+    if (cns_report_allowed(s, &session->lines))
+      cns_report(s, "hospital %s is turned away: %s", session->hospital->name, problem.text);
     cns_link_close(session->link, problem.text);
     return;
   }
@@ -149,8 +177,9 @@ static void on_open(void *context, struct cns_link *link, const struct cns_peer 
   session->streaming = false;
   session->base_in = session->base_out = 0;
   cns_link_set_user(link, session);
-  cns_report(s, "hospital %s is connected from %s (%s)", session->hospital->name, cns_link_remote(link),
-             cns_link_peer_software(link));
+  if (cns_report_allowed(s, &session->lines))
+    cns_report(s, "hospital %s is connected from %s (%s)", session->hospital->name, cns_link_remote(link),
+               cns_link_peer_software(link));
 }
 
 static void take_decline(struct cns_server *s, struct cns_session *session, const uint8_t *data, size_t len) {
@@ -161,8 +190,8 @@ static void take_decline(struct cns_server *s, struct cns_session *session, cons
     return;
   }
   if (position < 0 || !cns_digest_equal(&word.round, &cns_coordinator_round(s->machine)->digest)) return;
-  s->uploads[position].declined = true;
-  s->dirty = true; /* the phase may be over without it */
+  if (s->uploads[position].declined) return;
+  cns_session_leave_out(s, session);
   cns_report(s, "hospital %s takes no part in this round any more: %s", session->hospital->name,
              word.sentence);
 }
@@ -175,6 +204,10 @@ static void on_frame(void *context, struct cns_link *link, uint8_t type, const u
     cns_link_close(link, "JOIN must come first");
     return;
   }
+  if (session->strikes >= CNS_SERVER_STRIKES_MAX && (type == CNS_WIRE_ANSWER || type == CNS_WIRE_CHUNK)) {
+    if (cns_frame_is_bulk(type)) cns_link_consumed(link, len);
+    return; /* not worth a signature check any more */
+  }
   switch (type) {
   case CNS_WIRE_JOIN:
     take_join(s, session, data, len);
@@ -186,7 +219,7 @@ static void on_frame(void *context, struct cns_link *link, uint8_t type, const u
     take_decline(s, session, data, len);
     return;
   case CNS_WIRE_UPLOAD_OPEN:
-    cns_upload_open(s, session);
+    cns_upload_open(s, session, data, len);
     return;
   case CNS_WIRE_CHUNK:
     cns_upload_chunk(s, session, data, len);
@@ -218,11 +251,14 @@ static void on_closed(void *context, struct cns_link *link, int error, const cha
   session->link = NULL;
   session->joined = session->streaming = false;
   session->gone_since_ms = cns_server_now(s);
-  cns_report(s, "hospital %s is gone: %s", session->hospital->name, sentence);
+  if (cns_report_allowed(s, &session->lines))
+    cns_report(s, "hospital %s is gone: %s", session->hospital->name, sentence);
 }
 
 static void on_refused(void *context, const char *remote, const char *sentence) {
-  cns_report(context, "refused a connection from %s: %s", remote, sentence);
+  struct cns_server *s = context;
+  if (cns_report_allowed(s, &s->strangers))
+    cns_report(s, "refused a connection from %s: %s", remote, sentence);
 }
 
 struct cns_link_callbacks cns_session_callbacks(struct cns_server *s) {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "coordinator/server_internal.h"
 
@@ -16,14 +17,44 @@ static uint64_t words(const struct cns_server *s) {
   return cns_descriptor_words(&cns_coordinator_round(s->machine)->descriptor);
 }
 
+/* Uploads must not take the disk's last bytes: the journal goes on needing some. */
+static int check_room(const struct cns_server *s, uint64_t bytes, struct cns_problem *problem) {
+  struct statvfs status;
+  if (statvfs(s->vectors, &status) < 0) return 0; /* creating the file says more */
+  uint64_t room = (uint64_t)status.f_bavail * status.f_frsize;
+  if (room >= bytes && room - bytes >= CNS_SERVER_DISK_MARGIN_BYTES) return 0;
+  return cns_problem_set(problem, CNS_ERR_DISK_FULL,
+                         "%s: no space left for an upload of %llu bytes beside the %llu kept free for the "
+                         "journal",
+                         s->vectors, (unsigned long long)bytes, CNS_SERVER_DISK_MARGIN_BYTES);
+}
+
+static int append_chunks(struct cns_server *s, size_t position, struct cns_problem *problem) {
+  struct cns_upload *upload = &s->uploads[position];
+  uint8_t body[8];
+  for (size_t k = 0; k < sizeof body; k++)
+    body[k] = (uint8_t)(upload->digest.next_chunk >> (8 * k));
+  upload->checkpoint = upload->digest.next_chunk;
+  /* A failure here drops what others sent since the last sync too: it is the
+   * journal's, not this hospital's. */
+  int r = cns_server_append(s, CNS_ENTRY_CHUNKS, CNS_PHASE_UPLOAD,
+                            cns_coordinator_round(s->machine)->descriptor.members[position].index, body,
+                            sizeof body, problem);
+  if (r < 0) cns_round_journal_failed(s, r, problem);
+  return r;
+}
+
 static int open_file(struct cns_server *s, size_t position, struct cns_problem *problem) {
   struct cns_upload *upload = &s->uploads[position];
   char name[80];
   if (upload->file) return 0;
   file_name(s, position, name);
   cns_upload_digest_init(&upload->digest, words(s));
-  int r =
-      cns_vector_file_delete(s->vectors, name, problem); /* of a start that got no chunk into the journal */
+  /* Chunks that the journal counts are lost: it mustn't find them in the new file. */
+  int r = upload->checkpoint ? append_chunks(s, position, problem) : 0;
+  if (r == 0) r = check_room(s, words(s) * 4, problem);
+  if (r == 0) /* of a start that got no chunk into the journal */
+    r = cns_vector_file_delete(s->vectors, name, problem);
   if (r == 0) r = cns_vector_file_create(s->vectors, name, words(s), s->vector_key, &upload->file, problem);
   return r;
 }
@@ -32,26 +63,40 @@ static int open_file(struct cns_server *s, size_t position, struct cns_problem *
 static int uploading(const struct cns_server *s, const struct cns_session *session) {
   int position = cns_session_position(s, session);
   if (position < 0 || s->job_running || cns_coordinator_phase(s->machine) != CNS_PHASE_UPLOAD) return -1;
+  if (s->uploads[position].declined) return -1;
   return cns_coordinator_awaits(s->machine, (size_t)position) ? position : -1;
 }
 
-/* This hospital can't upload; the others can. */
-static void give_up(struct cns_server *s, struct cns_session *session, int position,
-                    const struct cns_problem *problem) {
+/* What was stored may lack a chunk that the digest counts: it goes. */
+void cns_upload_give_up(struct cns_server *s, struct cns_session *session,
+                        const struct cns_problem *problem) {
+  struct cns_problem ignored = {0};
+  char name[80];
+  int position = cns_session_position(s, session);
+  if (position < 0) return;
   cns_report(s, "the upload of hospital %s is given up in this round: %s", session->hospital->name,
              problem->text);
   cns_session_notice(session, "your upload can't be taken in this round: %s", problem->text);
-  s->uploads[position].declined = true;
-  s->dirty = true;
+  s->uploads[position].file = cns_vector_file_free(s->uploads[position].file);
+  file_name(s, (size_t)position, name);
+  (void)!cns_vector_file_delete(s->vectors, name, &ignored); /* or the next start does */
+  cns_session_leave_out(s, session);
 }
 
-void cns_upload_open(struct cns_server *s, struct cns_session *session) {
+void cns_upload_open(struct cns_server *s, struct cns_session *session, const uint8_t *data, size_t len) {
   struct cns_problem problem = {0};
+  struct cns_digest round;
   struct cns_writer writer;
   int position = uploading(s, session);
-  if (position < 0) return;
+  if (cns_wire_read_digest(data, len, &round) < 0) {
+    cns_link_close(session->link, "a malformed UPLOAD_OPEN");
+    return;
+  }
+  if (position < 0 || !cns_digest_equal(&round, &cns_coordinator_round(s->machine)->digest))
+    return; /* late */
   if (open_file(s, (size_t)position, &problem) < 0) {
-    give_up(s, session, position, &problem);
+    if (s->stopping) return;
+    cns_upload_give_up(s, session, &problem);
     return;
   }
   cns_writer_init(&writer, 64);
@@ -61,17 +106,15 @@ void cns_upload_open(struct cns_server *s, struct cns_session *session) {
   cns_writer_deinit(&writer);
 }
 
-static int checkpoint(struct cns_server *s, int position, struct cns_problem *problem) {
+static void checkpoint(struct cns_server *s, struct cns_session *session, int position) {
   struct cns_upload *upload = &s->uploads[position];
-  const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
-  uint8_t body[8];
-  int r = cns_vector_file_sync(upload->file, problem);
-  if (r < 0) return r;
-  for (size_t k = 0; k < sizeof body; k++)
-    body[k] = (uint8_t)(upload->digest.next_chunk >> (8 * k));
-  upload->checkpoint = upload->digest.next_chunk;
-  return cns_server_append(s, CNS_ENTRY_CHUNKS, CNS_PHASE_UPLOAD, d->members[position].index, body,
-                           sizeof body, problem);
+  struct cns_problem problem = {0};
+  if (upload->digest.next_chunk - upload->checkpoint < CNS_SERVER_CHECKPOINT_CHUNKS) return;
+  if (cns_vector_file_sync(upload->file, &problem) < 0) {
+    cns_upload_give_up(s, session, &problem);
+    return;
+  }
+  (void)!append_chunks(s, (size_t)position, &problem);
 }
 
 static int store_chunk(struct cns_server *s, int position, uint64_t chunk, const uint8_t *bytes, size_t len,
@@ -84,8 +127,6 @@ static int store_chunk(struct cns_server *s, int position, uint64_t chunk, const
     values[w] = (uint32_t)bytes[4 * w] | (uint32_t)bytes[4 * w + 1] << 8 | (uint32_t)bytes[4 * w + 2] << 16 |
                 (uint32_t)bytes[4 * w + 3] << 24;
   r = cns_vector_file_write(upload->file, chunk * CNS_CHUNK_WORDS, values, len / 4, problem);
-  if (r == 0 && upload->digest.next_chunk - upload->checkpoint >= CNS_SERVER_CHECKPOINT_CHUNKS)
-    r = checkpoint(s, position, problem);
   return r;
 }
 
@@ -102,14 +143,17 @@ void cns_upload_chunk(struct cns_server *s, struct cns_session *session, const u
   }
   if (position < 0 || !cns_digest_equal(&round, &cns_coordinator_round(s->machine)->digest))
     return; /* late */
-  if (!s->uploads[position].file || s->uploads[position].declined) return;
+  if (!s->uploads[position].file) return;
   if (chunk < s->uploads[position].digest.next_chunk) return; /* held already */
   int r = store_chunk(s, position, chunk, bytes, bytes_len, &problem);
   if (r == CNS_ERR_FORMAT) {
-    cns_report(s, "hospital %s sent %s", session->hospital->name, problem.text);
-    cns_link_close(session->link, problem.text);
+    cns_problem_prefix(&problem, r, "hospital %s sent", session->hospital->name);
+    cns_session_strike(s, session, problem.text);
+    cns_link_close(session->link, "a chunk out of order or of the wrong length");
   } else if (r < 0)
-    give_up(s, session, position, &problem);
+    cns_upload_give_up(s, session, &problem);
+  else
+    checkpoint(s, session, position);
 }
 
 int cns_upload_finish(struct cns_server *s, size_t position, struct cns_digest *ret_root,
@@ -117,7 +161,8 @@ int cns_upload_finish(struct cns_server *s, size_t position, struct cns_digest *
   struct cns_upload *upload = &s->uploads[position];
   if (!upload->file || cns_upload_digest_final(&upload->digest, ret_root) < 0)
     return cns_problem_set(problem, CNS_ERR_STATE, "the digest of an upload came before all of its chunks");
-  return cns_vector_file_sync(upload->file, problem);
+  int r = cns_vector_file_sync(upload->file, problem);
+  return r == CNS_ERR_STATE ? CNS_ERR_IO : r;
 }
 
 int cns_upload_restore(struct cns_server *s, size_t position, uint64_t next, struct cns_problem *problem) {
