@@ -26,6 +26,7 @@ static void blas_single_threaded(void) {
 struct work {
   const struct cns_plan *plan;
   size_t layers;
+  size_t chunk, widest; /* rows; outputs of the widest layer */
   const float *input;
   float *output[CNS_PLAN_HIDDEN_MAX + 1]; /* of each layer, CHUNK rows; after the activation */
   float *delta[2];                        /* gradients at a layer's output and at its input */
@@ -35,11 +36,18 @@ static size_t chunk_rows(size_t rows) {
   return rows < CHUNK ? rows : CHUNK;
 }
 
+/* Rows, what a network makes of them, and what it learnt from them: no copy of
+ * it stays behind on the heap. */
+static void wipe_free(void *memory, size_t bytes) {
+  if (memory) cns_wipe(memory, bytes);
+  free(memory);
+}
+
 static void work_deinit(struct work *work) {
   for (size_t l = 0; l < work->layers; l++)
-    free(work->output[l]);
-  free(work->delta[0]);
-  free(work->delta[1]);
+    wipe_free(work->output[l], work->chunk * cns_plan_layer_outputs(work->plan, l) * sizeof(float));
+  for (size_t i = 0; i < 2; i++)
+    wipe_free(work->delta[i], work->chunk * work->widest * sizeof(float));
 }
 
 static int work_init(struct work *work, const struct cns_plan *plan, size_t rows) {
@@ -53,6 +61,8 @@ static int work_init(struct work *work, const struct cns_plan *plan, size_t rows
     ok = ok && work->output[l];
     if (outputs > widest) widest = outputs;
   }
+  work->chunk = chunk;
+  work->widest = widest;
   for (size_t i = 0; i < 2; i++)
     ok = (work->delta[i] = calloc(chunk * widest, sizeof(float))) && ok;
   if (ok) return 0;
@@ -206,6 +216,7 @@ int cns_network_init(const struct cns_plan *plan, uint64_t seed, float *ret_para
 struct trainer {
   struct work work;
   const struct cns_table *table;
+  size_t batch; /* rows at a time, at the most */
   struct cns_rng_seeded generator;
   float *params;
   float *velocity;
@@ -217,18 +228,19 @@ struct trainer {
 
 static void trainer_deinit(struct trainer *trainer) {
   work_deinit(&trainer->work);
-  free(trainer->params);
-  free(trainer->velocity);
-  free(trainer->gradient);
-  free(trainer->batch_x);
-  free(trainer->batch_label);
+  const struct cns_plan *plan = trainer->work.plan;
+  wipe_free(trainer->params, plan->dim * sizeof(float));
+  wipe_free(trainer->velocity, plan->dim * sizeof(float));
+  wipe_free(trainer->gradient, plan->dim * sizeof(float));
+  wipe_free(trainer->batch_x, trainer->batch * plan->feature_count * sizeof(float));
+  wipe_free(trainer->batch_label, trainer->batch * sizeof(uint16_t));
   free(trainer->order);
 }
 
 static int trainer_init(struct trainer *trainer, const struct cns_plan *plan, const float *parent,
                         const struct cns_table *table, const struct cns_network_seed *seed) {
   size_t batch = plan->batch < table->rows ? plan->batch : table->rows;
-  *trainer = (struct trainer){.table = table};
+  *trainer = (struct trainer){.table = table, .batch = batch};
   int r = work_init(&trainer->work, plan, batch);
   if (r < 0) return r;
   trainer->params = malloc(plan->dim * sizeof(float));

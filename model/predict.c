@@ -4,6 +4,12 @@
 #include <math.h>
 #include <stdlib.h>
 
+/* They tell about single patients. */
+static void free_logits(float *logits, const struct cns_plan *plan, const struct cns_table *table) {
+  cns_wipe(logits, table->rows * plan->class_count * sizeof *logits);
+  free(logits);
+}
+
 /* malloc'd logits of the whole table. */
 static int table_logits(const struct cns_plan *plan, const float *params, const struct cns_table *table,
                         float **ret_logits, struct cns_problem *problem) {
@@ -31,7 +37,7 @@ int cns_model_predict(const struct cns_plan *plan, const float *params, const st
   for (size_t i = 0; r == 0 && i < table->rows; i++)
     for (size_t c = 0; c < classes; c++)
       ret_probabilities[i * classes + c] = (float)exp(-cns_metrics_loss(classes, logits + i * classes, c));
-  free(logits);
+  free_logits(logits, plan, table);
   return r;
 }
 
@@ -41,7 +47,7 @@ int cns_model_metrics(const struct cns_plan *plan, const float *params, const st
   int r = table_logits(plan, params, table, &logits, problem);
   if (r < 0) return r;
   r = cns_metrics_fill(plan->class_count, logits, table->label, table->rows, ret_vector, problem);
-  free(logits);
+  free_logits(logits, plan, table);
   return r;
 }
 
@@ -51,6 +57,6 @@ int cns_model_evaluate(const struct cns_plan *plan, const float *params, const s
   int r = table_logits(plan, params, table, &logits, problem);
   if (r < 0) return r;
   r = cns_metrics_exact(plan->class_count, logits, table->label, table->rows, ret_metrics, problem);
-  free(logits);
+  free_logits(logits, plan, table);
   return r;
 }
