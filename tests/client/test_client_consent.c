@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "client/consent.h"
 #include "client/site.h"
@@ -125,6 +126,18 @@ static void older_documents_are_refused(void **state) {
   assert_int_equal(consent(0, true), CNS_ERR_REFUSED);
 }
 
+static void an_agent_leaves_no_core_file(void **state) {
+  (void)state;
+  struct rlimit limit;
+  const struct cns_agent_options options = {.kit_folder = "no such kit"};
+  memset(&problem, 0, sizeof problem);
+  assert_int_equal(cns_agent_run(&options, &problem), CNS_ERR_NOT_FOUND);
+  assert_non_null(strstr(problem.text, "no such kit"));
+  assert_int_equal(getrlimit(RLIMIT_CORE, &limit), 0);
+  assert_int_equal(limit.rlim_cur, 0);
+  assert_int_equal(limit.rlim_max, 0);
+}
+
 static void one_agent_a_kit(void **state) {
   (void)state;
   fake_consent(fake, 0);
@@ -142,6 +155,7 @@ int main(void) {
       TEST(another_number_of_patients_needs_a_new_consent),
       TEST(a_table_that_does_not_fit_is_told_before_connecting),
       TEST(older_documents_are_refused),
+      TEST(an_agent_leaves_no_core_file),
       TEST(one_agent_a_kit),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
