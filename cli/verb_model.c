@@ -164,8 +164,11 @@ static int show_json(const struct cns_safetensors *file) {
 
 /* The file may come from anywhere: nothing in it may steer a terminal. */
 static void print_clean(const char *text) {
-  for (; *text; text++)
-    putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
+  char *copy = strdup(text);
+  if (!copy) return;
+  cns_text_clean(copy);
+  fputs(copy, stdout);
+  free(copy);
 }
 
 static int show_text(const struct cns_safetensors *file) {
