@@ -13,7 +13,7 @@ static const char protected_text[] =
     "TLS 1.3 between certificates that a signed roster names. What was not: this version adds no\n"
     "noise, so the sums and the models themselves say something about the patients behind them, and\n"
     "who compares the sums of successive rounds, one of them without a hospital, can narrow that\n"
-    "hospital's update down. Who took part, and with how many patients, is public. And here all\n"
+    "hospital's update down. Who took part, and with about how many patients, is public. And here all\n"
     "keys were made on one machine: a real consortium enrols with `consilium kit`.\n";
 
 static double number_of(const cJSON *json, const char *name) {
