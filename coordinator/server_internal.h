@@ -79,7 +79,8 @@ struct cns_session {
   struct cns_link *link; /* NULL: not connected */
   bool joined;
   bool seen;              /* joined since this process started */
-  uint64_t gone_since_ms; /* when the link was lost */
+  uint64_t joined_ms;     /* the last JOIN */
+  uint64_t gone_since_ms; /* when a link was lost that had lasted */
   uint32_t patients;
   unsigned strikes; /* in the running round */
   struct cns_lines lines;
