@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -17,7 +20,20 @@ static int help(int argc, char **argv) {
   return cns_cli_dispatch("consilium", about, cns_verbs, count, arguments);
 }
 
+/* Started with closed standard streams, the next files opened (a journal, a key, a socket) would
+   get their numbers, and lines meant for people would be written into them. Standard input and
+   output are stood in for by something that fails, so that lost output is still noticed. */
+static int hold_standard_streams(void) {
+  static const int modes[] = {O_WRONLY, O_RDONLY, O_RDWR};
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+    if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+    if (open("/dev/null", modes[fd]) != fd) return CNS_ERR_IO;
+  }
+  return 0;
+}
+
 int main(int argc, char **argv) {
+  if (hold_standard_streams() != 0) return CNS_EXIT_IO;
   if (cns_init() != 0) {
     fputs("consilium: libsodium can't be initialised\n", stderr);
     return CNS_EXIT_FAILED;
