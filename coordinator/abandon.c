@@ -100,7 +100,10 @@ void cns_abandoning_take(struct cns_server *s, struct cns_session *session, cons
   int position = a ? position_in(a, session) : -1;
   if (position < 0 || a->abandons[position].index) return;
   if (cns_abandon_verify(&session->hospital->identity, &round, session->hospital->index, &signature) < 0) {
-    cns_session_strike(s, session, "an ABANDON without a valid signature");
+    struct cns_problem problem = {0};
+    cns_problem_set(&problem, 0, "hospital %s sent an ABANDON without a valid signature",
+                    session->hospital->name);
+    cns_session_strike(s, session, problem.text);
     cns_link_close(session->link, "an ABANDON without a valid signature");
     return;
   }
