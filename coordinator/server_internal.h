@@ -80,7 +80,8 @@ struct cns_session {
   bool joined;
   bool seen;              /* joined since this process started */
   uint64_t joined_ms;     /* the last JOIN */
-  uint64_t gone_since_ms; /* when a link was lost that had lasted */
+  bool brought_chunk;     /* over the present link: one that was missing */
+  uint64_t gone_since_ms; /* when a link was lost that had lasted or brought a chunk */
   uint32_t patients;
   unsigned strikes; /* in the running round */
   struct cns_lines lines;

@@ -159,6 +159,7 @@ static void take_join(struct cns_server *s, struct cns_session *session, const u
   session->patients = consent.patients;
   session->joined = session->seen = true;
   session->joined_ms = cns_server_now(s);
+  session->brought_chunk = false;
   if (round < s->completed) cns_session_send_manifest(s, session);
   cns_abandoning_ask(s, session);
   cns_session_send_due(s, session);
@@ -250,9 +251,10 @@ static void on_closed(void *context, struct cns_link *link, int error, const cha
   session->bytes_in += counters.bytes_in - session->base_in;
   session->bytes_out += counters.bytes_out - session->base_out;
   session->link = NULL;
-  /* One that comes and goes all the time is not waited for anew each time. */
+  /* One that comes and goes all the time is not waited for anew each time, but
+   * an upload that gets on over a bad line is. */
   uint64_t now = cns_server_now(s);
-  bool lasted = now - session->joined_ms >= CNS_SERVER_GRACE_MS;
+  bool lasted = session->brought_chunk || now - session->joined_ms >= CNS_SERVER_GRACE_MS;
   if (session->joined && (lasted || now - session->gone_since_ms >= CNS_SERVER_NEEDED_GRACE_MS))
     session->gone_since_ms = now;
   session->joined = session->streaming = false;

@@ -152,8 +152,10 @@ void cns_upload_chunk(struct cns_server *s, struct cns_session *session, const u
     cns_link_close(session->link, "a chunk out of order or of the wrong length");
   } else if (r < 0)
     cns_upload_give_up(s, session, &problem);
-  else
+  else {
+    session->brought_chunk = true;
     checkpoint(s, session, position);
+  }
 }
 
 int cns_upload_finish(struct cns_server *s, size_t position, struct cns_digest *ret_root,
