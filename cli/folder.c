@@ -67,6 +67,19 @@ void cns_claim_end(struct cns_claim *claim, bool failed) {
   *claim = (struct cns_claim){0};
 }
 
+void cns_hold_signals(sigset_t *ret_before) {
+  sigset_t held;
+  sigemptyset(&held);
+  sigaddset(&held, SIGINT);
+  sigaddset(&held, SIGTERM);
+  sigaddset(&held, SIGHUP);
+  pthread_sigmask(SIG_BLOCK, &held, ret_before);
+}
+
+void cns_release_signals(const sigset_t *before) {
+  pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 int cns_subfolder_create(const char *folder, const char *name, char **ret_path, struct cns_problem *problem) {
   char *path = NULL;
   if (asprintf(&path, "%s/%s", folder, name) < 0)

@@ -2,6 +2,8 @@
 /* Folders that verbs make, whole or not at all. */
 #pragma once
 
+#include <signal.h>
+
 #include "crypto/hash.h"
 
 /* A folder that this verb fills. */
@@ -15,6 +17,10 @@ CNS_MUST_CHECK int cns_claim_folder(const char *path, struct cns_claim *ret_clai
                                     struct cns_problem *problem);
 /* With failed: removes what is in it, and the folder itself if it was created. */
 void cns_claim_end(struct cns_claim *claim, bool failed);
+
+/* Between these, Ctrl-C and a shutdown wait: half a federation is of no use to anybody. */
+void cns_hold_signals(sigset_t *ret_before);
+void cns_release_signals(const sigset_t *before);
 
 /* One new folder, 0700, in `folder`; its path is malloc'd. */
 CNS_MUST_CHECK int cns_subfolder_create(const char *folder, const char *name, char **ret_path,

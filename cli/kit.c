@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/folder.h"
+#include "net/url.h"
 #include "store/folder.h"
 #include "store/kit.h"
 
@@ -133,12 +134,22 @@ int cns_kit_sign_roster(const struct cns_roster *roster, const struct cns_identi
   return 0;
 }
 
+/* The roster is signed with the address and can't be mended later without all hospitals. */
+static int check_address(const char *option, const char *address, bool listening,
+                         struct cns_problem *problem) {
+  struct cns_url url;
+  int r = cns_roster_check_address(address, problem);
+  if (!r) r = cns_url_parse(address, listening, &url, problem);
+  if (r) cns_problem_prefix(problem, r, "%s", option);
+  return r;
+}
+
 static int sign_roster(struct federation *f) {
   struct cns_roster *roster = &f->roster;
   const char *consortium = f->options->consortium ? f->options->consortium : f->study.plan.name;
   const char *address = f->options->address ? f->options->address : CNS_FEDERATION_ADDRESS;
-  int r = cns_roster_check_address(address, f->problem);
-  if (!r && f->options->listen) r = cns_roster_check_address(f->options->listen, f->problem);
+  int r = check_address("--address", address, false, f->problem);
+  if (!r && f->options->listen) r = check_address("--listen", f->options->listen, true, f->problem);
   if (r) return r;
   if (!cns_roster_is_text(consortium))
     return cns_problem_set(f->problem, CNS_ERR_FORMAT,
@@ -250,11 +261,14 @@ int cns_kit_create_federation(const char *folder, const struct cns_federation_op
   struct cns_claim claim;
   int r = check_names(options, problem);
   if (!r) r = cns_study_load(options->study_path, &f.study, problem);
+  sigset_t before;
+  cns_hold_signals(&before);
   if (!r) r = cns_claim_folder(folder, &claim, problem);
   if (!r) {
     r = build(&f);
     cns_claim_end(&claim, r != 0);
   }
+  cns_release_signals(&before);
   if (!r) *ret_authority = f.roster.authority.identity;
   federation_deinit(&f);
   return r;

@@ -59,7 +59,12 @@ static int get_key(const char *path, const char *hex, struct cns_identity_public
                    struct cns_problem *problem) {
   char found[2 * CNS_IDENTITY_BYTES + 1];
   if (hex) {
-    if (cns_hex_decode(hex, CNS_IDENTITY_BYTES, ret_key->bytes) == 0) return 0;
+    /* Heard over the telephone, it may be written in groups, as it is shown below. */
+    size_t len = 0;
+    for (const char *c = hex; *c && len < sizeof found; c++)
+      if (*c != ' ') found[len++] = *c;
+    found[len < sizeof found ? len : sizeof found - 1] = '\0';
+    if (len < sizeof found && cns_hex_decode(found, CNS_IDENTITY_BYTES, ret_key->bytes) == 0) return 0;
     return cns_problem_set(problem, CNS_ERR_FORMAT, "--authority-key must be %d hex digits",
                            2 * CNS_IDENTITY_BYTES);
   }

@@ -51,8 +51,8 @@ static int print_approval(const struct cns_authority *authority, const struct cn
   if (known)
     printf("%s is hospital %u of the roster already.\n", hospital->name, hospital->index);
   else
-    printf("%s is hospital %u; the roster has version %" PRIu64 " and %zu hospitals.\n", hospital->name,
-           hospital->index, authority->roster.version, count);
+    printf("%s is hospital %u; the roster has version %" PRIu64 " and %zu hospital%s.\n", hospital->name,
+           hospital->index, authority->roster.version, count, count == 1 ? "" : "s");
   if (response)
     printf("Response for %s: %s\n", hospital->name, response);
   else

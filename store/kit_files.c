@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "store/kit.h"
 
@@ -198,6 +199,16 @@ static int read_config(const cJSON *json, const char *folder, struct cns_kit_con
   return cns_problem_set(problem, CNS_ERR_FORMAT, "role must be \"coordinator\" or \"hospital\"");
 }
 
+/* Mostly another folder was meant, or the authority's answer isn't in yet. */
+static int no_config(const char *folder, struct cns_problem *problem) {
+  char *request = cns_kit_path(folder, "request.json");
+  bool waits = request && access(request, F_OK) == 0;
+  free(request);
+  return cns_problem_set(problem, CNS_ERR_NOT_FOUND, "%s/" CONFIG_FILE ": there is none: %s", folder,
+                         waits ? "the kit waits for the authority's response (consilium kit accept)"
+                               : "the folder is not the kit of a coordinator or of a hospital");
+}
+
 int cns_kit_config_load(const char *folder, struct cns_kit_config *ret_config, struct cns_problem *problem) {
   struct cns_kit_config config = {0};
   char *path = NULL;
@@ -205,6 +216,7 @@ int cns_kit_config_load(const char *folder, struct cns_kit_config *ret_config, s
   size_t len = 0;
   cJSON *json = NULL;
   int r = read_file(folder, CONFIG_FILE, CNS_KIT_CONFIG_BYTES_MAX, &path, &data, &len, problem);
+  if (r == CNS_ERR_NOT_FOUND) return no_config(folder, problem);
   if (r) return r;
   r = cns_json_parse((const char *)data, len, path, &json, problem);
   if (!r) {
