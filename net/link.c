@@ -111,6 +111,7 @@ static void maybe_part(struct cns_link *link) {
 }
 
 void cns_link_sent(struct cns_link *link) {
+  link->unsaid_ms = 0;
   tell_writable(link);
   maybe_part(link);
 }
@@ -312,11 +313,17 @@ static void tick_open(struct cns_link *link) {
   } else if (link->quiet_ms >= link->times.ping_ms && !link->ping_sent) {
     link->ping_sent = true;
     put_own(link, CNS_FRAME_PING, token, sizeof token);
+  } else if (link->quiet_ms < link->times.ping_ms && link->unsaid_ms >= link->times.ping_ms &&
+             link->queue.len == 0) {
+    /* We hear it, but it doesn't hear us: over a slow line its own PING may wait
+     * behind a long upload for longer than the silence that it bears. */
+    put_own(link, CNS_FRAME_PONG, token, sizeof token);
   }
 }
 
 void cns_link_tick(struct cns_link *link) {
   link->quiet_ms += link->tick_ms;
+  link->unsaid_ms += link->tick_ms;
   link->age_ms += link->tick_ms;
   if (link->state == CNS_LINK_OPEN) {
     tick_open(link);

@@ -62,7 +62,7 @@ struct cns_link_callbacks {
 /* Zero means the default in brackets. */
 struct cns_link_times {
   uint64_t handshake_ms;    /* [10,000] connection accepted to open */
-  uint64_t ping_ms;         /* [5,000] nothing heard: ask */
+  uint64_t ping_ms;         /* [5,000] nothing heard: ask; nothing said: say so */
   uint64_t silence_ms;      /* [20,000] nothing heard: close */
   uint64_t linger_ms;       /* [2,000] for our last words to arrive */
   uint64_t connect_ms;      /* [10,000] name look-up and TCP connection */

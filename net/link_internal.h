@@ -50,6 +50,7 @@ struct cns_link {
   uv_timer_t timer;
   bool timer_closed;
   uint64_t tick_ms, quiet_ms, age_ms, linger_left_ms;
+  uint64_t unsaid_ms; /* since anything of ours went out */
   bool ping_sent;
   bool draining;      /* what comes is no longer looked at */
   bool tls_draining;  /* ... and TLS has failed */

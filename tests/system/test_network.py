@@ -146,6 +146,19 @@ def slow_hospital_is_waited_for():
         return f"rounds of {', '.join('%.1f s' % event['seconds'] for event in done)}"
 
 
+def very_slow_hospital_hears_that_it_is_heard():
+    """Its upload takes longer than the keep-alive, and its PING waits behind it."""
+    def thin(proxy):
+        proxy.doors["h1"].up.rate = 7e3
+
+    with behind_proxy(hidden=(256, 128), before=thin) as (f, _):
+        f.wait(lambda: f.completed(), "a round")
+        event = f.completed()[0]
+        assert event["included"] == 5 and event["seconds"] > SILENCE_S, event
+        assert "is gone" not in f.log("coordinator") and "is gone" not in f.log("h1"), f.tails()
+        return f"a round of {event['seconds']:.1f} s"
+
+
 def stalled(which, ways):
     """Nothing comes through any more, and nothing is closed."""
     with behind_proxy() as (f, proxy):
@@ -269,12 +282,13 @@ def three_of_five_lost_in_upload():
         return f"ended after {took:.1f} s: {ended['reason']}"
 
 
-SCENARIOS = (cuts_at_random, cut_upload_is_resumed, slow_hospital_is_waited_for, half_open_is_noticed,
-             stalled_upwards_is_noticed, hospital_replaces_its_own_link, flipped_byte_closes_the_link, coordinator_restarts_behind_the_proxy,
+SCENARIOS = (cuts_at_random, cut_upload_is_resumed, slow_hospital_is_waited_for,
+             very_slow_hospital_hears_that_it_is_heard, half_open_is_noticed, stalled_upwards_is_noticed,
+             hospital_replaces_its_own_link, flipped_byte_closes_the_link, coordinator_restarts_behind_the_proxy,
              three_of_five_lost_in_upload)
 # Idle nearly all the time, waiting for the network or the daemons' clocks: all at once.
-PATIENT = (cut_upload_is_resumed, slow_hospital_is_waited_for, half_open_is_noticed, stalled_upwards_is_noticed,
-           hospital_replaces_its_own_link, three_of_five_lost_in_upload)
+PATIENT = (cut_upload_is_resumed, slow_hospital_is_waited_for, very_slow_hospital_hears_that_it_is_heard, half_open_is_noticed,
+           stalled_upwards_is_noticed, hospital_replaces_its_own_link, three_of_five_lost_in_upload)
 
 
 def test_of(scenario, pool, patient_ones):
