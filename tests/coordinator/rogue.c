@@ -299,7 +299,13 @@ static void requested(const uint8_t *data, size_t len) {
   const uint8_t *bytes;
   size_t bytes_len;
   struct cns_problem problem = {0};
-  if (!rogue.machine || MODE("silent")) return;
+  if (MODE("silent")) return;
+  if (!rogue.machine) { /* of a round that an earlier one of us was in */
+    struct cns_digest round;
+    memcpy(round.bytes, data + 1, CNS_DIGEST_BYTES);
+    decline(&round, "new here");
+    return;
+  }
   if (MODE("cut") && !rogue.cut && data[1 + CNS_DIGEST_BYTES] == CNS_PHASE_READY) {
     rogue.cut = true;
     cns_link_close(rogue.link, "cut");
