@@ -67,17 +67,28 @@ void cns_claim_end(struct cns_claim *claim, bool failed) {
   *claim = (struct cns_claim){0};
 }
 
-void cns_hold_signals(sigset_t *ret_before) {
-  sigset_t held;
-  sigemptyset(&held);
-  sigaddset(&held, SIGINT);
-  sigaddset(&held, SIGTERM);
-  sigaddset(&held, SIGHUP);
-  pthread_sigmask(SIG_BLOCK, &held, ret_before);
+/* A mask would hold them for this thread alone, and the mathematics library has threads too. */
+static const int ends[] = {SIGINT, SIGTERM, SIGHUP};
+static volatile sig_atomic_t came;
+
+static void note_signal(int number) {
+  came = number;
 }
 
-void cns_release_signals(const sigset_t *before) {
-  pthread_sigmask(SIG_SETMASK, before, NULL);
+void cns_hold_signals(struct cns_held_signals *ret_held) {
+  struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
+  sigemptyset(&action.sa_mask);
+  came = 0;
+  for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+    sigaction(ends[i], NULL, &ret_held->before[i]);
+    if (ret_held->before[i].sa_handler != SIG_IGN) sigaction(ends[i], &action, NULL);
+  }
+}
+
+void cns_release_signals(const struct cns_held_signals *held) {
+  for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+    sigaction(ends[i], &held->before[i], NULL);
+  if (came) raise(came);
 }
 
 int cns_subfolder_create(const char *folder, const char *name, char **ret_path, struct cns_problem *problem) {

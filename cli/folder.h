@@ -19,8 +19,12 @@ CNS_MUST_CHECK int cns_claim_folder(const char *path, struct cns_claim *ret_clai
 void cns_claim_end(struct cns_claim *claim, bool failed);
 
 /* Between these, Ctrl-C and a shutdown wait: half a federation is of no use to anybody. */
-void cns_hold_signals(sigset_t *ret_before);
-void cns_release_signals(const sigset_t *before);
+struct cns_held_signals {
+  struct sigaction before[3];
+};
+void cns_hold_signals(struct cns_held_signals *ret_held);
+/* What came meanwhile is delivered now. */
+void cns_release_signals(const struct cns_held_signals *held);
 
 /* One new folder, 0700, in `folder`; its path is malloc'd. */
 CNS_MUST_CHECK int cns_subfolder_create(const char *folder, const char *name, char **ret_path,

@@ -261,14 +261,14 @@ int cns_kit_create_federation(const char *folder, const struct cns_federation_op
   struct cns_claim claim;
   int r = check_names(options, problem);
   if (!r) r = cns_study_load(options->study_path, &f.study, problem);
-  sigset_t before;
-  cns_hold_signals(&before);
+  struct cns_held_signals held;
+  cns_hold_signals(&held);
   if (!r) r = cns_claim_folder(folder, &claim, problem);
   if (!r) {
     r = build(&f);
     cns_claim_end(&claim, r != 0);
   }
-  cns_release_signals(&before);
+  cns_release_signals(&held);
   if (!r) *ret_authority = f.roster.authority.identity;
   federation_deinit(&f);
   return r;

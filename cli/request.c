@@ -77,14 +77,14 @@ int cns_request_create(const char *folder, const char *name, int64_t now_seconds
     return cns_problem_set(
         problem, CNS_ERR_FORMAT,
         "\"%.40s\" can't be a hospital's name: 1 to 32 of a-z 0-9 . _ - and not . or - first", name);
-  sigset_t before;
-  cns_hold_signals(&before);
+  struct cns_held_signals held;
+  cns_hold_signals(&held);
   int r = cns_claim_folder(folder, &claim, problem);
   if (!r) {
     r = fill_folder(folder, name, now_seconds, ret_digest, problem);
     cns_claim_end(&claim, r != 0);
   }
-  cns_release_signals(&before);
+  cns_release_signals(&held);
   return r;
 }
 

@@ -170,6 +170,16 @@ static void on_opened(struct cns_link_owner *owner, struct cns_link *link) {
 
 /* -- life -- */
 
+/* nng has one word for an address that isn't this machine's and a name that nobody knows. */
+static const char *listen_failure(int rv) {
+  if (rv == NNG_EADDRINUSE) return "something listens there already; stop it, or take another port";
+  if (rv == NNG_EADDRINVAL)
+    return "this machine doesn't have that address, or the name can't be looked up; 0.0.0.0 stands for all "
+           "of its addresses";
+  if (rv == NNG_EPERM) return "not permitted; ports below 1024 need a right of their own, take a higher one";
+  return nng_strerror(rv);
+}
+
 static int open_stream(struct cns_listener *listener, const char *text, struct cns_problem *problem) {
   struct cns_url url;
   int result = cns_url_parse(text, true, &url, problem);
@@ -191,7 +201,8 @@ static int open_stream(struct cns_listener *listener, const char *text, struct c
   if (rv == 0) rv = nng_stream_listener_listen(listener->nng);
   int port = 0;
   if (rv == 0) rv = nng_stream_listener_get_int(listener->nng, NNG_OPT_TCP_BOUND_PORT, &port);
-  if (rv != 0) return cns_problem_set(problem, CNS_ERR_IO, "can't listen on %s: %s", text, nng_strerror(rv));
+  if (rv != 0)
+    return cns_problem_set(problem, CNS_ERR_IO, "can't listen on %s: %s", text, listen_failure(rv));
   url.port = (uint16_t)port;
   cns_url_format(&url, false, listener->url);
   return 0;

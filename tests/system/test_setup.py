@@ -5,11 +5,14 @@
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 sys.dont_write_bytecode = True
-from program import (FAILED, IO, PROGRAM, REFUSED, STUDY, USAGE, authority_key, init, main, mode, read, run,
+from program import (FAILED, IO, OK, PROGRAM, REFUSED, STUDY, USAGE, authority_key, init, main, mode, read, run,
                      run_json, write)
 
 
@@ -243,6 +246,40 @@ def test_kit_show_names_what_is_missing():
     run("kit", "show", "f/authority", expect=IO, says="config.json")
     write("f/coordinator/config.json", '{"role":"coordinator","listen":"tls+tcp://x:1","state":"s","more":1}')
     run("kit", "show", "f/coordinator", expect=FAILED, says="more is not a known field")
+
+
+def test_init_refuses_addresses_that_nobody_can_dial():
+    for option, address in (("--address", "tls+tcp://h"), ("--address", "tls+tcp://h:0"),
+                            ("--address", "tls+tcp://h:99999"), ("--listen", "tls+tcp://h:x")):
+        run("init", "f", "--study", STUDY, "--count", "4", option, address, expect=FAILED, says=address)
+        assert not os.path.exists("f")
+
+
+def test_ctrl_c_leaves_a_whole_federation_or_none():
+    for delay in (0.02, 0.05, 0.1, 0.2):
+        with subprocess.Popen([PROGRAM, "init", "f", "--study", STUDY, "--count", "40"],
+                              stdout=subprocess.DEVNULL) as program:
+            time.sleep(delay)
+            program.send_signal(signal.SIGINT)
+        assert program.returncode in (0, -signal.SIGINT), program.returncode
+        if os.path.exists("f"):
+            run("kit", "show", "f/hospitals/hospital-40", says="complete and sound")
+            shutil.rmtree("f")
+
+
+def test_closed_standard_streams_hold_nothing_else():
+    init("--count", "4")
+    done = subprocess.run(["sh", "-c", '"$0" kit show f/coordinator <&- >&-', PROGRAM], capture_output=True, timeout=60)
+    assert done.returncode == IO and b"can't be written" in done.stderr, done
+    # The daemon's loop and its journal must not get the numbers of the streams.
+    with subprocess.Popen(["sh", "-c", 'exec "$0" coordinator f/coordinator --listen tls+tcp://127.0.0.1:0 '
+                           '--url-file url <&- >&- 2>&-', PROGRAM]) as program:
+        for _ in range(400):
+            if os.path.exists("url") or program.poll() is not None:
+                break
+            time.sleep(0.05)
+        program.terminate()
+    assert os.path.exists("url") and program.returncode == OK, program.returncode
 
 
 if __name__ == "__main__":
