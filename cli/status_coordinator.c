@@ -115,6 +115,11 @@ static int take_round(void *context, const struct cns_journal_round *round) {
   cJSON_AddNumberToObject(row, "attempt", round->attempt);
   cJSON_AddStringToObject(row, "state", state_text(round->state));
   if (round->state == CNS_JOURNAL_ROUND_COMPLETED && round->result) add_result(status, round, row);
+  if (round->state == CNS_JOURNAL_ROUND_ENDED && round->result) {
+    cJSON *why = cJSON_Parse(round->result);
+    cJSON_AddStringToObject(row, "reason", text_of(why, "reason"));
+    cJSON_Delete(why);
+  }
   cJSON_AddItemToArray(status->rounds, row);
   if ((size_t)cJSON_GetArraySize(status->rounds) > status->last) cJSON_DeleteItemFromArray(status->rounds, 0);
   return 0;
@@ -170,7 +175,8 @@ static void print_round(const cJSON *row) {
   const char *begin = " (";
   printf("  round %.0f attempt %.0f: ", number_of(row, "round"), number_of(row, "attempt"));
   if (!cJSON_HasObjectItem(row, "included")) {
-    printf("%s\n", text_of(row, "state"));
+    const char *why = text_of(row, "reason");
+    printf("%s%s%s\n", text_of(row, "state"), *why ? ": " : "", why);
     return;
   }
   printf("%.0f of %.0f hospitals", number_of(row, "included"), number_of(row, "expected"));
@@ -178,7 +184,8 @@ static void print_round(const cJSON *row) {
     printf("%s%s: %s", begin, text_of(one, "hospital"), text_of(one, "reason"));
     begin = ", ";
   }
-  printf("%s, %.1f %% of the weight", begin[0] == ',' ? ")" : "", 100 * number_of(row, "weight_share"));
+  printf("%s, %.1f %% of the cohort's weight", begin[0] == ',' ? ")" : "",
+         100 * number_of(row, "weight_share"));
   if (cJSON_HasObjectItem(row, "loss")) printf(", loss %.4f", number_of(row, "loss"));
   if (cJSON_HasObjectItem(row, "auc")) printf(", AUC %.4f", number_of(row, "auc"));
   printf("\n");

@@ -92,8 +92,18 @@ static struct traffic traffic_of_round(const struct cns_server *s) {
   return traffic;
 }
 
-static double share_of_weight(const struct cns_manifest *manifest) {
+/* Of the total: hospitals that were not in the cohort count with the weight that
+ * follows from their consent, if they were connected since the start. */
+static double share_of_weight(const struct cns_server *s, const struct cns_manifest *manifest) {
   double included = 0, all = 0;
+  for (size_t k = 0; k < s->session_count; k++) {
+    const struct cns_session *session = &s->sessions[k];
+    bool member = false;
+    for (size_t m = 0; m < manifest->member_count; m++)
+      member |= manifest->members[m].index == session->hospital->index;
+    if (!member && !session->hospital->revoked && session->patients > 0)
+      all += cns_policy_weight(&s->kit.policy, session->patients);
+  }
   for (size_t k = 0; k < manifest->member_count; k++) {
     all += manifest->members[k].weight;
     if (manifest->outcomes[k] == CNS_INCLUDED) included += manifest->members[k].weight;
@@ -141,7 +151,7 @@ static void report_round_json(struct cns_server *s, const struct cns_manifest *m
     cJSON_AddStringToObject(one, "reason", outcome);
     cJSON_AddItemToArray(missing, one);
   }
-  cJSON_AddNumberToObject(json, "weight_share", share_of_weight(manifest));
+  cJSON_AddNumberToObject(json, "weight_share", share_of_weight(s, manifest));
   if (manifest->metrics.known) {
     cJSON_AddNumberToObject(json, "loss", manifest->metrics.loss);
     if (manifest->metrics.has_auc) cJSON_AddNumberToObject(json, "auc", manifest->metrics.auc);
@@ -177,7 +187,7 @@ void cns_report_round(struct cns_server *s, const struct cns_manifest *manifest)
     printf("%s%s: %s", first ? " (" : ", ", hospital->name, outcome);
     first = false;
   }
-  printf("%s, %.1f %% of the weight", first ? "" : ")", 100 * share_of_weight(manifest));
+  printf("%s, %.1f %% of the weight", first ? "" : ")", 100 * share_of_weight(s, manifest));
   if (manifest->metrics.known) printf(", loss %.4f", manifest->metrics.loss);
   if (manifest->metrics.known && manifest->metrics.has_auc) printf(", AUC %.4f", manifest->metrics.auc);
   if (!manifest->metrics.known) printf(", no metrics");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The end of a round: new model and manifest, or none. */
+#include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -257,6 +258,16 @@ static int remember_attempt(struct cns_server *s) {
   return r;
 }
 
+/* {"reason": ...} for status; NULL if memory is short. */
+static char *reason_json(const struct cns_server *s) {
+  cJSON *json = cJSON_CreateObject();
+  char *text = NULL;
+  if (json && cJSON_AddStringToObject(json, "reason", cns_coordinator_end_reason(s->machine)))
+    text = cJSON_PrintUnformatted(json);
+  cJSON_Delete(json);
+  return text;
+}
+
 void cns_result_fail(struct cns_server *s) {
   const struct cns_round *round = cns_coordinator_round(s->machine);
   struct cns_problem problem = {0};
@@ -267,10 +278,13 @@ void cns_result_fail(struct cns_server *s) {
       .descriptor = round->digest,
       .has_head = true,
   };
+  char *why = reason_json(s);
+  row.result = why;
   cns_journal_head(s->journal, &row.head, &row.head_sequence);
   int r = cns_sign(s->kit.identity, "consilium/1 journal head", &row.head, &row.head_signature);
   if (r == 0) r = cns_journal_round_set(s->journal, &row, &problem);
   if (r == 0) r = cns_journal_sync(s->journal, &problem);
+  cJSON_free(why);
   if (r == 0) r = remember_attempt(s);
   if (r < 0) {
     cns_server_fatal(s, r, &problem);

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crypto/base.h"
 
+#include <openssl/crypto.h>
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 int cns_init(void) {
+  /* OpenSSL's own clean-up at exit would run beside nng's threads, which may
+   * still let go of a connection then; the process's end cleans up as well. */
+  if (OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL) != 1) return CNS_ERR_LIBRARY;
   return sodium_init() < 0 ? CNS_ERR_LIBRARY : CNS_OK;
 }
 
