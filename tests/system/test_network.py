@@ -104,7 +104,7 @@ def cuts_at_random():
     # What is lost with a cut: what was on its way, and the chunk that was begun.
     assert sent < plain * (1 + len(failed)) + cuts * 200e3, (sent, plain, cuts)
     seconds = [round(event["seconds"], 1) for event in done]
-    return f"{cuts} cuts; included {included} after {seconds} s; {sent / plain:.2f} times the bytes of an undisturbed run"
+    return f"{cuts} cuts; included {included} after {seconds} s; {sent / plain:.2f} times the undisturbed bytes"
 
 
 def cut_upload_is_resumed():
@@ -287,8 +287,9 @@ SCENARIOS = (cuts_at_random, cut_upload_is_resumed, slow_hospital_is_waited_for,
              hospital_replaces_its_own_link, flipped_byte_closes_the_link, coordinator_restarts_behind_the_proxy,
              three_of_five_lost_in_upload)
 # Idle nearly all the time, waiting for the network or the daemons' clocks: all at once.
-PATIENT = (cut_upload_is_resumed, slow_hospital_is_waited_for, very_slow_hospital_hears_that_it_is_heard, half_open_is_noticed,
-           stalled_upwards_is_noticed, hospital_replaces_its_own_link, three_of_five_lost_in_upload)
+PATIENT = (cut_upload_is_resumed, slow_hospital_is_waited_for, very_slow_hospital_hears_that_it_is_heard,
+           half_open_is_noticed, stalled_upwards_is_noticed, hospital_replaces_its_own_link,
+           three_of_five_lost_in_upload)
 
 
 def test_of(scenario, pool, patient_ones):
