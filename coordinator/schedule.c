@@ -252,6 +252,18 @@ static bool documents_are_valid(struct cns_server *s) {
   return r == 0;
 }
 
+/* A round whose uploads don't fit would only cost the hospitals an attempt. */
+static bool uploads_fit(struct cns_server *s) {
+  struct cns_problem problem = {0};
+  uint64_t joined = 0, words = cns_plan_dim(&s->plan) + cns_plan_metrics_dim(&s->plan);
+  for (size_t k = 0; k < s->session_count; k++)
+    joined += s->sessions[k].joined;
+  int r = cns_upload_check_room(s, joined * words * 4, &problem);
+  if (r < 0 && may_say_waiting(s))
+    cns_report(s, "waiting: %s; make room, the next round begins by itself", problem.text);
+  return r == 0;
+}
+
 static void maybe_begin(struct cns_server *s) {
   if (s->completed >= s->plan.rounds) {
     if (!s->options->until_finished || last_model_is_due(s)) return;
@@ -260,7 +272,7 @@ static void maybe_begin(struct cns_server *s) {
     return;
   }
   if (cns_server_now(s) < s->not_before_ms || cns_abandoning_pending(s)) return;
-  if (cohort_is_ready(s) && documents_are_valid(s)) begin_round(s);
+  if (cohort_is_ready(s) && documents_are_valid(s) && uploads_fit(s)) begin_round(s);
 }
 
 void cns_schedule_tick(struct cns_server *s) {

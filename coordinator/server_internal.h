@@ -199,6 +199,9 @@ void cns_session_send_due(struct cns_server *server, struct cns_session *session
 void cns_session_send_manifest(struct cns_server *server, struct cns_session *session);
 
 /* uploads.c */
+/* Room for so many bytes of uploads, and the journal's margin? CNS_ERR_DISK_FULL. */
+CNS_MUST_CHECK int cns_upload_check_room(const struct cns_server *server, uint64_t bytes,
+                                         struct cns_problem *problem);
 void cns_upload_open(struct cns_server *server, struct cns_session *session, const uint8_t *data, size_t len);
 void cns_upload_chunk(struct cns_server *server, struct cns_session *session, const uint8_t *data,
                       size_t len);

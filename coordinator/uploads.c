@@ -18,13 +18,13 @@ static uint64_t words(const struct cns_server *s) {
 }
 
 /* Uploads must not take the disk's last bytes: the journal goes on needing some. */
-static int check_room(const struct cns_server *s, uint64_t bytes, struct cns_problem *problem) {
+int cns_upload_check_room(const struct cns_server *s, uint64_t bytes, struct cns_problem *problem) {
   struct statvfs status;
   if (statvfs(s->vectors, &status) < 0) return 0; /* creating the file says more */
   uint64_t room = (uint64_t)status.f_bavail * status.f_frsize;
   if (room >= bytes && room - bytes >= CNS_SERVER_DISK_MARGIN_BYTES) return 0;
   return cns_problem_set(problem, CNS_ERR_DISK_FULL,
-                         "%s: no space left for an upload of %llu bytes beside the %llu kept free for the "
+                         "%s: no space left for uploads of %llu bytes beside the %llu kept free for the "
                          "journal",
                          s->vectors, (unsigned long long)bytes, CNS_SERVER_DISK_MARGIN_BYTES);
 }
@@ -52,7 +52,7 @@ static int open_file(struct cns_server *s, size_t position, struct cns_problem *
   cns_upload_digest_init(&upload->digest, words(s));
   /* Chunks that the journal counts are lost: it mustn't find them in the new file. */
   int r = upload->checkpoint ? append_chunks(s, position, problem) : 0;
-  if (r == 0) r = check_room(s, words(s) * 4, problem);
+  if (r == 0) r = cns_upload_check_room(s, words(s) * 4, problem);
   if (r == 0) /* of a start that got no chunk into the journal */
     r = cns_vector_file_delete(s->vectors, name, problem);
   if (r == 0) r = cns_vector_file_create(s->vectors, name, words(s), s->vector_key, &upload->file, problem);
