@@ -65,7 +65,7 @@ static void make_kits(struct fake *fake, const struct fake_options *options) {
   const struct cns_federation_options federation = {.study_path = path,
                                                     .names = names,
                                                     .name_count = fake->n,
-                                                    .address = "tls+tcp://127.0.0.1:0",
+                                                    .address = "tls+tcp://127.0.0.1:7443",
                                                     .now_seconds = (int64_t)time(NULL)};
   char folder[128];
   snprintf(folder, sizeof folder, "%s/federation", fake->folder);
