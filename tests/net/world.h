@@ -152,7 +152,7 @@ static inline struct world *world_new(uint64_t seed) {
   party_make(world, &world->coordinator, "coordinator", CNS_ROLE_COORDINATOR, 0, far);
   party_make(world, &world->stranger, "stranger", CNS_ROLE_HOSPITAL, 1, far);
   for (int i = 0; i < WORLD_HOSPITALS; i++) {
-    char name[16];
+    char name[24];
     snprintf(name, sizeof name, "hospital%d", i + 1);
     /* The last one's certificate has expired. */
     party_make(world, &world->hospitals[i], name, CNS_ROLE_HOSPITAL, (uint16_t)(i + 1),
