@@ -83,7 +83,7 @@ def test_coordinator_killed_at_its_syncs():
                 break
             assert code == -signal.SIGKILL, f"exit {code}\n{f.tails()}"
             kills += 1
-            assert kills < 60, f.tails()
+            assert kills < 200, f.tails()
         assert f"finished after {rounds} rounds" in f.log("coordinator"), f.tails()
         phases = phases_gone_on_in(f)
         model = f.model()
@@ -95,13 +95,13 @@ def test_coordinator_killed_at_its_syncs():
 def test_coordinator_killed_in_each_phase():
     """A hospital that is stopped holds a phase open, wherever the round is; then
     the coordinator is killed and started again, until each phase had its turn."""
-    rounds = 200
+    rounds = 2000
     with Federation(rounds=rounds) as f:
         f.start_coordinator()
         for name in f.names:
             f.start(name)
         victim, last = f.processes["h3"], 0
-        for number in range(80):
+        for number in range(400):
             before = f.said()
             f.wait(lambda: " begins: " in f.said(before), "a round")
             last = max([event["round"] for event in f.completed()] or [0])
@@ -123,7 +123,7 @@ def test_coordinator_killed_in_each_phase():
 
 
 def test_hospital_killed_comes_back():
-    with Federation(rounds=12) as f:
+    with Federation(rounds=60) as f:
         f.start_all()
         f.wait(lambda: len(f.completed()) >= 3, "three rounds")
         f.kill("h2")
@@ -140,7 +140,7 @@ def test_hospital_killed_comes_back():
 def test_two_hospitals_lost_is_one_too_many():
     """n = 5 survives one loss; with two there is no sum, a clear reason, and the
     study goes on when they are back."""
-    with Federation(rounds=4) as f:
+    with Federation(rounds=20) as f:
         f.start_all()
         f.wait(lambda: len(f.completed()) >= 1, "a round")
         f.kill("h4")
@@ -149,11 +149,11 @@ def test_two_hospitals_lost_is_one_too_many():
         f.start("h4")
         f.start("h5")
         f.wait_exit("coordinator")
-        assert [event["round"] for event in f.completed()] == [1, 2, 3, 4]
+        assert [event["round"] for event in f.completed()] == list(range(1, 21))
 
 
 def test_hospital_out_of_disk_and_back():
-    with Federation(rounds=14) as f:
+    with Federation(rounds=60) as f:
         flag = os.path.join(f.folder, "full")
         f.start_coordinator("--until-finished")
         for name in f.names:
@@ -172,7 +172,7 @@ def test_hospital_out_of_disk_and_back():
 
 def test_coordinator_out_of_disk():
     """It ends with a clear word, and goes on from its journal when there is room."""
-    with Federation(rounds=4) as f:
+    with Federation(rounds=20) as f:
         flag = os.path.join(f.folder, "full")
         f.start_coordinator("--until-finished", FULL=flag, FOLDER=f.state("coordinator"))
         for name in f.names:
@@ -185,7 +185,7 @@ def test_coordinator_out_of_disk():
         os.unlink(flag)
         f.start_coordinator("--until-finished")
         f.wait_exit("coordinator")
-        assert f.completed()[-1]["round"] == 4
+        assert f.completed()[-1]["round"] == 20
 
 
 def tls_of(f, name):
