@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Links that come and go, time, and shutting down. */
+#include <netdb.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -170,6 +171,12 @@ static void own_absence_is_not_silence(void **state) {
 
 /* localhost may be ::1 first; the listener has only 127.0.0.1. */
 static void names_with_two_addresses(void **state) {
+  struct addrinfo *found = NULL;
+  if (getaddrinfo("localhost", NULL, NULL, &found) != 0) {
+    print_message("# this machine doesn't know the name localhost\n");
+    return;
+  }
+  freeaddrinfo(found);
   FOR_BOTH(url) {
     struct world *world = world_new(seed);
     struct side client = {0};

@@ -125,6 +125,12 @@ def answer(arguments, line):
 
 
 def test_a_person_confirms_on_the_terminal():
+    try:
+        for descriptor in pty.openpty():
+            os.close(descriptor)
+    except OSError:
+        print("# this machine has no terminals to give")
+        return
     enrol(["a", "b", "c"])
     run("kit", "request", "h", "--name", "north")
     approve = ["kit", "approve", "h/request.json", "--federation", "f"]
