@@ -18,25 +18,6 @@ static void utc_now(char out[static 32]) {
   strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
-/* Bytes of the UTF-8 character (RFC 3629) at p; 0 if there is none. */
-static size_t utf8_length(const unsigned char *p) {
-  size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-  for (size_t k = 1; k < len; k++)
-    if ((p[k] & 0xc0) != 0x80) return 0; /* also the text's end */
-  if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0)) return 0;
-  if ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90)) return 0;
-  return len;
-}
-
-/* A line stays one line of readable text, whoever wrote the sentence in it. */
-static void clean(char *line) {
-  while (*line) {
-    size_t len = utf8_length((const unsigned char *)line);
-    if (len == 0 || (unsigned char)*line < 0x20 || *line == 0x7f) *line = '?';
-    line += len ? len : 1;
-  }
-}
-
 static void print_json(cJSON *json) {
   char *text = json ? cJSON_PrintUnformatted(json) : NULL;
   if (text) {
@@ -54,7 +35,7 @@ void cns_report(struct cns_server *s, const char *fmt, ...) {
   va_start(args, fmt);
   vsnprintf(sentence, sizeof sentence, fmt, args);
   va_end(args);
-  clean(sentence);
+  cns_text_clean(sentence); /* a peer may have written some of it */
   utc_now(when);
   if (!s->options->json) {
     fprintf(stderr, "%s %s\n", when, sentence);

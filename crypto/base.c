@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crypto/base.h"
 
+#include <errno.h>
 #include <openssl/crypto.h>
 #include <sodium.h>
 #include <stdarg.h>
@@ -150,4 +151,26 @@ void cns_text_clean(char *text) {
 
 void cns_wipe(void *secret, size_t len) {
   sodium_memzero(secret, len);
+}
+
+int cns_error_from_errno(int number) {
+  switch (number) {
+  case ENOENT:
+  case ENOTDIR:
+    return CNS_ERR_NOT_FOUND;
+  case EEXIST:
+    return CNS_ERR_EXISTS;
+  case EACCES:
+  case EPERM:
+  case EROFS:
+    return CNS_ERR_PERMISSION;
+  case ENOSPC:
+  case EDQUOT:
+  case EFBIG: /* the file size limit of the process */
+    return CNS_ERR_DISK_FULL;
+  case ENOMEM:
+    return CNS_ERR_MEMORY;
+  default:
+    return CNS_ERR_IO;
+  }
 }

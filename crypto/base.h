@@ -50,6 +50,8 @@ enum cns_error {
 
 /* Short fixed name of a CNS_ERR_* ("CNS_ERR_FORMAT"), never NULL. */
 const char *cns_error_name(int error);
+/* The CNS_ERR_* of a failed call on a file. */
+int cns_error_from_errno(int number);
 
 /*
  * A sentence for a person: what was wrong, where, what to do. Never holds a

@@ -10,28 +10,9 @@
 
 #include "crypto/json.h"
 
-static int from_errno(int number) {
-  switch (number) {
-  case ENOENT:
-  case ENOTDIR:
-    return CNS_ERR_NOT_FOUND;
-  case EACCES:
-  case EPERM:
-  case EROFS:
-    return CNS_ERR_PERMISSION;
-  case ENOSPC:
-  case EDQUOT:
-  case EFBIG: /* the file size limit of the process */
-    return CNS_ERR_DISK_FULL;
-  case ENOMEM:
-    return CNS_ERR_MEMORY;
-  default:
-    return CNS_ERR_IO;
-  }
-}
-
 static int read_failed(const char *path, int number, struct cns_problem *problem) {
-  return cns_problem_set(problem, from_errno(number), "%s: can't be read: %s", path, strerror(number));
+  return cns_problem_set(problem, cns_error_from_errno(number), "%s: can't be read: %s", path,
+                         strerror(number));
 }
 
 /* Reads to the end of fd, growing, up to max bytes. */
@@ -146,5 +127,6 @@ int cns_file_write(const char *path, const void *data, size_t len, unsigned mode
   }
   free(temporary);
   if (!number) return 0;
-  return cns_problem_set(problem, from_errno(number), "%s: can't be written: %s", path, strerror(number));
+  return cns_problem_set(problem, cns_error_from_errno(number), "%s: can't be written: %s", path,
+                         strerror(number));
 }

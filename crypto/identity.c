@@ -94,28 +94,6 @@ bool cns_identity_public_equal(const struct cns_identity_public *a, const struct
   return sodium_memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
 }
 
-static int error_from_errno(int number) {
-  switch (number) {
-  case ENOENT:
-  case ENOTDIR:
-    return CNS_ERR_NOT_FOUND;
-  case EEXIST:
-    return CNS_ERR_EXISTS;
-  case EACCES:
-  case EPERM:
-  case EROFS:
-    return CNS_ERR_PERMISSION;
-  case ENOSPC:
-  case EDQUOT:
-  case EFBIG: /* the file size limit of the process */
-    return CNS_ERR_DISK_FULL;
-  case ENOMEM:
-    return CNS_ERR_MEMORY;
-  default:
-    return CNS_ERR_IO;
-  }
-}
-
 static int write_all(int fd, const char *data, size_t len) {
   while (len > 0) {
     const ssize_t done = write(fd, data, len);
@@ -166,7 +144,7 @@ int cns_identity_save(const struct cns_identity *identity, const char *path, str
     return cns_problem_set(problem, CNS_ERR_EXISTS,
                            "%s exists already and an identity is never overwritten; move it away first",
                            path);
-  return cns_problem_set(problem, error_from_errno(number), "The key file %s can't be written: %s", path,
+  return cns_problem_set(problem, cns_error_from_errno(number), "The key file %s can't be written: %s", path,
                          strerror(number));
 }
 
@@ -187,7 +165,7 @@ static int read_all(int fd, char *out, size_t size, size_t *ret_len) {
 static int check_key_file(int fd, const char *path, struct cns_problem *problem) {
   struct stat status;
   if (fstat(fd, &status) != 0)
-    return cns_problem_set(problem, error_from_errno(errno), "The key file %s can't be read: %s", path,
+    return cns_problem_set(problem, cns_error_from_errno(errno), "The key file %s can't be read: %s", path,
                            strerror(errno));
   if (!S_ISREG(status.st_mode))
     return cns_problem_set(problem, CNS_ERR_FORMAT, "%s is not a file; give the path of the key file", path);
@@ -217,7 +195,7 @@ static int load_seed(int fd, const char *path, uint8_t seed[static SEED_BYTES], 
   size_t len = 0;
   const int number = read_all(fd, line, sizeof line, &len);
   if (number)
-    error = cns_problem_set(problem, error_from_errno(number), "The key file %s can't be read: %s", path,
+    error = cns_problem_set(problem, cns_error_from_errno(number), "The key file %s can't be read: %s", path,
                             strerror(number));
   else if (parse_line(line, len, seed) != CNS_OK)
     error = cns_problem_set(problem, CNS_ERR_FORMAT,
@@ -232,7 +210,7 @@ int cns_identity_load(const char *path, struct cns_identity **ret_identity, stru
   /* O_NONBLOCK: a pipe under this name must not hang us. */
   const int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0)
-    return cns_problem_set(problem, error_from_errno(errno), "The key file %s can't be opened: %s", path,
+    return cns_problem_set(problem, cns_error_from_errno(errno), "The key file %s can't be opened: %s", path,
                            strerror(errno));
   uint8_t seed[SEED_BYTES];
   int error = load_seed(fd, path, seed, problem);
