@@ -55,13 +55,24 @@ static void records_are_found(void **state) {
   world_free(world);
 }
 
+/* A dialer tries again until it is freed: what the listener hears may still be
+ * of the party before, and then names another key. */
+static bool is_of_another(const char *sentence, const struct party *party) {
+  char key[32] = "(key ";
+  cns_hex_encode(party->pin.bytes, 8, key + strlen(key));
+  return strstr(sentence, "(key ") && !strstr(sentence, key);
+}
+
 static void expect_refusal(struct world *world, const struct party *party, const char *at_dialer,
                            const char *at_listener) {
   struct side client = {0};
   int before = world->server.refused;
   struct cns_dialer *dialer = world_dial_as(world, party, &client, cns_listener_url(world->listener));
   world_until(world, client.failed, 1);
-  world_until(world, world->server.refused, before + 1);
+  do {
+    world_until(world, world->server.refused, before + 1);
+    before = world->server.refused;
+  } while (is_of_another(world->server.sentence, party));
   if (!strstr(client.sentence, at_dialer)) fail_msg("dialer heard: %s", client.sentence);
   if (!strstr(world->server.sentence, at_listener)) fail_msg("listener heard: %s", world->server.sentence);
   assert_int_equal(client.opened, 0);
