@@ -95,7 +95,6 @@ static int read_request(const cJSON *json, struct cns_request *request, struct c
   int64_t until = 0;
   int r = cns_json_only(json, "", fields, problem);
   if (!r) r = cns_json_get_string(json, "", "name", CNS_NAME_MAX, &name, problem);
-  if (!r) r = cns_json_get_hex(json, "", "identity", CNS_IDENTITY_BYTES, request->identity.bytes, problem);
   if (!r) r = cns_json_get_hex(json, "", "tls", CNS_TLS_PIN_BYTES, request->pin.bytes, problem);
   if (!r) r = cns_json_get_string(json, "", "certificate", CNS_CERTIFICATE_BYTES_MAX, &certificate, problem);
   if (!r) r = cns_certificate_pin_pem(certificate, strlen(certificate), "certificate", &pin, &until, problem);
@@ -113,9 +112,11 @@ static int open_request(const struct cns_document *document, const char *path, s
   cJSON *json = NULL;
   int r = cns_json_parse(document->payload, document->payload_len, path, &json, problem);
   if (r) return r;
-  r = read_request(json, request, problem);
-  cJSON_Delete(json);
+  /* Signed by the key that is in it; nothing else is looked at before. */
+  r = cns_json_get_hex(json, "", "identity", CNS_IDENTITY_BYTES, request->identity.bytes, problem);
   if (!r) r = cns_document_verify(KIND, document, ROLE, &request->identity, problem);
+  if (!r) r = read_request(json, request, problem);
+  cJSON_Delete(json);
   if (r) return cns_problem_prefix(problem, r, "%s", path);
   request->digest = document->digest;
   return 0;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The agent as a program: a loop of its own, and signals. */
 #include <signal.h>
-#include <sys/resource.h>
 
 #include "client/agent_internal.h"
 
@@ -41,16 +40,9 @@ static int start(struct run *run, const struct cns_agent_options *options, struc
   return cns_agent_new(options, &host, &run->agent, problem);
 }
 
-/* A core file would hold the table's rows and the update. */
-static int forbid_core_files(struct cns_problem *problem) {
-  const struct rlimit none = {0, 0};
-  if (setrlimit(RLIMIT_CORE, &none) == 0) return 0;
-  return cns_problem_set(problem, CNS_ERR_LIBRARY, "core files can't be forbidden for this process");
-}
-
 int cns_agent_run(const struct cns_agent_options *options, struct cns_problem *problem) {
   struct run run = {0};
-  int forbidden = forbid_core_files(problem);
+  int forbidden = cns_forbid_core_files(problem); /* the table's rows and the update */
   if (forbidden) return forbidden;
   signal(SIGPIPE, SIG_IGN);
   /* These fail without descriptors only, and then there is nothing to go on with. */

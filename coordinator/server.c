@@ -213,6 +213,8 @@ static void release(struct cns_server *s) {
 
 int cns_server_run(const struct cns_server_options *options, struct cns_problem *problem) {
   struct cns_server s = {.options = options};
+  int forbidden = cns_forbid_core_files(problem); /* rebuilt secrets and the sum */
+  if (forbidden) return forbidden;
   if (uv_loop_init(&s.loop) < 0)
     return cns_problem_set(problem, CNS_ERR_LIBRARY, "the event loop can't be made");
   signal(SIGPIPE, SIG_IGN);

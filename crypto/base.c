@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 int cns_init(void) {
   /* OpenSSL's own clean-up at exit would run beside nng's threads, which may
@@ -147,6 +148,12 @@ void cns_text_clean(char *text) {
     text += len;
   }
   *out = '\0';
+}
+
+int cns_forbid_core_files(struct cns_problem *problem) {
+  const struct rlimit none = {0, 0};
+  if (setrlimit(RLIMIT_CORE, &none) == 0) return 0;
+  return cns_problem_set(problem, CNS_ERR_LIBRARY, "core files can't be forbidden for this process");
 }
 
 void cns_wipe(void *secret, size_t len) {

@@ -85,5 +85,8 @@ CNS_MUST_CHECK int cns_hex_decode(const char *hex, size_t len, uint8_t *ret_byte
  */
 void cns_text_clean(char *text);
 
+/* No core file of this process from now on: it would hold secrets. CNS_ERR_LIBRARY. */
+CNS_MUST_CHECK int cns_forbid_core_files(struct cns_problem *problem);
+
 /* sodium_memzero under our name; also for stack copies of secrets. */
 void cns_wipe(void *secret, size_t len);

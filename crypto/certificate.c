@@ -109,6 +109,7 @@ static int write_new(const char *path, const char *data, size_t len, struct cns_
   }
   if (!number && fsync(fd) != 0) number = errno;
   if (close(fd) != 0 && !number) number = errno;
+  if (!number) number = cns_file_sync_folder(path);
   if (!number) return 0;
   unlink(path);
   return cns_problem_set(
@@ -182,8 +183,9 @@ int cns_certificate_create(const char *common_name, int64_t valid_from, int64_t 
 /* The one certificate in the text; NULL if there is none, or a second. */
 static X509 *read_single(const void *pem, size_t len) {
   BIO *in = len <= CNS_CERTIFICATE_BYTES_MAX ? BIO_new_mem_buf(pem, (int)len) : NULL;
-  X509 *certificate = in ? PEM_read_bio_X509(in, NULL, NULL, NULL) : NULL;
-  X509 *second = certificate ? PEM_read_bio_X509(in, NULL, NULL, NULL) : NULL;
+  /* An empty password: an encrypted block fails instead of asking on the terminal. */
+  X509 *certificate = in ? PEM_read_bio_X509(in, NULL, NULL, (void *)"") : NULL;
+  X509 *second = certificate ? PEM_read_bio_X509(in, NULL, NULL, (void *)"") : NULL;
   if (second) {
     X509_free(certificate);
     certificate = NULL;

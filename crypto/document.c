@@ -128,6 +128,12 @@ int cns_document_from_json(const char *kind, const cJSON *json, struct cns_docum
   struct cns_document document = {0};
   int r = cns_json_canonical(json, &document.payload, &document.payload_len);
   if (r) return r;
+  /* Text that isn't UTF-8, say: better refused here than by everybody who reads it. */
+  r = cns_json_check_canonical(document.payload, document.payload_len, kind, NULL);
+  if (r) {
+    cns_document_deinit(&document);
+    return r;
+  }
   compute_digest(kind, document.payload, document.payload_len, &document.digest);
   *ret_document = document;
   return 0;

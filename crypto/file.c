@@ -15,6 +15,19 @@ static int read_failed(const char *path, int number, struct cns_problem *problem
                          strerror(number));
 }
 
+/* The file may hold a key: nothing of it stays on the heap but what is returned. */
+static void drop(uint8_t *data, size_t len) {
+  cns_wipe(data, len);
+  free(data);
+}
+
+static uint8_t *grow(uint8_t *data, size_t len, size_t capacity) {
+  uint8_t *larger = malloc(capacity + 1);
+  if (larger) memcpy(larger, data, len);
+  drop(data, len);
+  return larger;
+}
+
 /* Reads to the end of fd, growing, up to max bytes. */
 static int read_all(int fd, const char *path, size_t max, uint8_t **ret_data, size_t *ret_len,
                     struct cns_problem *problem) {
@@ -25,21 +38,19 @@ static int read_all(int fd, const char *path, size_t max, uint8_t **ret_data, si
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
       int number = errno;
-      free(data);
+      drop(data, len);
       return read_failed(path, number, problem);
     }
     if (n == 0) break;
     len += (size_t)n;
     if (len > max) {
-      free(data);
+      drop(data, len);
       return cns_problem_set(problem, CNS_ERR_LIMIT, "%s: larger than the %zu bytes that are allowed here",
                              path, max);
     }
     if (len < capacity) continue;
-    uint8_t *larger = realloc(data, 2 * capacity + 1);
-    if (!larger) free(data);
-    data = larger;
     capacity *= 2;
+    data = grow(data, len, capacity);
   }
   if (!data) return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory while reading it", path);
   data[len] = 0;
@@ -79,14 +90,14 @@ static int write_all(int fd, const uint8_t *data, size_t len) {
     ssize_t n = write(fd, data, len);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno;
+    if (n == 0) return EIO; /* a device that takes nothing and reports nothing */
     data += n;
     len -= (size_t)n;
   }
   return 0;
 }
 
-/* A rename survives a power cut only once its folder is on disk too. */
-static int sync_folder(const char *path) {
+int cns_file_sync_folder(const char *path) {
   char *folder = strdup(path);
   if (!folder) return ENOMEM;
   char *slash = strrchr(folder, '/');
@@ -123,7 +134,7 @@ int cns_file_write(const char *path, const void *data, size_t len, unsigned mode
     number = write_temporary(fd, data, len, mode);
     if (!number && rename(temporary, path) != 0) number = errno;
     if (number) unlink(temporary);
-    if (!number) number = sync_folder(path);
+    if (!number) number = cns_file_sync_folder(path);
   }
   free(temporary);
   if (!number) return 0;

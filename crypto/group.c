@@ -45,13 +45,15 @@ int cns_scalar_random(struct cns_rng rng, struct cns_scalar *ret_scalar) {
   for (int draw = 0; draw < ZERO_DRAWS_MAX; draw++) {
     uint8_t wide[64];
     struct cns_scalar scalar;
-    error = cns_rng_fill(rng, wide, sizeof wide);
-    if (error) return error;
-    cns_scalar_from_wide(wide, &scalar);
-    error = cns_scalar_is_zero(&scalar) ? CNS_ERR_RANDOM : CNS_OK;
-    if (!error) *ret_scalar = scalar;
+    const int filled = cns_rng_fill(rng, wide, sizeof wide);
+    if (!filled) {
+      cns_scalar_from_wide(wide, &scalar);
+      error = cns_scalar_is_zero(&scalar) ? CNS_ERR_RANDOM : CNS_OK;
+      if (!error) *ret_scalar = scalar;
+      cns_wipe(&scalar, sizeof scalar);
+    }
     cns_wipe(wide, sizeof wide);
-    cns_wipe(&scalar, sizeof scalar);
+    if (filled) return filled;
     if (!error) break;
   }
   return error;

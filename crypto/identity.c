@@ -4,12 +4,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "crypto/json.h"
 
 #define SEED_BYTES 32
 #define FILE_WORD "consilium-identity-1 "
@@ -105,20 +106,6 @@ static int write_all(int fd, const char *data, size_t len) {
   return 0;
 }
 
-/* Makes the new name itself durable. Returns an errno, 0 for done. */
-static int sync_folder_of(const char *path) {
-  char *copy = strdup(path);
-  if (!copy) return ENOMEM;
-  const int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  int number = fd < 0 ? errno : 0;
-  free(copy);
-  if (fd < 0) return number;
-  /* Some file systems can't sync a folder and say so with EINVAL. */
-  if (fsync(fd) != 0 && errno != EINVAL) number = errno;
-  close(fd);
-  return number;
-}
-
 static int save_line(const char *line, size_t len, const char *path) {
   const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (fd < 0) return errno;
@@ -126,7 +113,7 @@ static int save_line(const char *line, size_t len, const char *path) {
   if (!number) number = write_all(fd, line, len);
   if (!number && fsync(fd) != 0) number = errno;
   if (close(fd) != 0 && !number) number = errno;
-  if (!number) number = sync_folder_of(path);
+  if (!number) number = cns_file_sync_folder(path);
   if (number) unlink(path);
   return number;
 }

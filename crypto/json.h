@@ -62,6 +62,10 @@ bool cns_json_has(const cJSON *object, const char *name);
 CNS_MUST_CHECK int cns_file_read(const char *path, size_t max, uint8_t **ret_data, size_t *ret_len,
                                  struct cns_problem *problem);
 /* Temporary file in the same folder, fsync, rename, fsync of the folder. mode
- * e.g. 0600. CNS_ERR_DISK_FULL on ENOSPC/EDQUOT; the old file stays. */
+ * e.g. 0600. CNS_ERR_DISK_FULL on ENOSPC/EDQUOT. After an error the old file is
+ * still there, unless it was only the folder that couldn't be synced. */
 CNS_MUST_CHECK int cns_file_write(const char *path, const void *data, size_t len, unsigned mode,
                                   struct cns_problem *problem);
+/* Makes the name of a new or renamed file durable. Returns an errno, 0 for done
+ * (also on a file system that can't sync folders). */
+CNS_MUST_CHECK int cns_file_sync_folder(const char *path);

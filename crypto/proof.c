@@ -53,7 +53,10 @@ static int hedged_nonce(const struct statement *statement, const struct cns_scal
                         struct cns_rng rng, struct cns_scalar *ret_nonce) {
   uint8_t fresh[32], wide[64];
   const int error = cns_rng_fill(rng, fresh, sizeof fresh);
-  if (error) return error;
+  if (error) {
+    cns_wipe(fresh, sizeof fresh);
+    return error;
+  }
   struct cns_hash hash;
   cns_hash_init_len(&hash, "consilium/1 proof nonce", sizeof wide);
   cns_hash_blob(&hash, statement->context, strlen(statement->context));
@@ -141,7 +144,10 @@ static int make(const struct statement *statement, const struct cns_scalar *secr
   if (result) return result == 1 ? CNS_ERR_RANDOM : result;
   /* A response about another statement, or one out of a faulty computation,
    * could tell about the secret: it never leaves. */
-  if (check(statement, &proof) != CNS_OK) return CNS_ERR_ARGUMENT;
+  if (check(statement, &proof) != CNS_OK) {
+    cns_wipe(&proof, sizeof proof);
+    return CNS_ERR_ARGUMENT;
+  }
   *ret_proof = proof;
   return CNS_OK;
 }

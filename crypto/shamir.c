@@ -104,7 +104,7 @@ int cns_shamir_split(const struct cns_scalar *secret, size_t threshold, const ui
     return CNS_ERR_ARGUMENT;
 
   const size_t scalar_count = threshold + count;
-  struct cns_scalar *coefficients = calloc(scalar_count, sizeof *coefficients);
+  struct cns_scalar *coefficients = sodium_malloc(scalar_count * sizeof *coefficients);
   if (!coefficients) return CNS_ERR_MEMORY;
   struct cns_scalar *shares = coefficients + threshold;
   coefficients[0] = *secret;
@@ -114,8 +114,7 @@ int cns_shamir_split(const struct cns_scalar *secret, size_t threshold, const ui
   if (result == CNS_OK)
     for (size_t k = 0; k < count; k++)
       ret_shares[k] = shares[k];
-  cns_wipe(coefficients, scalar_count * sizeof *coefficients);
-  free(coefficients);
+  sodium_free(coefficients); /* wipes */
   return result == 1 ? CNS_ERR_RANDOM : result;
 }
 
@@ -227,7 +226,7 @@ static void dual_coefficient(const struct cns_digest *challenge, size_t position
                              struct cns_scalar *ret_coefficient) {
   struct cns_hash hash;
   uint8_t wide[64];
-  cns_hash_init_len(&hash, "consilium/1 degree test", sizeof wide);
+  cns_hash_init_len(&hash, "consilium/1 degree word", sizeof wide);
   cns_hash_digest(&hash, challenge);
   cns_hash_u32(&hash, (uint32_t)position);
   cns_hash_final_len(&hash, wide, sizeof wide);

@@ -37,9 +37,9 @@ CNS_MUST_CHECK int cns_shamir_combine_weighted(const struct cns_scalar *weights,
 
 /*
  * Degree test: points[k] = f(indices[k])*G and secret_point = f(0)*G with
- * deg f < threshold? `challenge` seeds the dual word (hash it from everything
- * that was fixed before). 0, or CNS_ERR_PROOF. Bad points are CNS_ERR_PROOF.
- * Cost: count+1 multiplications.
+ * deg f < threshold? `challenge` seeds the dual word: hash it from
+ * secret_point *and* all points, or whoever chose them fits one to it. 0, or CNS_ERR_PROOF. Bad points are
+ * CNS_ERR_PROOF. Cost: count+1 multiplications.
  */
 CNS_MUST_CHECK int cns_shamir_check_degree(const struct cns_point *secret_point, const uint16_t *indices,
                                            const struct cns_point *points, size_t count, size_t threshold,

@@ -110,15 +110,18 @@ static bool points_are_points(const struct cns_point *point_b, const struct cns_
 
 static int judge_leaves(struct court *court, enum cns_blame blame, const struct cns_message *shares,
                         const struct cns_keys *keys, const struct cns_leaf *leaves, size_t count) {
-  struct cns_digest root;
+  struct cns_digest root, message;
   struct cns_point point_b;
   if (cns_leaves_root(leaves, count, &root) < 0 || !cns_digest_equal(&root, &shares->root))
     return CNS_ERR_PROOF;
   memcpy(point_b.bytes, shares->body, CNS_POINT_BYTES);
   bool points = points_are_points(&point_b, leaves, count);
   if (blame == CNS_BLAME_BAD_POINTS) return points ? CNS_ERR_PROOF : 0;
-  /* Good points pass under every challenge, so any challenge may convict. */
-  int degree = cns_shares_check_degree(&shares->root, court->accused, &keys->s, &point_b, leaves, count,
+  /* Good points pass under every challenge. For bad ones the challenge must
+   * follow from all of them, B in the body among them: a B chosen after the
+   * challenge would acquit its dealer. */
+  cns_message_digest(shares, &message);
+  int degree = cns_shares_check_degree(&message, court->accused, &keys->s, &point_b, leaves, count,
                                        court->round.descriptor.threshold);
   return points && degree == CNS_ERR_PROOF ? 0 : CNS_ERR_PROOF;
 }

@@ -157,7 +157,7 @@ int cns_leaf_open(const struct cns_point *pair, const struct cns_digest *transcr
   return good ? 0 : CNS_ERR_PROOF;
 }
 
-int cns_shares_check_degree(const struct cns_digest *transcript_shares, uint16_t dealer,
+int cns_shares_check_degree(const struct cns_digest *commitment, uint16_t dealer,
                             const struct cns_point *point_s, const struct cns_point *point_b,
                             const struct cns_leaf *leaves, size_t count, size_t threshold) {
   uint16_t *indices = calloc(count ? count : 1, sizeof *indices);
@@ -167,7 +167,7 @@ int cns_shares_check_degree(const struct cns_digest *transcript_shares, uint16_t
     struct cns_digest challenge;
     struct cns_hash hash;
     cns_hash_init(&hash, "consilium/1 degree test");
-    cns_hash_digest(&hash, transcript_shares);
+    cns_hash_digest(&hash, commitment);
     cns_hash_u16(&hash, dealer);
     cns_hash_u8(&hash, (uint8_t)secret);
     cns_hash_final(&hash, &challenge);

@@ -65,8 +65,10 @@ CNS_MUST_CHECK int cns_leaf_open(const struct cns_point *pair, const struct cns_
 /* Canonical, non-zero and share*G == point? */
 bool cns_share_matches(const struct cns_scalar *share, const struct cns_point *point);
 
-/* Degree test of both secrets with the challenge H(T_shares, dealer).
- * CNS_ERR_PROOF. */
-CNS_MUST_CHECK int cns_shares_check_degree(const struct cns_digest *transcript_shares, uint16_t dealer,
+/* Degree test of both secrets with the challenge H(commitment, dealer, which).
+ * commitment: T_shares in the round, m of the dealer's message in evidence;
+ * whatever it is, it must follow from the points S and B *and* all leaves, or
+ * the dealer chooses what it leaves out to fit. CNS_ERR_PROOF. */
+CNS_MUST_CHECK int cns_shares_check_degree(const struct cns_digest *commitment, uint16_t dealer,
                                            const struct cns_point *point_s, const struct cns_point *point_b,
                                            const struct cns_leaf *leaves, size_t count, size_t threshold);

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "crypto/json.h"
+
 int cns_folder_fail(int system_errno, const char *path, const char *doing, struct cns_problem *problem) {
   switch (system_errno) {
   case ENOSPC:
@@ -34,8 +36,8 @@ int cns_folder_fail(int system_errno, const char *path, const char *doing, struc
   }
 }
 
-static int sync_path(const char *path, int flags, struct cns_problem *problem) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
+static int sync_file(const char *path, struct cns_problem *problem) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return cns_folder_fail(errno, path, "syncing it", problem);
   int failed = fsync(fd) != 0 ? errno : 0;
   close(fd);
@@ -43,17 +45,12 @@ static int sync_path(const char *path, int flags, struct cns_problem *problem) {
 }
 
 int cns_folder_sync_parent(const char *path, struct cns_problem *problem) {
-  const char *slash = strrchr(path, '/');
-  if (!slash) return sync_path(".", O_DIRECTORY, problem);
-  char *folder = strndup(path, slash == path ? 1 : (size_t)(slash - path));
-  if (!folder) return CNS_ERR_MEMORY;
-  int error = sync_path(folder, O_DIRECTORY, problem);
-  free(folder);
-  return error;
+  int number = cns_file_sync_folder(path);
+  return number ? cns_folder_fail(number, path, "syncing its folder", problem) : 0;
 }
 
 int cns_folder_rename(const char *from, const char *to, struct cns_problem *problem) {
-  int error = sync_path(from, 0, problem);
+  int error = sync_file(from, problem);
   if (error) return error;
   if (rename(from, to) != 0) return cns_folder_fail(errno, to, "moving it into place", problem);
   return cns_folder_sync_parent(to, problem);

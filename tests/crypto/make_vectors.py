@@ -218,7 +218,7 @@ def proof_vectors():
 
 def dual_word(indices, threshold, challenge):
     points = [0] + indices
-    g = [number(H("consilium/1 degree test", challenge, le(k, 4), size=64)) % L
+    g = [number(H("consilium/1 degree word", challenge, le(k, 4), size=64)) % L
          for k in range(len(indices) - threshold + 1)]
     word = []
     for x in points:
@@ -290,7 +290,32 @@ def merkle_vectors():
         position = count * 2 // 3
         rows.append({"count": count, "root": H("consilium/1 merkle root", le(count, 8), merkle_top(leaves)).hex(),
                      "position": position, "path": [s.hex() for s in merkle_path(leaves, position)]})
-    return {"leaf": H("consilium/1 merkle leaf", b"leaf").hex(), "trees": rows}
+    return {"leaf": H("consilium/1 merkle leaf", b"leaf").hex(), "trees": rows, "refused": merkle_refused()}
+
+
+def merkle_refused():
+    """Leaves and paths that a tree of six doesn't have, each one step from one that it has."""
+    count, position = 6, 3
+    leaves = [H("consilium/1 merkle leaf", le(k, 4)) for k in range(count)]
+    root, path = H("consilium/1 merkle root", le(count, 8), merkle_top(leaves)), merkle_path(leaves, position)
+    node = H("consilium/1 merkle node", leaves[2], leaves[3])
+    flipped = [bytes([path[0][0] ^ 1]) + path[0][1:]] + path[1:]
+    cases = [("another leaf", leaves[2], count, position, path),
+             ("another place", leaves[3], count, 2, path),
+             ("a place behind the last", leaves[3], count, count, path),
+             ("one leaf more", leaves[3], count + 1, position, path),
+             ("one leaf less", leaves[3], count - 1, position, path),
+             ("an inner node in the place of a leaf", node, 3, 1, path[1:]),
+             ("an inner node, and the tree as it is", node, count, position, path[1:]),
+             ("a path cut short", leaves[3], count, position, path[:-1]),
+             ("a path too long", leaves[3], count, position, path + [path[0]]),
+             ("a path in the wrong order", leaves[3], count, position, path[::-1]),
+             ("a sibling altered", leaves[3], count, position, flipped),
+             ("no path", leaves[3], count, position, []),
+             ("a tree of none", leaves[3], 0, 0, [])]
+    assert merkle_path(leaves, position) == path and len(path) == 3
+    return [{"what": what, "root": root.hex(), "leaf": leaf.hex(), "count": n, "position": place,
+             "path": [s.hex() for s in siblings]} for what, leaf, n, place, siblings in cases]
 
 
 def seal_vectors():
@@ -310,7 +335,24 @@ def seal_vectors():
         label = f"seal {ad_len} {length}"
         add(draw(label + " key", 32), draw(label + " nonce", 24), draw(label + " ad", ad_len),
             draw(label, length))
-    return {"seal": rows}
+    return {"seal": rows, "refused": seal_refused(rows[3])}
+
+
+def seal_refused(row):
+    """One that opens, with one thing altered each time."""
+    def flip(text, byte):
+        data = bytearray.fromhex(text)
+        data[byte] ^= 0x80
+        return data.hex()
+
+    cases = [("the key", {"key": flip(row["key"], 31)}), ("the nonce", {"nonce": flip(row["nonce"], 23)}),
+             ("the associated data", {"ad": flip(row["ad"], 0)}), ("no associated data", {"ad": ""}),
+             ("the ciphertext", {"sealed": flip(row["sealed"], 0)}), ("the tag", {"sealed": flip(row["sealed"], -1)}),
+             ("a byte more", {"sealed": row["sealed"] + "00"}), ("a byte less", {"sealed": row["sealed"][:-2]}),
+             ("the tag alone", {"sealed": row["sealed"][-32:]}), ("less than a tag", {"sealed": row["sealed"][-30:]}),
+             ("nothing", {"sealed": ""})]
+    fields = {name: row[name] for name in ("key", "nonce", "ad", "sealed")}
+    return [{"what": what, **fields, **change} for what, change in cases]
 
 
 def keystream(seed, first, length):

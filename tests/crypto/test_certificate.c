@@ -144,6 +144,10 @@ static void refuse_pin(const void *pem, size_t len, const char *sentence) {
 }
 
 static void what_is_no_certificate_is_refused(void **state) {
+  static const char encrypted[] =
+      "-----BEGIN CERTIFICATE-----\nProc-Type: 4,ENCRYPTED\n"
+      "DEK-Info: AES-256-CBC,00112233445566778899AABBCCDDEEFF\n\n"
+      "MIIBAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n-----END CERTIFICATE-----\n";
   struct cns_tls_pin pin, found;
   int64_t until = 0;
   uint8_t *pem = NULL, *key = NULL;
@@ -154,6 +158,8 @@ static void what_is_no_certificate_is_refused(void **state) {
   refuse_pin("", 0, "PEM");
   refuse_pin("hello", 5, "PEM");
   refuse_pin(key, key_len, "PEM");
+  /* Refused, and no question for a password: standard input may be a terminal. */
+  refuse_pin(encrypted, strlen(encrypted), "PEM");
   char *twice = malloc(2 * len);
   assert_non_null(twice);
   memcpy(twice, pem, len);

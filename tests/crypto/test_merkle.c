@@ -38,6 +38,28 @@ static void known_answers(void **state) {
   cJSON_Delete(vectors);
 }
 
+static void what_must_not_pass(void **state) {
+  cJSON *vectors = vectors_load("merkle");
+  const cJSON *row;
+  size_t rows = 0;
+  cJSON_ArrayForEach(row, vectors_get(vectors, "refused")) {
+    const cJSON *siblings = vectors_get(row, "path");
+    struct cns_digest root, leaf;
+    struct cns_merkle_path path = {.depth = (uint8_t)vectors_count(siblings)};
+    assert_true(path.depth <= CNS_MERKLE_DEPTH_MAX);
+    vectors_hex(row, "root", root.bytes, 32);
+    vectors_hex(row, "leaf", leaf.bytes, 32);
+    for (size_t k = 0; k < path.depth; k++)
+      vectors_hex_item(siblings, k, path.siblings[k].bytes, 32);
+    if (cns_merkle_check(&root, vectors_number(row, "count"), vectors_number(row, "position"), &leaf,
+                         &path) >= 0)
+      fail_msg("passed: %s", vectors_string(row, "what"));
+    rows++;
+  }
+  assert_true(rows > 0);
+  cJSON_Delete(vectors);
+}
+
 static void all_positions_of_all_sizes(void **state) {
   struct cns_digest leaves[COUNT_MAX], root, streamed;
   struct cns_merkle_stream stream;
@@ -147,6 +169,7 @@ static void bad_arguments(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(known_answers),
+      cmocka_unit_test(what_must_not_pass),
       cmocka_unit_test(all_positions_of_all_sizes),
       cmocka_unit_test(altered_paths_fail),
       cmocka_unit_test(a_node_is_no_leaf),

@@ -30,6 +30,28 @@ static void known_answers(void **state) {
   cJSON_Delete(vectors);
 }
 
+static void what_must_not_open(void **state) {
+  cJSON *vectors = vectors_load("seal");
+  const cJSON *row;
+  size_t rows = 0;
+  cJSON_ArrayForEach(row, vectors_get(vectors, "refused")) {
+    uint8_t key[32], nonce[24], opened[64];
+    size_t ad_len, sealed_len;
+    vectors_hex(row, "key", key, sizeof key);
+    vectors_hex(row, "nonce", nonce, sizeof nonce);
+    uint8_t *ad = vectors_blob(row, "ad", &ad_len);
+    uint8_t *sealed = vectors_blob(row, "sealed", &sealed_len);
+    assert_true(sealed_len <= sizeof opened);
+    if (cns_unseal(key, nonce, ad, ad_len, sealed, sealed_len, opened) >= 0)
+      fail_msg("opened: %s", vectors_get(row, "what")->valuestring);
+    free(ad);
+    free(sealed);
+    rows++;
+  }
+  assert_true(rows > 0);
+  cJSON_Delete(vectors);
+}
+
 struct sample {
   uint8_t key[32], nonce[24], ad[20], plain[32], sealed[32 + CNS_SEAL_TAG_BYTES];
 };
@@ -93,6 +115,7 @@ static void nothing_inside(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(known_answers),
+      cmocka_unit_test(what_must_not_open),
       cmocka_unit_test(every_altered_byte_is_seen),
       cmocka_unit_test(other_data_and_lengths),
       cmocka_unit_test(nothing_inside),

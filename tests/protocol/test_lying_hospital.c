@@ -143,6 +143,82 @@ static void points_of_too_high_a_degree(void **state) {
   }
 }
 
+/* The dual word of the degree test, written a second time from shamir.h and its
+ * source: weight k is g(x_k) / product over m != k of (x_k - x_m), x_0 = 0. */
+static void dual_word(const uint16_t *indices, size_t count, size_t t, const struct cns_digest *challenge,
+                      struct cns_scalar *ret_word) {
+  for (size_t k = 0; k <= count; k++) {
+    struct cns_scalar x, product, value = {{0}};
+    cns_scalar_from_u64(k ? indices[k - 1] : 0, &x);
+    cns_scalar_from_u64(1, &product);
+    for (size_t m = 0; m <= count; m++) {
+      struct cns_scalar other, difference;
+      if (m == k) continue;
+      cns_scalar_from_u64(m ? indices[m - 1] : 0, &other);
+      cns_scalar_sub(&x, &other, &difference);
+      cns_scalar_mul(&product, &difference, &product);
+    }
+    for (size_t power = count - t + 1; power-- > 0;) { /* Horner */
+      struct cns_hash hash;
+      struct cns_scalar coefficient;
+      uint8_t wide[64];
+      cns_hash_init_len(&hash, "consilium/1 degree word", sizeof wide);
+      cns_hash_digest(&hash, challenge);
+      cns_hash_u32(&hash, (uint32_t)power);
+      cns_hash_final_len(&hash, wide, sizeof wide);
+      cns_scalar_from_wide(wide, &coefficient);
+      cns_scalar_mul(&value, &x, &value);
+      cns_scalar_add(&value, &coefficient, &value);
+    }
+    assert_int_equal(cns_scalar_invert(&product, &product), 0);
+    cns_scalar_mul(&product, &value, &ret_word[k]);
+  }
+}
+
+/* B = b*G for which shares of too high a degree pass under this one challenge. */
+static void choose_b(struct attack_deal *deal, size_t t, const struct cns_digest *challenge) {
+  uint16_t indices[FEDERATION_MAX];
+  struct cns_scalar word[FEDERATION_MAX + 1], sum = {{0}}, zero = {{0}}, product;
+  for (size_t k = 0; k < deal->count; k++)
+    indices[k] = deal->leaves[k].recipient;
+  dual_word(indices, deal->count, t, challenge, word);
+  for (size_t k = 0; k < deal->count; k++) {
+    cns_scalar_mul(&word[k + 1], &deal->shares[k].b, &product);
+    cns_scalar_add(&sum, &product, &sum);
+  }
+  assert_int_equal(cns_scalar_invert(&word[0], &product), 0);
+  cns_scalar_mul(&sum, &product, &sum);
+  cns_scalar_sub(&zero, &sum, &deal->b);
+  assert_int_equal(cns_point_base(&deal->b, &deal->point_b), 0);
+}
+
+/* B is in the body and no proof of possession goes with it: a dealer may choose
+ * it last, after the leaves and their root. No challenge may follow from the
+ * root alone, in the round or in the evidence. */
+static void secret_point_chosen_after_the_leaves(void **state) {
+  struct federation f;
+  struct attack_deal deal;
+  struct cns_digest root, challenge;
+  struct cns_hash hash;
+  begin_at(&f, CNS_PHASE_SHARES, 56);
+  size_t t = f.descriptor.threshold;
+  attack_deal_make(&f, LIAR, &deal);
+  attack_deal_split(&f, LIAR, &deal, &f.hospitals[LIAR]->secrets->s, t, &deal.b, t + 1);
+  assert_int_equal(cns_leaves_root(deal.leaves, deal.count, &root), 0);
+  cns_hash_init(&hash, "consilium/1 degree test");
+  cns_hash_digest(&hash, &root);
+  cns_hash_u16(&hash, LIAR + 1);
+  cns_hash_u8(&hash, 1);
+  cns_hash_final(&hash, &challenge);
+  choose_b(&deal, t, &challenge);
+  /* It would have passed. */
+  assert_int_equal(cns_shares_check_degree(&root, LIAR + 1, &f.hospitals[LIAR]->keys[LIAR].s, &deal.point_b,
+                                           deal.leaves, deal.count, t),
+                   0);
+  send_deal(&f, &deal);
+  dealer_falls(&f, CNS_BLAME_DEGREE);
+}
+
 /* Good shares, of another secret than the published point's. */
 static void shares_of_another_secret(void **state) {
   for (int secret = 0; secret < 2; secret++) {
@@ -369,6 +445,7 @@ int main(void) {
       cmocka_unit_test(undecipherable_share),
       cmocka_unit_test(ciphertext_of_another_dealer),
       cmocka_unit_test(points_of_too_high_a_degree),
+      cmocka_unit_test(secret_point_chosen_after_the_leaves),
       cmocka_unit_test(shares_of_another_secret),
       cmocka_unit_test(dealt_points_that_are_none),
       cmocka_unit_test(leaves_that_do_not_fit),
