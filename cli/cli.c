@@ -6,7 +6,10 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "net/url.h"
 
 #define OPTIONS_MAX 64
 
@@ -179,6 +182,7 @@ static int exit_code(int error) {
   case CNS_ERR_SIGNATURE:
   case CNS_ERR_PROOF:
   case CNS_ERR_REFUSED:
+  case CNS_ERR_CANCELLED: /* a person said no */
     return CNS_EXIT_REFUSED;
   case CNS_ERR_IO:
   case CNS_ERR_DISK_FULL:
@@ -202,6 +206,13 @@ int cns_cli_fail(int error, const struct cns_problem *problem) {
   return exit_code(error);
 }
 
+FILE *cns_cli_beside(const char *path) {
+  struct stat file, output;
+  bool same = stat(path, &file) == 0 && fstat(STDOUT_FILENO, &output) == 0 && file.st_dev == output.st_dev &&
+              file.st_ino == output.st_ino;
+  return same ? stderr : stdout;
+}
+
 int cns_cli_finish(int code) {
   if (fflush(stdout) == 0 && !ferror(stdout)) return code;
   fprintf(stderr, "consilium: the output can't be written: %s\n", strerror(errno));
@@ -215,6 +226,13 @@ int cns_cli_print_json(cJSON *json) {
   printf("%s\n", text);
   cJSON_free(text);
   return cns_cli_finish(CNS_EXIT_OK);
+}
+
+int cns_cli_check_url(const char *verb, const char *option, const char *url, bool listening) {
+  struct cns_problem problem = {0};
+  struct cns_url parsed;
+  if (!url || cns_url_parse(url, listening, &parsed, &problem) == 0) return 0;
+  return cns_cli_usage_error(verb, "%s: %s", option, problem.text);
 }
 
 int cns_cli_confirm(const char *question) {

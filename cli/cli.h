@@ -71,8 +71,15 @@ int cns_cli_usage_error(const char *verb, const char *fmt, ...) CNS_PRINTF(2, 3)
 /* Prints the JSON indented to stdout, frees it, and returns the exit code: 0, or
  * CNS_EXIT_IO if stdout takes no more. NULL (out of memory) is CNS_EXIT_FAILED. */
 int cns_cli_print_json(cJSON *json);
+/* Where to say what was written to this file: stderr if the file is our own
+ * standard output, which must hold nothing else; otherwise stdout. */
+FILE *cns_cli_beside(const char *path);
 /* Flushes stdout; call last. A full disk or closed pipe is CNS_EXIT_IO. */
 int cns_cli_finish(int exit_code);
+
+/* Is it an address that can be dialled, or listened on? 0, or the exit code of
+ * a wrong call. url NULL: the option was not given. */
+int cns_cli_check_url(const char *verb, const char *option, const char *url, bool listening);
 
 /* Asks on the terminal and waits for "yes". CNS_ERR_CANCELLED for any other
  * answer; CNS_ERR_STATE without a terminal, where nobody can answer. */

@@ -167,7 +167,9 @@ static int print_json(const struct prediction *p) {
 static int print_text(const struct prediction *p) {
   size_t left_out = p->rows_read - p->table.rows;
   if (!p->options->out && !p->options->evaluate) write_csv(p, stdout);
-  if (p->options->out) printf("%s: probabilities of %zu rows\n", p->options->out, p->table.rows);
+  if (p->options->out)
+    fprintf(cns_cli_beside(p->options->out), "%s: probabilities of %zu rows\n", p->options->out,
+            p->table.rows);
   if (p->options->evaluate && p->metrics.has_auc)
     printf("%zu rows with labels: loss %.4f, AUC %.4f\n", p->labelled_rows, p->metrics.loss, p->metrics.auc);
   else if (p->options->evaluate)

@@ -82,12 +82,13 @@ static int say_exported(const struct cns_models *models, const struct cns_models
     cJSON_AddBoolToObject(object, "verified", verified);
     return cns_cli_print_json(object);
   }
-  printf("%s: the model after round %" PRIu64 "%s%s\n  digest %s\n", out, version->round,
-         models->has_kit ? " of " : "", models->has_kit ? models->plan.name : "", digest);
+  FILE *say = cns_cli_beside(out);
+  fprintf(say, "%s: the model after round %" PRIu64 "%s%s\n  digest %s\n", out, version->round,
+          models->has_kit ? " of " : "", models->has_kit ? models->plan.name : "", digest);
   if (!verified)
-    printf("  Without the kit nobody's signature could be checked, only that the file is whole.\n");
+    fprintf(say, "  Without the kit nobody's signature could be checked, only that the file is whole.\n");
   else if (version->round > 0)
-    printf("  The coordinator's signature on this round is good.\n");
+    fprintf(say, "  The coordinator's signature on this round is good.\n");
   return cns_cli_finish(CNS_EXIT_OK);
 }
 

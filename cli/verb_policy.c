@@ -185,7 +185,7 @@ static int write_signed(struct cns_document *document, const char *out, const st
 static int print_signed(const struct cns_document *document, const struct cns_policy *policy, const char *out,
                         bool json) {
   if (!json) {
-    printf("\nSigned: %s\n", out);
+    fprintf(cns_cli_beside(out), "\nSigned: %s\n", out);
     return cns_cli_finish(CNS_EXIT_OK);
   }
   cJSON *object = cJSON_CreateObject();
@@ -211,7 +211,7 @@ static int sign(const char *path, const char *officer_folder, const char *out, b
   if (!r && strcmp(path, out) != 0) r = check_place(out, &policy, &problem);
   if (!r) r = cns_policy_describe(&policy, 0, &text);
   if (!r) {
-    if (!json) fputs(text, stdout);
+    if (!json) fputs(text, cns_cli_beside(out));
     r = write_signed(&document, out, officer, &problem);
   }
   int code = r ? cns_cli_fail(r, &problem) : print_signed(&document, &policy, out, json);
@@ -286,8 +286,9 @@ static int create(const char *federation, const char *out, bool json) {
   struct cns_policy policy;
   struct cns_document document = {0};
   struct stat info;
+  FILE *say = cns_cli_beside(out);
   int r = make_policy(federation, &policy, &problem);
-  if (!r && stat(out, &info) == 0)
+  if (!r && stat(out, &info) == 0 && S_ISREG(info.st_mode) && say == stdout)
     r = cns_problem_set(&problem, CNS_ERR_EXISTS,
                         "%s: exists already; give another --out, or remove it first", out);
   if (!r) r = cns_policy_to_document(&policy, &document);
@@ -300,10 +301,11 @@ static int create(const char *federation, const char *out, bool json) {
     cJSON_AddNumberToObject(object, "version", (double)policy.version);
     return cns_cli_print_json(object);
   }
-  printf("An unsigned policy, version %" PRIu64 ", is in %s: read it, change it, then\n"
-         "  consilium policy sign %s --as OFFICER --out %s/authority/policy.json\n"
-         "  consilium kit issue --federation %s\n",
-         policy.version, out, out, federation, federation);
+  fprintf(say,
+          "An unsigned policy, version %" PRIu64 ", is in %s: read it, change it, then\n"
+          "  consilium policy sign %s --as OFFICER --out %s/authority/policy.json\n"
+          "  consilium kit issue --federation %s\n",
+          policy.version, out, out, federation, federation);
   return cns_cli_finish(CNS_EXIT_OK);
 }
 

@@ -58,12 +58,14 @@ CNS_MUST_CHECK int cns_json_add_hex(cJSON *object, const char *name, const uint8
 bool cns_json_has(const cJSON *object, const char *name);
 
 /* Whole file into malloc'd memory (NUL appended), at most max bytes; sentences
- * for missing, unreadable, empty, too large. */
+ * for missing, unreadable, empty, too large, and for what is no plain file. */
 CNS_MUST_CHECK int cns_file_read(const char *path, size_t max, uint8_t **ret_data, size_t *ret_len,
                                  struct cns_problem *problem);
 /* Temporary file in the same folder, fsync, rename, fsync of the folder. mode
  * e.g. 0600. CNS_ERR_DISK_FULL on ENOSPC/EDQUOT. After an error the old file is
- * still there, unless it was only the folder that couldn't be synced. */
+ * still there, unless it was only the folder that couldn't be synced. Behind a
+ * link its target is replaced, and the link stays. What is no plain file (a
+ * device, a pipe), and our own output, are written to as they are. */
 CNS_MUST_CHECK int cns_file_write(const char *path, const void *data, size_t len, unsigned mode,
                                   struct cns_problem *problem);
 /* Makes the name of a new or renamed file durable. Returns an errno, 0 for done
