@@ -59,7 +59,7 @@ static int find_table(const char *folder, char **ret_path, struct cns_problem *p
   }
   free(path);
   if (count == 1) return no_memory(problem);
-  return cns_problem_set(problem, count ? CNS_ERR_FORMAT : CNS_ERR_NOT_FOUND,
+  return cns_problem_set(problem, count ? CNS_ERR_EXISTS : CNS_ERR_NOT_FOUND,
                          "%s: holds %zu files whose names end in .csv; the demo needs study.json and exactly "
                          "one table",
                          folder, count);

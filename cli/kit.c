@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/enrol.h"
 #include "cli/folder.h"
 #include "net/url.h"
 #include "store/folder.h"
@@ -23,7 +24,19 @@ struct federation {
   struct cns_problem *problem;
 };
 
+int cns_kit_check_name(const char *name, struct cns_problem *problem) {
+  if (!cns_roster_is_name(name))
+    return cns_problem_set(
+        problem, CNS_ERR_FORMAT,
+        "\"%.40s\" can't be a hospital's name: 1 to 32 of a-z 0-9 . _ - and not . or - first", name);
+  if (strcmp(name, CNS_COORDINATOR_NAME) == 0)
+    return cns_problem_set(problem, CNS_ERR_FORMAT, "a hospital can't have the coordinator's name, %s", name);
+  return 0;
+}
+
 static int check_names(const struct cns_federation_options *options, struct cns_problem *problem) {
+  if (!options->enrol && options->name_count == 1 && !*options->names[0])
+    return cns_problem_set(problem, CNS_ERR_FORMAT, "--hospitals names no hospital; write them as a,b,c,d");
   if (options->name_count > CNS_HOSPITALS_MAX)
     return cns_problem_set(problem, CNS_ERR_LIMIT, "%zu hospitals are too many; at most %d",
                            options->name_count, CNS_HOSPITALS_MAX);
@@ -32,13 +45,34 @@ static int check_names(const struct cns_federation_options *options, struct cns_
         problem, CNS_ERR_RANGE,
         "%zu hospitals are too few: with fewer than %d a sum would give single updates away",
         options->name_count, CNS_FEDERATION_HOSPITALS_MIN);
-  for (size_t i = 0; i < options->name_count; i++)
-    if (!cns_roster_is_name(options->names[i]))
-      return cns_problem_set(
-          problem, CNS_ERR_FORMAT,
-          "\"%.40s\" can't be a hospital's name: 1 to 32 of a-z 0-9 . _ - and not . or - first",
-          options->names[i]);
+  for (size_t i = 0; i < options->name_count; i++) {
+    int r = cns_kit_check_name(options->names[i], problem);
+    if (r) return r;
+    for (size_t k = 0; k < i; k++)
+      if (strcmp(options->names[i], options->names[k]) == 0)
+        return cns_problem_set(problem, CNS_ERR_FORMAT, "two hospitals have the name %s", options->names[i]);
+  }
   return 0;
+}
+
+/* The roster is signed with the address and can't be mended later without all hospitals. */
+static int check_address(const char *option, const char *address, bool listening,
+                         struct cns_problem *problem) {
+  struct cns_url url;
+  int r = cns_roster_check_address(address, problem);
+  if (!r) r = cns_url_parse(address, listening, &url, problem);
+  if (r) cns_problem_prefix(problem, r, "%s", option);
+  return r;
+}
+
+int cns_federation_check_options(const struct cns_federation_options *options, struct cns_problem *problem) {
+  int r = check_names(options, problem);
+  if (!r && options->address) r = check_address("--address", options->address, false, problem);
+  if (!r && options->listen) r = check_address("--listen", options->listen, true, problem);
+  if (!r && options->consortium && !cns_roster_is_text(options->consortium))
+    r = cns_problem_set(problem, CNS_ERR_FORMAT,
+                        "--consortium: the name must be 1 to %d printable characters", CNS_NAME_MAX);
+  return r;
 }
 
 static int new_identity(const char *folder, struct cns_identity **ret_identity, struct cns_problem *problem) {
@@ -110,7 +144,6 @@ static int make_hospitals(struct federation *f) {
     hospital->index = (uint16_t)(i + 1);
     snprintf(hospital->name, sizeof hospital->name, "%s", name);
     r = cns_subfolder_create(parent, name, &f->hospital_folders[i], f->problem);
-    if (r == CNS_ERR_EXISTS) cns_problem_set(f->problem, r, "two hospitals have the name %s", name);
     if (!r)
       r = cns_kit_create_keys(f->hospital_folders[i], name, f->options->now_seconds, &hospital->identity,
                               &hospital->pin, f->problem);
@@ -134,26 +167,10 @@ int cns_kit_sign_roster(const struct cns_roster *roster, const struct cns_identi
   return 0;
 }
 
-/* The roster is signed with the address and can't be mended later without all hospitals. */
-static int check_address(const char *option, const char *address, bool listening,
-                         struct cns_problem *problem) {
-  struct cns_url url;
-  int r = cns_roster_check_address(address, problem);
-  if (!r) r = cns_url_parse(address, listening, &url, problem);
-  if (r) cns_problem_prefix(problem, r, "%s", option);
-  return r;
-}
-
 static int sign_roster(struct federation *f) {
   struct cns_roster *roster = &f->roster;
   const char *consortium = f->options->consortium ? f->options->consortium : f->study.plan.name;
   const char *address = f->options->address ? f->options->address : CNS_FEDERATION_ADDRESS;
-  int r = check_address("--address", address, false, f->problem);
-  if (!r && f->options->listen) r = check_address("--listen", f->options->listen, true, f->problem);
-  if (r) return r;
-  if (!cns_roster_is_text(consortium))
-    return cns_problem_set(f->problem, CNS_ERR_FORMAT,
-                           "the consortium's name must be 1 to %d printable characters", CNS_NAME_MAX);
   snprintf(roster->consortium, sizeof roster->consortium, "%s", consortium);
   snprintf(roster->address, sizeof roster->address, "%s", address);
   roster->version = 1;
@@ -259,7 +276,7 @@ int cns_kit_create_federation(const char *folder, const struct cns_federation_op
                               struct cns_identity_public *ret_authority, struct cns_problem *problem) {
   struct federation f = {.options = options, .folder = folder, .problem = problem};
   struct cns_claim claim;
-  int r = check_names(options, problem);
+  int r = cns_federation_check_options(options, problem);
   if (!r) r = cns_study_load(options->study_path, &f.study, problem);
   struct cns_held_signals held;
   cns_hold_signals(&held);

@@ -41,6 +41,11 @@ CNS_MUST_CHECK int cns_kit_create_federation(const char *folder, const struct cn
                                              struct cns_identity_public *ret_authority,
                                              struct cns_problem *problem);
 
+/* What can be told from the options alone: names, addresses. With a sentence. */
+CNS_MUST_CHECK int cns_federation_check_options(const struct cns_federation_options *options,
+                                                struct cns_problem *problem);
+/* May a new hospital have this name? CNS_ERR_FORMAT with a sentence. */
+CNS_MUST_CHECK int cns_kit_check_name(const char *name, struct cns_problem *problem);
 /* identity.key, tls.key and tls.crt of a new party. */
 CNS_MUST_CHECK int cns_kit_create_keys(const char *folder, const char *name, int64_t now_seconds,
                                        struct cns_identity_public *ret_identity, struct cns_tls_pin *ret_pin,

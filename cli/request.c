@@ -73,13 +73,11 @@ static int fill_folder(const char *folder, const char *name, int64_t now_seconds
 int cns_request_create(const char *folder, const char *name, int64_t now_seconds,
                        struct cns_digest *ret_digest, struct cns_problem *problem) {
   struct cns_claim claim;
-  if (!cns_roster_is_name(name))
-    return cns_problem_set(
-        problem, CNS_ERR_FORMAT,
-        "\"%.40s\" can't be a hospital's name: 1 to 32 of a-z 0-9 . _ - and not . or - first", name);
   struct cns_held_signals held;
+  int r = cns_kit_check_name(name, problem);
+  if (r) return r;
   cns_hold_signals(&held);
-  int r = cns_claim_folder(folder, &claim, problem);
+  r = cns_claim_folder(folder, &claim, problem);
   if (!r) {
     r = fill_folder(folder, name, now_seconds, ret_digest, problem);
     cns_claim_end(&claim, r != 0);
@@ -99,8 +97,7 @@ static int read_request(const cJSON *json, struct cns_request *request, struct c
   if (!r) r = cns_json_get_string(json, "", "certificate", CNS_CERTIFICATE_BYTES_MAX, &certificate, problem);
   if (!r) r = cns_certificate_pin_pem(certificate, strlen(certificate), "certificate", &pin, &until, problem);
   if (r) return r;
-  if (!cns_roster_is_name(name))
-    return cns_problem_set(problem, CNS_ERR_FORMAT, "name is not a hospital's name");
+  if ((r = cns_kit_check_name(name, problem))) return r;
   if (memcmp(pin.bytes, request->pin.bytes, sizeof pin.bytes) != 0)
     return cns_problem_set(problem, CNS_ERR_SIGNATURE, "tls is not the pin of the certificate");
   memcpy(request->name, name, strlen(name) + 1);

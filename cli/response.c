@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hospital's side of enrolment: what it accepts from the authority. */
+/* The side of a hospital or the coordinator: what it accepts from the authority. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +11,7 @@ struct response {
   cJSON *json;
   const char *name, *roster, *policy, *study; /* in json */
   struct cns_identity_public authority;
-  uint16_t index;
+  uint16_t index; /* 0: the coordinator */
 };
 
 static void response_deinit(struct response *response) {
@@ -29,7 +29,7 @@ static int read_response(struct response *response, struct cns_problem *problem)
   if (!r && strcmp(format, "consilium kit response 1") != 0)
     r = cns_problem_set(problem, CNS_ERR_VERSION, "format is not \"consilium kit response 1\"");
   if (!r) r = cns_json_get_string(json, "", "name", CNS_NAME_MAX, &response->name, problem);
-  if (!r) r = cns_json_get_int(json, "", "index", 1, CNS_HOSPITALS_MAX, &index, problem);
+  if (!r) r = cns_json_get_int(json, "", "index", 0, CNS_HOSPITALS_MAX, &index, problem);
   if (!r) r = cns_json_get_hex(json, "", "authority", CNS_IDENTITY_BYTES, response->authority.bytes, problem);
   if (!r) r = cns_json_get_string(json, "", "roster", CNS_JSON_BYTES_MAX, &response->roster, problem);
   if (!r) r = cns_json_get_string(json, "", "policy", CNS_JSON_BYTES_MAX, &response->policy, problem);
@@ -44,7 +44,13 @@ static int response_load(const char *path, struct response *ret_response, struct
   size_t len = 0;
   int r = cns_file_read(path, CNS_JSON_BYTES_MAX, &data, &len, problem);
   if (r) return r;
-  r = cns_json_parse((const char *)data, len, path, &response.json, problem);
+  const char *seal = strstr((const char *)data, "\n-- consilium signature 1 ");
+  if (seal)
+    r = cns_problem_set(problem, CNS_ERR_FORMAT,
+                        "%s: is a signed %.*s, not the authority's response (NAME.kit.json)", path,
+                        (int)strcspn(seal + 26, " \n"), seal + 26);
+  else
+    r = cns_json_parse((const char *)data, len, path, &response.json, problem);
   free(data);
   if (r) return r;
   if ((r = read_response(&response, problem))) {
@@ -70,7 +76,7 @@ struct accepted {
   struct cns_roster roster;
   struct cns_policy policy;
   struct cns_document study;
-  const struct cns_roster_hospital *self;
+  const struct cns_roster_hospital *self; /* NULL: the coordinator */
   char *initial;
 };
 
@@ -128,26 +134,42 @@ static int load_identity(const char *folder, struct cns_identity_public *ret_ide
   return 0;
 }
 
-/* The roster must mean the keys that were made here. */
+/* The party that the response is for, with the keys that the roster gives it. */
+static bool find_party(const struct response *response, struct accepted *accepted,
+                       const struct cns_identity_public *identity, const struct cns_tls_pin **ret_pin) {
+  const struct cns_roster *roster = &accepted->roster;
+  if (response->index == 0) {
+    *ret_pin = &roster->coordinator_pin;
+    return cns_identity_public_equal(&roster->coordinator.identity, identity) &&
+           strcmp(response->name, CNS_COORDINATOR_NAME) == 0;
+  }
+  const struct cns_roster_hospital *self = cns_roster_find_identity(roster, identity);
+  if (!self || self->index != response->index || strcmp(self->name, response->name) != 0) return false;
+  accepted->self = self;
+  *ret_pin = &self->pin;
+  return true;
+}
+
+/* The roster must mean the keys that are here. */
 static int check_self(const char *folder, const struct response *response, struct accepted *accepted,
                       struct cns_problem *problem) {
   struct cns_identity_public identity;
   struct cns_tls_pin pin;
+  const struct cns_tls_pin *wanted = NULL;
   int64_t until = 0;
   char *path = cns_kit_path(folder, "tls.crt");
   int r = path ? load_identity(folder, &identity, problem) : CNS_ERR_MEMORY;
   if (!r) r = cns_certificate_pin(path, &pin, &until, problem);
   free(path);
   if (r) return r;
-  const struct cns_roster_hospital *self = cns_roster_find_identity(&accepted->roster, &identity);
-  if (!self || self->index != response->index || strcmp(self->name, response->name) != 0 ||
-      memcmp(self->pin.bytes, pin.bytes, sizeof pin.bytes) != 0)
+  if (!find_party(response, accepted, &identity, &wanted) ||
+      memcmp(wanted->bytes, pin.bytes, sizeof pin.bytes) != 0)
     return cns_problem_set(
         problem, CNS_ERR_REFUSED,
         "the response is for %s, and the roster doesn't have the keys of %s under that name", response->name,
         folder);
-  if (self->revoked) return cns_problem_set(problem, CNS_ERR_REFUSED, "%s has been revoked", self->name);
-  accepted->self = self;
+  if (accepted->self && accepted->self->revoked)
+    return cns_problem_set(problem, CNS_ERR_REFUSED, "%s has been revoked", accepted->self->name);
   return 0;
 }
 
@@ -216,17 +238,24 @@ static int save_text(const char *folder, const char *name, const char *text, str
   return r;
 }
 
-/* A config that is there may have been edited by the hospital and stays. */
+static enum cns_kit_role role_of(const struct accepted *accepted) {
+  return accepted->self ? CNS_KIT_HOSPITAL : CNS_KIT_COORDINATOR;
+}
+
+/* A config that is there may have been edited by its owner and stays. */
 static int save_config(const char *folder, const struct accepted *accepted, struct cns_problem *problem) {
   static char state[] = "state", data[] = "data.csv";
   struct cns_kit_config config = {0};
   int r = cns_kit_config_load(folder, &config, problem);
   if (r == 0) cns_kit_config_deinit(&config);
   if (r != CNS_ERR_NOT_FOUND) return r;
-  config = (struct cns_kit_config){.role = CNS_KIT_HOSPITAL, .state_path = state, .data_path = data};
-  config.index = accepted->self->index;
-  config.floor = cns_kit_floor_default(&accepted->policy);
-  memcpy(config.name, accepted->self->name, sizeof config.name);
+  config = (struct cns_kit_config){.role = role_of(accepted), .state_path = state};
+  if (accepted->self) {
+    config.data_path = data;
+    config.index = accepted->self->index;
+    config.floor = cns_kit_floor_default(&accepted->policy);
+    memcpy(config.name, accepted->self->name, sizeof config.name);
+  }
   memcpy(config.address, accepted->roster.address, sizeof config.address);
   return cns_kit_config_save(folder, &config, problem);
 }
@@ -239,7 +268,7 @@ static int save_all(const char *folder, const struct response *response, const s
   if (!r) r = save_text(folder, "policy.json", response->policy, problem);
   if (!r) r = save_text(folder, "study.json", response->study, problem);
   if (!r) r = save_config(folder, accepted, problem);
-  if (!r) r = cns_kit_load(folder, CNS_KIT_HOSPITAL, now_seconds, &kit, problem);
+  if (!r) r = cns_kit_load(folder, role_of(accepted), now_seconds, &kit, problem);
   cns_kit_deinit(&kit);
   return r;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "client/consent.h"
@@ -77,5 +78,9 @@ int cns_cli_consent(int argc, char **argv) {
   if (r) return cns_cli_parse_exit(r);
   if (yes && withdrawn) return cns_cli_usage_error("consent", "give one of --yes and --withdraw");
   if (json && !yes && !withdrawn) return cns_cli_usage_error("consent", "--json needs --yes or --withdraw");
+  if (!yes && !withdrawn && !isatty(STDIN_FILENO))
+    return cns_cli_usage_error(
+        "consent",
+        "standard input is not a terminal, so nobody can agree; to agree without being asked, give --yes");
   return withdrawn ? withdraw(argv[1], json) : give(argv[1], yes, json);
 }

@@ -35,6 +35,8 @@ int cns_cli_coordinator(int argc, char **argv) {
   int operands;
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r != 0) return cns_cli_parse_exit(r);
+  int code = cns_cli_check_url("coordinator", "--listen", options.listen, true);
+  if (code) return code;
   options.kit = argv[1];
   r = cns_server_run(&options, &problem);
   return cns_cli_finish(r < 0 ? cns_cli_fail(r, &problem) : CNS_EXIT_OK);

@@ -21,6 +21,8 @@ int cns_cli_hospital(int argc, char **argv) {
       table, 1, 1};
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
+  int code = cns_cli_check_url("hospital", "--address", options.address, false);
+  if (code) return code;
   options.kit_folder = argv[1];
   r = cns_agent_run(&options, &problem);
   return r ? cns_cli_fail(r, &problem) : cns_cli_finish(CNS_EXIT_OK);

@@ -93,6 +93,12 @@ static int create(const char *folder, const struct cns_federation_options *optio
   return json ? print_json(folder, options, hex) : print_text(folder, options, hex);
 }
 
+static int check_and_create(const char *folder, const struct cns_federation_options *options, bool json) {
+  struct cns_problem problem = {0};
+  if (cns_federation_check_options(options, &problem)) return cns_cli_usage_error("init", "%s", problem.text);
+  return create(folder, options, json);
+}
+
 int cns_cli_init(int argc, char **argv) {
   struct cns_federation_options options = {.now_seconds = (int64_t)time(NULL)};
   struct names names = {0};
@@ -130,7 +136,7 @@ int cns_cli_init(int argc, char **argv) {
   if (count > 0) r = count_names(count, &names);
   options.names = (const char *const *)names.items;
   options.name_count = names.count;
-  int code = r ? cns_cli_fail(r, NULL) : create(argv[1], &options, json);
+  int code = r ? cns_cli_fail(r, NULL) : check_and_create(argv[1], &options, json);
   names_deinit(&names, count > 0);
   return code;
 }

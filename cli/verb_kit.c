@@ -9,6 +9,7 @@
 
 #include "cli/cli.h"
 #include "cli/enrol.h"
+#include "cli/kit.h"
 
 static int print_request(const char *folder, const char *name, const struct cns_digest *digest, bool json) {
   char spoken[CNS_DIGEST_SPOKEN_CHARS], hex[2 * CNS_DIGEST_BYTES + 1];
@@ -49,27 +50,28 @@ int cns_cli_kit_request(int argc, char **argv) {
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
   if (!name) return cns_cli_usage_error("kit request", "--name NAME is missing");
+  if (cns_kit_check_name(name, &problem)) return cns_cli_usage_error("kit request", "%s", problem.text);
   r = cns_request_create(argv[1], name, (int64_t)time(NULL), &digest, &problem);
   return r ? cns_cli_fail(r, &problem) : print_request(argv[1], name, &digest, json);
 }
 
-/* The key from the command line, or the response's own after a person has
- * compared it: it is the only root of trust. */
-static int get_key(const char *path, const char *hex, struct cns_identity_public *ret_key,
-                   struct cns_problem *problem) {
+/* Heard over the telephone, it may be written in groups, as it is shown below. */
+static bool parse_key(const char *text, struct cns_identity_public *ret_key) {
+  char digits[2 * CNS_IDENTITY_BYTES + 2];
+  size_t len = 0;
+  for (; *text && len < sizeof digits - 1; text++)
+    if (*text != ' ') digits[len++] = *text;
+  digits[len] = '\0';
+  return cns_hex_decode(digits, CNS_IDENTITY_BYTES, ret_key->bytes) == 0;
+}
+
+/* The response's own key after a person has compared it: it is the only root of
+ * trust. 0 or an exit code. */
+static int ask_key(const char *path, struct cns_identity_public *ret_key) {
   char found[2 * CNS_IDENTITY_BYTES + 1];
-  if (hex) {
-    /* Heard over the telephone, it may be written in groups, as it is shown below. */
-    size_t len = 0;
-    for (const char *c = hex; *c && len < sizeof found; c++)
-      if (*c != ' ') found[len++] = *c;
-    found[len < sizeof found ? len : sizeof found - 1] = '\0';
-    if (len < sizeof found && cns_hex_decode(found, CNS_IDENTITY_BYTES, ret_key->bytes) == 0) return 0;
-    return cns_problem_set(problem, CNS_ERR_FORMAT, "--authority-key must be %d hex digits",
-                           2 * CNS_IDENTITY_BYTES);
-  }
-  int r = cns_response_authority(path, ret_key, problem);
-  if (r) return r;
+  struct cns_problem problem = {0};
+  int r = cns_response_authority(path, ret_key, &problem);
+  if (r) return cns_cli_fail(r, &problem);
   cns_hex_encode(ret_key->bytes, sizeof ret_key->bytes, found);
   printf("The response claims to come from the authority with the key\n\n ");
   for (size_t i = 0; i < sizeof found - 1; i += 4)
@@ -77,13 +79,11 @@ static int get_key(const char *path, const char *hex, struct cns_identity_public
   printf("\n\n");
   r = cns_cli_confirm("Did the authority read you this key over the telephone?");
   if (r == CNS_ERR_STATE)
-    return cns_problem_set(problem, r, "give --authority-key KEY, as the authority read it to you");
-  return r ? cns_problem_set(problem, r, "not confirmed; nothing was changed") : 0;
-}
-
-static int accept_exit(int r, const struct cns_problem *problem) {
-  int code = cns_cli_fail(r, problem);
-  return r == CNS_ERR_STATE ? CNS_EXIT_USAGE : r == CNS_ERR_CANCELLED ? CNS_EXIT_REFUSED : code;
+    return cns_cli_usage_error(
+        "kit accept",
+        "standard input is not a terminal: give --authority-key KEY, as the authority read it to you");
+  if (r) cns_problem_set(&problem, r, "not confirmed; nothing was changed");
+  return r ? cns_cli_fail(r, &problem) : 0;
 }
 
 static int print_accepted(const char *folder, const char *initial, bool json) {
@@ -112,18 +112,20 @@ int cns_cli_kit_accept(int argc, char **argv) {
                                      {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
       "kit accept DIR RESPONSE [--authority-key KEY] [--json]",
-      "At the hospital: checks the authority's response and completes the kit in DIR, or\n"
-      "brings it up to date. Older rosters and policies than the kit's are refused. Without\n"
-      "--authority-key the key is shown for confirmation.",
+      "At the hospital, or the coordinator: checks the authority's response and completes the\n"
+      "kit in DIR, or brings it up to date. Older rosters and policies than the kit's are\n"
+      "refused. Without --authority-key the key is shown for confirmation.",
       table, 2, 2};
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
   if (json && !hex) return cns_cli_usage_error("kit accept", "--json asks nothing: give --authority-key KEY");
-  r = get_key(argv[2], hex, &key, &problem);
-  if (r) return accept_exit(r, &problem);
+  if (hex && !parse_key(hex, &key))
+    return cns_cli_usage_error("kit accept", "--authority-key must be %d hex digits", 2 * CNS_IDENTITY_BYTES);
+  int code = hex ? 0 : ask_key(argv[2], &key);
+  if (code) return code;
   r = cns_response_accept(argv[1], argv[2], &key, (int64_t)time(NULL), &initial, &problem);
   if (r) return cns_cli_fail(r, &problem);
-  int code = print_accepted(argv[1], initial, json);
+  code = print_accepted(argv[1], initial, json);
   free(initial);
   return code;
 }
@@ -132,9 +134,11 @@ int cns_cli_kit(int argc, char **argv) {
   static const struct cns_verb verbs[] = {
       {"request", "at the hospital: make keys and a request to join", cns_cli_kit_request},
       {"approve", "at the authority: take a request into the roster", cns_cli_kit_approve},
-      {"issue", "at the authority: write the responses for all hospitals", cns_cli_kit_issue},
+      {"issue", "at the authority: write the responses for all hospitals and the coordinator",
+       cns_cli_kit_issue},
       {"revoke", "at the authority: revoke a hospital", cns_cli_kit_revoke},
-      {"accept", "at the hospital: check the authority's response, complete the kit", cns_cli_kit_accept},
+      {"accept", "at the hospital or the coordinator: check the authority's response, complete the kit",
+       cns_cli_kit_accept},
       {"show", "what a kit holds, and whether it is sound", cns_cli_kit_show},
       {NULL, NULL, NULL}};
   return cns_cli_dispatch("consilium kit", "Enrols a hospital whose keys never leave it, and looks at kits.",

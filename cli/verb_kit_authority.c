@@ -35,44 +35,92 @@ static int open_authority(const char *verb, struct place *place, struct cns_auth
   return r;
 }
 
-static int print_approval(const struct cns_authority *authority, const struct cns_roster_hospital *hospital,
-                          bool known, const char *response, const struct cns_problem *problem, bool json) {
+/* What the coordinator's owner needs, in place or as a response. */
+struct news {
+  bool here;      /* its kit is, and is up to date */
+  char *response; /* NULL: none without a policy that fits */
+};
+
+static int tell_coordinator(const struct cns_authority *authority, bool policy, struct news *ret_news,
+                            struct cns_problem *problem) {
+  struct news news = {0};
+  int r = policy ? cns_authority_respond(authority, NULL, &news.response, problem) : 0;
+  if (!r) r = cns_authority_update_coordinator(authority, &news.here, problem);
+  if (r)
+    free(news.response);
+  else
+    *ret_news = news;
+  return r;
+}
+
+static void news_json(const struct news *news, cJSON *object) {
+  cJSON_AddBoolToObject(object, "coordinator_updated", news->here);
+  if (news->response) cJSON_AddStringToObject(object, "coordinator_response", news->response);
+}
+
+static void print_news(const struct cns_authority *authority, const struct news *news) {
+  if (news->response) printf("Response for the coordinator: %s\n", news->response);
+  if (news->here)
+    printf("The coordinator's kit in %s/" CNS_COORDINATOR_NAME " is up to date%s.\n", authority->federation,
+           news->response ? "; if that isn't the one in use, its owner needs the response" : "");
+  else if (news->response)
+    printf("The coordinator's kit is not in %s: its owner takes the response with\n"
+           "  consilium kit accept KIT " CNS_COORDINATOR_NAME ".kit.json --authority-key KEY\n",
+           authority->federation);
+  else
+    printf("The coordinator's kit is not in %s: its owner needs a response (consilium kit issue).\n",
+           authority->federation);
+}
+
+/* What came of a request; problem: why there is no response. */
+struct approval {
+  const struct cns_roster_hospital *hospital;
+  bool known;
+  char *response;
+  struct news news;
+  struct cns_problem problem;
+};
+
+static int print_approval(const struct cns_authority *authority, const struct approval *done, bool json) {
   size_t count = cns_roster_active_count(&authority->roster);
+  const struct cns_roster_hospital *hospital = done->hospital;
   if (json) {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "name", hospital->name);
     cJSON_AddNumberToObject(object, "index", hospital->index);
-    cJSON_AddBoolToObject(object, "known", known);
+    cJSON_AddBoolToObject(object, "known", done->known);
     cJSON_AddNumberToObject(object, "roster_version", (double)authority->roster.version);
     cJSON_AddNumberToObject(object, "hospitals", (double)count);
-    if (response) cJSON_AddStringToObject(object, "response", response);
+    if (done->response) cJSON_AddStringToObject(object, "response", done->response);
+    news_json(&done->news, object);
     return cns_cli_print_json(object);
   }
-  if (known)
+  if (done->known)
     printf("%s is hospital %u of the roster already.\n", hospital->name, hospital->index);
   else
     printf("%s is hospital %u; the roster has version %" PRIu64 " and %zu hospital%s.\n", hospital->name,
            hospital->index, authority->roster.version, count, count == 1 ? "" : "s");
-  if (response)
-    printf("Response for %s: %s\n", hospital->name, response);
+  if (done->response)
+    printf("Response for %s: %s\n", hospital->name, done->response);
   else
     printf("No response written yet: %s.\n"
            "When all hospitals are approved: consilium policy new, consilium policy sign, consilium kit "
            "issue.\n",
-           problem->text);
+           done->problem.text);
+  print_news(authority, &done->news);
   return cns_cli_finish(CNS_EXIT_OK);
 }
 
-/* The coordinator's kit and the response; without a fitting policy no response. */
+/* A policy that doesn't fit (yet) is no failure here: then there is no response. */
 static int finish_approval(const struct cns_authority *authority, uint16_t index, bool known, bool json) {
   struct cns_problem problem = {0};
-  const struct cns_roster_hospital *hospital = cns_roster_find(&authority->roster, index);
-  char *path = NULL;
-  int r = cns_authority_update_coordinator(authority, &problem);
-  if (!r) r = cns_authority_respond(authority, hospital, &path, &problem);
-  if (r && r != CNS_ERR_STATE) return cns_cli_fail(r, &problem);
-  int code = print_approval(authority, hospital, known, path, &problem, json);
-  free(path);
+  struct approval done = {.hospital = cns_roster_find(&authority->roster, index), .known = known};
+  bool policy = cns_authority_check_policy(authority, &done.problem) == 0;
+  int r = policy ? cns_authority_respond(authority, done.hospital, &done.response, &problem) : 0;
+  if (!r) r = tell_coordinator(authority, policy, &done.news, &problem);
+  int code = r ? cns_cli_fail(r, &problem) : print_approval(authority, &done, json);
+  free(done.response);
+  free(done.news.response);
   return code;
 }
 
@@ -82,7 +130,8 @@ static int confirm_request(const struct cns_request *request, uint16_t index) {
   printf("Request of %s, to become hospital %u. Its digest:\n\n  %s\n\n", request->name, index, spoken);
   int r = cns_cli_confirm("Is it the digest that the hospital read to you over the telephone?");
   if (r == CNS_ERR_STATE)
-    return cns_cli_usage_error("kit approve", "nobody can confirm here; compare the digest and give --yes");
+    return cns_cli_usage_error("kit approve",
+                               "standard input is not a terminal: compare the digest and give --yes");
   if (r) fprintf(stderr, "consilium: not confirmed; nothing was changed\n");
   return r ? CNS_EXIT_REFUSED : 0;
 }
@@ -135,24 +184,39 @@ int cns_cli_kit_approve(int argc, char **argv) {
   return code;
 }
 
-static int issue(const struct cns_authority *authority, bool json) {
-  struct cns_problem problem = {0};
-  cJSON *object = cJSON_CreateObject(), *array = cJSON_AddArrayToObject(object, "responses");
-  int r = array ? 0 : CNS_ERR_MEMORY;
+static int respond_to_all(const struct cns_authority *authority, cJSON *paths, bool quiet,
+                          struct cns_problem *problem) {
+  int r = 0;
   for (size_t i = 0; i < authority->roster.hospital_count && !r; i++) {
     const struct cns_roster_hospital *hospital = &authority->roster.hospitals[i];
     char *path = NULL;
     if (hospital->revoked) continue;
-    r = cns_authority_respond(authority, hospital, &path, &problem);
-    if (!r && !json) printf("Response for %s: %s\n", hospital->name, path);
-    if (!r && !cJSON_AddItemToArray(array, cJSON_CreateString(path))) r = CNS_ERR_MEMORY;
+    r = cns_authority_respond(authority, hospital, &path, problem);
+    if (!r && !quiet) printf("Response for %s: %s\n", hospital->name, path);
+    if (!r && !cJSON_AddItemToArray(paths, cJSON_CreateString(path))) r = CNS_ERR_MEMORY;
     free(path);
   }
+  return r;
+}
+
+static int issue(const struct cns_authority *authority, bool json) {
+  struct cns_problem problem = {0};
+  struct news news = {0};
+  cJSON *object = cJSON_CreateObject(), *array = cJSON_AddArrayToObject(object, "responses");
+  int r = array ? 0 : CNS_ERR_MEMORY;
   if (!r && cns_roster_active_count(&authority->roster) == 0)
     r = cns_problem_set(&problem, CNS_ERR_STATE,
                         "the roster has no hospital yet; approve their requests first");
-  if (!r) r = cns_authority_update_coordinator(authority, &problem);
-  if (!r && json) return cns_cli_print_json(object);
+  if (!r) r = cns_authority_check_policy(authority, &problem);
+  if (!r) r = respond_to_all(authority, array, json, &problem);
+  if (!r) r = tell_coordinator(authority, true, &news, &problem);
+  if (!r && json) {
+    news_json(&news, object);
+    free(news.response);
+    return cns_cli_print_json(object);
+  }
+  if (!r) print_news(authority, &news);
+  free(news.response);
   cJSON_Delete(object);
   return r ? cns_cli_fail(r, &problem) : cns_cli_finish(CNS_EXIT_OK);
 }
@@ -170,8 +234,9 @@ int cns_cli_kit_issue(int argc, char **argv) {
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
       "kit issue --federation DIR [--authority DIR] [--json]",
-      "At the authority: writes DIR/responses/NAME.kit.json for each hospital of the roster\n"
-      "with the present roster, policy and study, and brings the coordinator's kit up to date.",
+      "At the authority: writes DIR/responses/NAME.kit.json for each hospital of the roster and\n"
+      "for the coordinator, with the present roster, policy and study, and brings the\n"
+      "coordinator's kit up to date if it is still in DIR.",
       table, 0, 0};
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
@@ -184,21 +249,28 @@ int cns_cli_kit_issue(int argc, char **argv) {
 
 static int revoke(struct cns_authority *authority, const char *name, bool json) {
   struct cns_problem problem = {0};
+  struct news news = {0};
   int r = cns_authority_revoke(authority, name, &problem);
-  if (!r) r = cns_authority_update_coordinator(authority, &problem);
+  if (!r) r = tell_coordinator(authority, cns_authority_check_policy(authority, NULL) == 0, &news, &problem);
   if (r) return cns_cli_fail(r, &problem);
   size_t count = cns_roster_active_count(&authority->roster);
+  int code = 0;
   if (json) {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "name", name);
     cJSON_AddNumberToObject(object, "roster_version", (double)authority->roster.version);
     cJSON_AddNumberToObject(object, "hospitals", (double)count);
-    return cns_cli_print_json(object);
+    news_json(&news, object);
+    code = cns_cli_print_json(object);
+  } else {
+    printf("%s is revoked; the roster has version %" PRIu64 " and %zu hospitals.\n", name,
+           authority->roster.version, count);
+    print_news(authority, &news);
+    printf("Next: consilium kit issue, and the responses to the hospitals that stay.\n");
+    code = cns_cli_finish(CNS_EXIT_OK);
   }
-  printf("%s is revoked; the roster has version %" PRIu64 " and %zu hospitals.\n"
-         "Next: consilium kit issue, and the responses to the hospitals that stay.\n",
-         name, authority->roster.version, count);
-  return cns_cli_finish(CNS_EXIT_OK);
+  free(news.response);
+  return code;
 }
 
 int cns_cli_kit_revoke(int argc, char **argv) {

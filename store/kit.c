@@ -51,6 +51,12 @@ static int load_roster(struct cns_kit *kit, int64_t now_seconds, struct cns_prob
 static int load_policy(struct cns_kit *kit, int64_t now_seconds, struct cns_problem *problem) {
   struct signed_file file;
   int r = signed_file_read(kit, "policy.json", "policy", &kit->policy_document, &file, problem);
+  if (r == CNS_ERR_NOT_FOUND)
+    return cns_problem_set(problem, r,
+                           "%s/policy.json: is not there yet; it comes with the authority's response, once a "
+                           "policy is signed: consilium kit accept %s %s.kit.json --authority-key KEY",
+                           kit->folder, kit->folder,
+                           kit->config.role == CNS_KIT_COORDINATOR ? "coordinator" : kit->config.name);
   if (r) return r;
   r = cns_policy_open(file.data, file.len, file.path, &kit->roster, &kit->policy, problem);
   if (!r && (r = cns_policy_check_time(&kit->policy, now_seconds, problem)))

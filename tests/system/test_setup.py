@@ -86,15 +86,16 @@ def test_init_refuses_and_leaves_nothing():
             (["--count", "3"], USAGE, "from 4 to 1000"),
             (["--count", "1001"], USAGE, "from 4 to 1000"),
             (["--count"], USAGE, "needs a value"),
-            (["--hospitals", "a,b,c"], FAILED, "too few"),
-            (["--hospitals", "a,b,c,a"], IO, "two hospitals have the name a"),
-            (["--hospitals", "a,b,c,"], FAILED, "can't be a hospital's name"),
-            (["--hospitals", "a,b,c,D"], FAILED, "can't be a hospital's name"),
-            (["--hospitals", "a,b,c,../d"], FAILED, "can't be a hospital's name"),
-            (["--count", "5", "--address", "http://x"], FAILED, "not an address"),
-            (["--count", "5", "--address", "tcp://10.0.0.1:1"], FAILED, "only allowed on loopback"),
-            (["--count", "5", "--listen", "x"], FAILED, "not an address"),
-            (["--count", "5", "--consortium", ""], FAILED, "consortium's name")):
+            (["--hospitals", "a,b,c"], USAGE, "too few"),
+            (["--hospitals", "a,b,c,a"], USAGE, "two hospitals have the name a"),
+            (["--hospitals", ""], USAGE, "names no hospital"),
+            (["--hospitals", "a,b,c,"], USAGE, "can't be a hospital's name"),
+            (["--hospitals", "a,b,c,D"], USAGE, "can't be a hospital's name"),
+            (["--hospitals", "a,b,c,../d"], USAGE, "can't be a hospital's name"),
+            (["--count", "5", "--address", "http://x"], USAGE, "not an address"),
+            (["--count", "5", "--address", "tcp://10.0.0.1:1"], USAGE, "only allowed on loopback"),
+            (["--count", "5", "--listen", "x"], USAGE, "not an address"),
+            (["--count", "5", "--consortium", ""], USAGE, "--consortium: the name")):
         init(*arguments, expect=code, says=says)
         assert not os.path.exists("f"), arguments
     run("init", "f", "--count", "5", expect=USAGE, says="--study FILE is missing")
@@ -204,6 +205,29 @@ def edited(path, **changes):
     return json.dumps(policy)
 
 
+def test_a_file_to_write_may_be_the_output_or_behind_a_link():
+    init("--count", "5")
+    os.symlink("/proc/self/fd/1", "output")
+    for into_file in (False, True):
+        with open("got", "w") as got:
+            done = subprocess.run([PROGRAM, "policy", "new", "--federation", "f", "--out", "output"], text=True,
+                                  stdout=got if into_file else subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+        assert done.returncode == OK and "An unsigned policy" in done.stderr, done
+        assert json.loads(read("got") if into_file else done.stdout)["version"] == 2
+    assert os.path.islink("output")
+    os.symlink("f/signed.json", "link")
+    run("policy", "sign", "f/authority/policy.json", "--as", "f/officer", "--out", "link")
+    assert os.path.islink("link") and b"-- consilium signature" in read("f/signed.json")
+
+
+def test_pipes_are_not_read():
+    init("--count", "4")
+    os.mkfifo("pipe")
+    run("init", "g", "--study", "pipe", "--count", "4", expect=IO, says="pipe: is not a plain file")
+    os.mkfifo("f/hospitals/hospital-1/data.csv")
+    run("consent", "f/hospitals/hospital-1", "--yes", expect=IO, says="data.csv: is not a plain file")
+
+
 def test_policy_is_signed_after_checks():
     init("--count", "5")
     place = "f/authority/policy.json"
@@ -251,8 +275,13 @@ def test_kit_show_names_what_is_missing():
 def test_init_refuses_addresses_that_nobody_can_dial():
     for option, address in (("--address", "tls+tcp://h"), ("--address", "tls+tcp://h:0"),
                             ("--address", "tls+tcp://h:99999"), ("--listen", "tls+tcp://h:x")):
-        run("init", "f", "--study", STUDY, "--count", "4", option, address, expect=FAILED, says=address)
+        run("init", "f", "--study", STUDY, "--count", "4", option, address, expect=USAGE, says=address)
         assert not os.path.exists("f")
+    init("--count", "4")
+    for address in ("tcp://0.0.0.0:1", "foo", "tls+tcp://h"):
+        run("init", "g", "--study", STUDY, "--count", "4", "--listen", address, expect=USAGE, says="--listen")
+        run("coordinator", "f/coordinator", "--listen", address, expect=USAGE, says="--listen")
+        run("hospital", "f/hospitals/hospital-1", "--address", address, expect=USAGE, says="--address")
 
 
 def test_ctrl_c_leaves_a_whole_federation_or_none():
