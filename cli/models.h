@@ -6,6 +6,7 @@
 #pragma once
 
 #include "model/plan.h"
+#include "model/safetensors.h"
 #include "protocol/manifest.h"
 #include "store/kit.h"
 #include "store/registry.h"
@@ -39,3 +40,8 @@ struct cns_models_version {
 CNS_MUST_CHECK int cns_models_get(const struct cns_models *models, uint64_t round,
                                   struct cns_models_version *ret_version, struct cns_problem *problem);
 void cns_models_version_deinit(struct cns_models_version *version);
+
+/* Of a model file from anywhere: its numbers are finite, and those that its
+ * metadata's model_digest means, if it names one. CNS_ERR_RANGE, CNS_ERR_FORMAT. */
+CNS_MUST_CHECK int cns_models_check_file(const struct cns_safetensors *file, const char *path,
+                                         struct cns_problem *problem);

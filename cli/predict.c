@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/models.h"
 #include "cli/study.h"
 #include "model/modelfile.h"
 #include "model/predict.h"
@@ -59,6 +60,7 @@ static int load_model(struct prediction *p, struct cns_problem *problem) {
   struct cns_safetensors *file = NULL;
   int r = cns_safetensors_open(p->options->model, &file, problem);
   if (!r) r = check_origin(p, file, problem);
+  if (!r) r = cns_models_check_file(file, p->options->model, problem);
   cns_safetensors_free(file);
   if (r) return r;
   p->params = calloc(p->study.plan.dim, sizeof *p->params);

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "cli/folder.h"
+#include "cli/models.h"
+#include "model/modelfile.h"
 #include "store/kit.h"
 
 #define KIND "study"
@@ -33,6 +35,19 @@ static int read_document(const char *path, struct cns_document *ret_document, st
   return r;
 }
 
+/* Every daemon reads it so later; better to know before anything is signed. */
+static int check_initial(const struct cns_study *study, struct cns_problem *problem) {
+  struct cns_safetensors *file = NULL;
+  float *params = calloc(study->plan.dim, sizeof *params);
+  if (!params) return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  int r = cns_safetensors_open(study->initial_path, &file, problem);
+  if (!r) r = cns_models_check_file(file, study->initial_path, problem);
+  cns_safetensors_free(file);
+  if (!r) r = cns_model_read(&study->plan, study->initial_path, params, problem);
+  free(params);
+  return r;
+}
+
 static int find_initial(const char *path, struct cns_study *study, struct cns_problem *problem) {
   uint8_t digest[CNS_DIGEST_BYTES];
   if (!study->plan.initial_from_file) return 0;
@@ -52,7 +67,7 @@ static int find_initial(const char *path, struct cns_study *study, struct cns_pr
     return cns_problem_set(problem, CNS_ERR_FORMAT,
                            "%s: is not the initial model that %s means: its digest differs (b2sum -l 256)",
                            study->initial_path, path);
-  return 0;
+  return check_initial(study, problem);
 }
 
 int cns_study_load(const char *path, struct cns_study *ret_study, struct cns_problem *problem) {

@@ -199,8 +199,11 @@ static int show(int argc, char **argv) {
   bool json = false;
   const struct cns_option table[] = {{"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
                                      {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
-  const struct cns_usage usage = {"model show FILE [--json]",
-                                  "Prints the tensors and the metadata of a safetensors file.", table, 1, 1};
+  const struct cns_usage usage = {
+      "model show FILE [--json]",
+      "Prints the tensors and the metadata of a safetensors file. Numbers that are not finite, or\n"
+      "not those whose digest the metadata give, are refused.",
+      table, 1, 1};
   struct cns_problem problem = {0};
   struct cns_safetensors *file = NULL;
   int operands = 0;
@@ -208,7 +211,8 @@ static int show(int argc, char **argv) {
   if (r) return cns_cli_parse_exit(r);
   r = cns_safetensors_open(argv[1], &file, &problem);
   if (r) return cns_cli_fail(r, &problem);
-  int code = json ? show_json(file) : show_text(file);
+  r = cns_models_check_file(file, argv[1], &problem);
+  int code = r ? cns_cli_fail(r, &problem) : json ? show_json(file) : show_text(file);
   cns_safetensors_free(file);
   return code;
 }

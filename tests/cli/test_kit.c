@@ -7,14 +7,18 @@
 
 #include <cmocka.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/kit.h"
+#include "model/modelfile.h"
 #include "store/kit.h"
+#include "store/registry.h"
 
 #define NOW INT64_C(1795341600)
 
@@ -113,14 +117,21 @@ static void a_federation_is_whole_or_not_there(void **state) {
   struct cns_problem problem = {0};
   struct cns_federation_options options = {
       .study_path = "study.json", .names = bad_names, .name_count = 4, .now_seconds = NOW};
-  assert_int_equal(cns_kit_create_federation("f", &options, &authority, &problem), CNS_ERR_EXISTS);
+  assert_int_equal(cns_kit_create_federation("f", &options, &authority, &problem), CNS_ERR_FORMAT);
   assert_non_null(strstr(problem.text, "two hospitals have the name a"));
   assert_int_not_equal(access("f", F_OK), 0);
-  /* A folder that was there and empty stays, empty. */
-  assert_int_equal(mkdir("f", 0755), 0);
-  assert_int_equal(cns_kit_create_federation("f", &options, &authority, &problem), CNS_ERR_EXISTS);
-  assert_int_equal(rmdir("f"), 0);
+  /* A folder that was there and empty stays, empty, when the disk is full in the middle. */
+  struct rlimit limit, tight = {.rlim_cur = 1500};
   options.names = names;
+  assert_int_equal(mkdir("f", 0755), 0);
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+  tight.rlim_max = limit.rlim_max;
+  signal(SIGXFSZ, SIG_IGN);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+  int r = cns_kit_create_federation("f", &options, &authority, &problem);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  assert_int_equal(r, CNS_ERR_DISK_FULL);
+  assert_int_equal(rmdir("f"), 0);
   options.address = "http://x";
   assert_int_equal(cns_kit_create_federation("f", &options, &authority, &problem), CNS_ERR_FORMAT);
   assert_int_not_equal(access("f", F_OK), 0);
@@ -259,31 +270,86 @@ static void any_altered_byte_is_refused(void **state) {
   cns_kit_deinit(&kit);
 }
 
+static void parse_study(struct cns_plan *ret_plan) {
+  uint8_t *text = NULL;
+  size_t len = 0;
+  assert_int_equal(cns_file_read("study.json", 10000, &text, &len, NULL), 0);
+  assert_int_equal(cns_plan_parse((const char *)text, len, "study.json", ret_plan, NULL), 0);
+  free(text);
+}
+
+/* A model file with this digest in its metadata (NULL: none), and a study that means it. */
+static void make_initial(const struct cns_plan *plan, const char *model_digest, uint8_t **ret_model,
+                         size_t *ret_len, char initial[static 256]) {
+  const struct cns_safetensors_pair pair = {"model_digest", model_digest};
+  const float params[] = {0.5f, -0.5f, 1, 0};
+  uint8_t digest[32];
+  char hex[65];
+  assert_int_equal(plan->dim, 4);
+  assert_int_equal(cns_model_serialize(plan, params, &pair, model_digest ? 1 : 0, ret_model, ret_len, NULL),
+                   0);
+  crypto_generichash(digest, 32, *ret_model, *ret_len, NULL, 0);
+  cns_hex_encode(digest, 32, hex);
+  snprintf(initial, 256, "{\"file\":\"start.safetensors\",\"digest\":\"%s\"}", hex);
+  write_study(initial);
+}
+
+static void an_initial_model_is_the_one_its_metadata_mean(void **state) {
+  char initial[256], hex[65];
+  struct cns_problem problem = {0};
+  struct cns_plan plan;
+  struct cns_digest digest;
+  uint8_t *model = NULL;
+  size_t len = 0;
+  parse_study(&plan);
+  make_initial(&plan, NULL, &model, &len, initial);
+  cns_registry_model_digest(model, len, &digest);
+  cns_hex_encode(digest.bytes, 32, hex);
+  for (int right = 0; right < 2; right++) {
+    free(model);
+    hex[0] = right ? hex[0] : hex[0] == '0' ? '1' : '0';
+    make_initial(&plan, hex, &model, &len, initial);
+    assert_int_equal(cns_file_write("start.safetensors", model, len, 0644, NULL), 0);
+    cns_hex_encode(digest.bytes, 32, hex);
+    if (right) {
+      must_create();
+    } else {
+      assert_int_equal(create("f", 5, &problem), CNS_ERR_FORMAT);
+      assert_non_null(strstr(problem.text, "not those whose digest"));
+    }
+  }
+  free(model);
+  cns_plan_deinit(&plan);
+}
+
 static void an_initial_model_travels_with_the_study(void **state) {
   char initial[256], hex[65];
-  uint8_t digest[32];
-  const char model[] = "the model's bytes";
+  const uint8_t digest[32] = {1};
+  struct cns_plan plan;
+  uint8_t *model = NULL;
+  size_t len = 0;
   struct cns_problem problem = {0};
   struct stat info;
-  crypto_generichash(digest, 32, (const uint8_t *)model, sizeof model, NULL, 0);
+  parse_study(&plan);
+  make_initial(&plan, NULL, &model, &len, initial);
   cns_hex_encode(digest, 32, hex);
-  snprintf(initial, sizeof initial, "{\"file\":\"start.safetensors\",\"digest\":\"%s\"}", hex);
-  write_study(initial);
   assert_int_equal(create("f", 5, &problem), CNS_ERR_NOT_FOUND);
   assert_non_null(strstr(problem.text, "start.safetensors"));
   assert_int_equal(cns_file_write("start.safetensors", "other", 5, 0644, NULL), 0);
   assert_int_equal(create("f", 5, &problem), CNS_ERR_FORMAT);
   assert_non_null(strstr(problem.text, "its digest differs"));
   assert_int_not_equal(access("f", F_OK), 0);
-  assert_int_equal(cns_file_write("start.safetensors", model, sizeof model, 0644, NULL), 0);
+  assert_int_equal(cns_file_write("start.safetensors", model, len, 0644, NULL), 0);
   must_create();
   assert_int_equal(stat("f/hospitals/e/start.safetensors", &info), 0);
-  assert_int_equal(info.st_size, sizeof model);
+  assert_int_equal(info.st_size, len);
   assert_int_equal(stat("f/coordinator/start.safetensors", &info), 0);
   snprintf(initial, sizeof initial, "{\"file\":\"identity.key\",\"digest\":\"%s\"}", hex);
   write_study(initial);
   assert_int_equal(create("g", 5, &problem), CNS_ERR_FORMAT);
   assert_non_null(strstr(problem.text, "a kit's own file"));
+  free(model);
+  cns_plan_deinit(&plan);
 }
 
 int main(void) {
@@ -296,6 +362,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(open_modes_are_refused, enter_folder, leave_folder),
       cmocka_unit_test_setup_teardown(configs_are_strict, enter_folder, leave_folder),
       cmocka_unit_test_setup_teardown(any_altered_byte_is_refused, enter_folder, leave_folder),
+      cmocka_unit_test_setup_teardown(an_initial_model_is_the_one_its_metadata_mean, enter_folder,
+                                      leave_folder),
       cmocka_unit_test_setup_teardown(an_initial_model_travels_with_the_study, enter_folder, leave_folder),
   };
   if (cns_init() != 0) return 1;
