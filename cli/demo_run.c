@@ -141,10 +141,12 @@ static int take_line(void *context, struct cns_demo_child *child, const char *li
   const cJSON *event = cJSON_GetObjectItemCaseSensitive(json, "event");
   const cJSON *text = cJSON_GetObjectItemCaseSensitive(json, "text");
   run->heard_ms = now_ms();
-  const cJSON *sentence = cJSON_IsString(text) ? text : event;
-  cns_demo_child_tail(child, cJSON_IsString(sentence) ? sentence->valuestring : line);
-  if (coordinator && cJSON_HasObjectItem(json, "round")) return take_round(run, json);
-  bool begins = !coordinator && cJSON_IsString(event) && strcmp(event->valuestring, "round") == 0;
+  const char *kind = cJSON_IsString(event) ? event->valuestring : "";
+  cns_demo_child_tail(child, cJSON_IsString(text) ? text->valuestring : line);
+  if (coordinator && strcmp(kind, "round") == 0) return take_round(run, json);
+  if (coordinator && strcmp(kind, "waiting") == 0 && cJSON_IsString(text))
+    say(run, "  -- coordinator: %s\n", text->valuestring);
+  bool begins = !coordinator && strcmp(kind, "round") == 0;
   if (begins && child == victim(run) && run->kill_wanted && run->rounds_done >= run->kill_after)
     kill_victim(run);
   cJSON_Delete(json);

@@ -3,11 +3,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "cli/cli.h"
 #include "cli/demo.h"
 #include "cli/folder.h"
+#include "coordinator/server.h"
 #include "store/folder.h"
+
+#define MIB (1024.0 * 1024.0)
+/* A registry's ten models, the initial one and one being made; the upload. */
+#define MODELS_KEPT 13
+/* Keys, documents, logs, journal. */
+#define PARTY_BYTES (1u << 20)
 
 static int make_temporary(struct cns_claim *ret_claim, struct cns_problem *problem) {
   const char *parent = getenv("TMPDIR");
@@ -29,6 +37,23 @@ static int report(const struct cns_demo_options *options, const struct cns_demo_
   cns_demo_report_text(parts, result);
   if (options->keep) printf("\nThe federation's folder is kept: %s\n", options->keep);
   return cns_cli_finish(CNS_EXIT_OK);
+}
+
+/* What the coordinator would wait for without end: room for all uploads beside
+ * its margin; and kits, tables, and the models that each process keeps. */
+static int check_room(const struct cns_demo_parts *parts, const char *folder, struct cns_problem *problem) {
+  struct statvfs status;
+  uint64_t parties = parts->hospital_count + 1, model = sizeof(float) * (uint64_t)parts->plan.dim;
+  uint64_t needed = CNS_SERVER_DISK_MARGIN_BYTES + parties * (MODELS_KEPT * model + PARTY_BYTES);
+  for (size_t h = 0; h < parts->hospital_count; h++)
+    needed += parts->hospitals[h].csv_len;
+  if (statvfs(folder, &status) != 0) return cns_folder_fail(errno, folder, "looking for room", problem);
+  uint64_t room = (uint64_t)status.f_bavail * status.f_frsize;
+  if (room >= needed) return 0;
+  return cns_problem_set(problem, CNS_ERR_DISK_FULL,
+                         "%s: has %.0f MiB of room, and this demo needs about %.0f MiB, 32 of which the "
+                         "coordinator keeps free; make room, or set TMPDIR or --keep to another disk",
+                         folder, (double)room / MIB, (double)needed / MIB);
 }
 
 static int run_in(const struct cns_demo_options *options, const struct cns_demo_parts *parts, int signals,
@@ -56,6 +81,7 @@ static int run(const struct cns_demo_options *options) {
   if (!r) r = cns_demo_parts_make(options, &parts, &problem);
   if (r) return cns_cli_fail(r, &problem);
   r = options->keep ? cns_claim_folder(options->keep, &claim, &problem) : make_temporary(&claim, &problem);
+  if (!r && (r = check_room(&parts, claim.path, &problem))) cns_claim_end(&claim, true);
   int code = r ? cns_cli_fail(r, &problem) : run_in(options, &parts, signals, &claim);
   cns_demo_parts_deinit(&parts);
   return code;

@@ -83,7 +83,8 @@ void cns_abandoning_ask(struct cns_server *s, struct cns_session *session) {
 }
 
 static void show_all(struct cns_server *s, const struct cns_abandoning *a) {
-  cns_report(s, "attempt %u of round %llu is abandoned by %zu hospitals: their updates don't count as spent",
+  cns_report(s, "abandoned",
+             "attempt %u of round %llu is abandoned by %zu hospitals: their updates don't count as spent",
              a->descriptor.attempt, (unsigned long long)a->descriptor.round, a->count);
   for (size_t k = 0; k < s->session_count; k++)
     if (s->sessions[k].joined && position_in(a, &s->sessions[k]) >= 0) show(a, &s->sessions[k]);

@@ -205,7 +205,7 @@ static int restore_uploads(struct cns_server *s) {
     int r = cns_upload_restore(s, k, upload->checkpoint, &problem);
     if (r == CNS_ERR_MEMORY) return r;
     if (r < 0) {
-      cns_report(s, "an upload that was under way begins anew: %s", problem.text);
+      cns_report(s, "upload", "an upload that was under way begins anew: %s", problem.text);
       upload->file = cns_vector_file_free(upload->file);
     }
   }
@@ -234,15 +234,15 @@ static int end_stale(struct cns_server *s, const struct replay *replay, const st
   if (r == 0) r = cns_journal_round_set(s->journal, &row, problem);
   if (r == 0) r = cns_journal_sync(s->journal, problem);
   if (r == 0)
-    cns_report(s, "round %" PRIu64 " attempt %u ended without a result: %s", replay->round, replay->attempt,
-               reason + 1);
+    cns_report(s, "ended", "round %" PRIu64 " attempt %u ended without a result: %s", replay->round,
+               replay->attempt, reason + 1);
   return r;
 }
 
 static void go_on(struct cns_server *s, const struct replay *replay) {
   const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
   enum cns_end end = cns_coordinator_end(s->machine);
-  cns_report(s, "going on with round %" PRIu64 " attempt %u in phase %s", d->round, d->attempt,
+  cns_report(s, "resumed", "going on with round %" PRIu64 " attempt %u in phase %s", d->round, d->attempt,
              cns_phase_name(cns_coordinator_phase(s->machine)));
   cns_report_verdicts(s);
   if (replay->lost.text[0] && (end == CNS_END_NONE || end == CNS_END_COMPLETED) &&
@@ -266,7 +266,7 @@ static int sweep_file(void *context, const char *name) {
   struct cns_problem problem = {0};
   if (sweep->keep[0] && strncmp(name, sweep->keep, strlen(sweep->keep)) == 0) return 0;
   if (cns_vector_file_delete(sweep->server->vectors, name, &problem) < 0)
-    cns_report(sweep->server, "%s", problem.text);
+    cns_report(sweep->server, "error", "%s", problem.text);
   return 0;
 }
 
@@ -314,7 +314,8 @@ int cns_replay(struct cns_server *s, struct cns_problem *problem) {
   if (r == 0) r = replay_all(&replay);
   if (r == 0) r = sweep_vectors(s, problem);
   if (r < 0) return r;
-  if (s->completed) cns_report(s, "the journal holds %" PRIu64 " of %u rounds", s->completed, s->plan.rounds);
+  if (s->completed)
+    cns_report(s, "start", "the journal holds %" PRIu64 " of %u rounds", s->completed, s->plan.rounds);
   cns_server_start_clocks(s); /* replaying may have taken longer than a grace */
   if (s->machine)
     go_on(s, &replay);

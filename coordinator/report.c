@@ -18,32 +18,39 @@ static void utc_now(char out[static 32]) {
   strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
-static void print_json(cJSON *json) {
-  char *text = json ? cJSON_PrintUnformatted(json) : NULL;
-  if (text) {
-    printf("%s\n", text);
-    fflush(stdout);
+/* One line; of JSON also what is in json, which is taken (NULL: no more). */
+static void write_line(const struct cns_server *s, FILE *out, const char *event, char *sentence,
+                       cJSON *json) {
+  char when[32];
+  utc_now(when);
+  cns_text_clean(sentence); /* a peer may have written some of it */
+  if (!s->options->json) {
+    if (out == stderr) fprintf(out, "%s ", when);
+    fprintf(out, "%s\n", sentence);
+  } else {
+    cJSON *line = cJSON_CreateObject();
+    cJSON_AddStringToObject(line, "time", when);
+    cJSON_AddStringToObject(line, "event", event);
+    cJSON_AddStringToObject(line, "text", sentence);
+    while (line && json && json->child)
+      cJSON_AddItemToArray(line, cJSON_DetachItemViaPointer(json, json->child));
+    char *text = line ? cJSON_PrintUnformatted(line) : NULL;
+    if (text) fprintf(out, "%s\n", text);
+    cJSON_free(text);
+    cJSON_Delete(line);
   }
-  free(text);
+  fflush(out);
   cJSON_Delete(json);
 }
 
 /* Events go to stderr, rounds to stdout. */
-void cns_report(struct cns_server *s, const char *fmt, ...) {
-  char sentence[1024], when[32];
+void cns_report(struct cns_server *s, const char *event, const char *fmt, ...) {
+  char sentence[1024];
   va_list args;
   va_start(args, fmt);
   vsnprintf(sentence, sizeof sentence, fmt, args);
   va_end(args);
-  cns_text_clean(sentence); /* a peer may have written some of it */
-  utc_now(when);
-  if (!s->options->json) {
-    fprintf(stderr, "%s %s\n", when, sentence);
-    return;
-  }
-  cJSON *json = cJSON_CreateObject();
-  if (json && cJSON_AddStringToObject(json, "event", sentence)) cJSON_AddStringToObject(json, "time", when);
-  print_json(json);
+  write_line(s, stderr, event, sentence, NULL);
 }
 
 bool cns_report_allowed(struct cns_server *s, struct cns_lines *lines) {
@@ -51,7 +58,8 @@ bool cns_report_allowed(struct cns_server *s, struct cns_lines *lines) {
   if (now - lines->since_ms > CNS_SERVER_LINES_MS) *lines = (struct cns_lines){.since_ms = now};
   lines->count++;
   if (lines->count == CNS_SERVER_LINES_MAX + 1)
-    cns_report(s, "more from the same party isn't written down for %d s", CNS_SERVER_LINES_MS / 1000);
+    cns_report(s, "muted", "more from the same party isn't written down for %d s",
+               CNS_SERVER_LINES_MS / 1000);
   return lines->count <= CNS_SERVER_LINES_MAX;
 }
 
@@ -114,8 +122,8 @@ static size_t included_count(const struct cns_manifest *manifest) {
   return included;
 }
 
-static void report_round_json(struct cns_server *s, const struct cns_manifest *manifest,
-                              struct traffic traffic, double seconds) {
+static cJSON *round_json(const struct cns_server *s, const struct cns_manifest *manifest,
+                         struct traffic traffic, double seconds) {
   cJSON *json = cJSON_CreateObject();
   cJSON_AddNumberToObject(json, "round", (double)manifest->round);
   cJSON_AddNumberToObject(json, "rounds", s->plan.rounds);
@@ -140,58 +148,62 @@ static void report_round_json(struct cns_server *s, const struct cns_manifest *m
   cJSON_AddNumberToObject(json, "bytes_up", (double)traffic.up);
   cJSON_AddNumberToObject(json, "bytes_down", (double)traffic.down);
   cJSON_AddNumberToObject(json, "seconds", seconds);
-  print_json(json);
+  return json;
 }
 
-static void print_size(const char *what, uint64_t bytes) {
+static void write_size(FILE *out, const char *what, uint64_t bytes) {
   if (bytes < 1000000)
-    printf(", %.1f kB %s", (double)bytes / 1e3, what);
+    fprintf(out, ", %.1f kB %s", (double)bytes / 1e3, what);
   else
-    printf(", %.1f MB %s", (double)bytes / 1e6, what);
+    fprintf(out, ", %.1f MB %s", (double)bytes / 1e6, what);
+}
+
+static void write_round(FILE *out, const struct cns_server *s, const struct cns_manifest *manifest,
+                        struct traffic traffic, double seconds) {
+  bool first = true;
+  fprintf(out, "round %" PRIu64 "/%u: %zu of %zu hospitals", manifest->round, s->plan.rounds,
+          included_count(manifest), expected_count(s));
+  for (size_t k = 0; k < s->session_count; k++) {
+    const struct cns_roster_hospital *hospital = s->sessions[k].hospital;
+    const char *outcome = outcome_in(manifest, hospital->index);
+    if (hospital->revoked || !outcome) continue;
+    fprintf(out, "%s%s: %s", first ? " (" : ", ", hospital->name, outcome);
+    first = false;
+  }
+  fprintf(out, "%s, %.1f %% of the weight", first ? "" : ")", 100 * share_of_weight(s, manifest));
+  if (manifest->metrics.known) fprintf(out, ", loss %.4f", manifest->metrics.loss);
+  if (manifest->metrics.known && manifest->metrics.has_auc) fprintf(out, ", AUC %.4f", manifest->metrics.auc);
+  if (!manifest->metrics.known) fprintf(out, ", no metrics");
+  write_size(out, "up", traffic.up);
+  write_size(out, "down", traffic.down);
+  fprintf(out, ", %.2f s", seconds);
 }
 
 void cns_report_round(struct cns_server *s, const struct cns_manifest *manifest) {
   struct traffic traffic = traffic_of_round(s);
   uv_update_time(&s->loop);
   double seconds = (double)(cns_server_now(s) - s->round_started_ms) / 1000.0;
-  if (s->options->json) {
-    report_round_json(s, manifest, traffic, seconds);
-    return;
-  }
-  printf("round %" PRIu64 "/%u: %zu of %zu hospitals", manifest->round, s->plan.rounds,
-         included_count(manifest), expected_count(s));
-  bool first = true;
-  for (size_t k = 0; k < s->session_count; k++) {
-    const struct cns_roster_hospital *hospital = s->sessions[k].hospital;
-    const char *outcome = outcome_in(manifest, hospital->index);
-    if (hospital->revoked || !outcome) continue;
-    printf("%s%s: %s", first ? " (" : ", ", hospital->name, outcome);
-    first = false;
-  }
-  printf("%s, %.1f %% of the weight", first ? "" : ")", 100 * share_of_weight(s, manifest));
-  if (manifest->metrics.known) printf(", loss %.4f", manifest->metrics.loss);
-  if (manifest->metrics.known && manifest->metrics.has_auc) printf(", AUC %.4f", manifest->metrics.auc);
-  if (!manifest->metrics.known) printf(", no metrics");
-  print_size("up", traffic.up);
-  print_size("down", traffic.down);
-  printf(", %.2f s\n", seconds);
-  fflush(stdout);
+  char *text = NULL;
+  size_t len = 0;
+  FILE *out = open_memstream(&text, &len);
+  if (out) write_round(out, s, manifest, traffic, seconds);
+  if (out && fclose(out) == 0)
+    write_line(s, stdout, "round", text, s->options->json ? round_json(s, manifest, traffic, seconds) : NULL);
+  free(text);
 }
 
 void cns_report_ended(struct cns_server *s) {
+  char sentence[1024];
   const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
-  if (!s->options->json) {
-    printf("round %" PRIu64 "/%u attempt %u: no result: %s\n", d->round, s->plan.rounds, d->attempt,
-           cns_coordinator_end_reason(s->machine));
-    fflush(stdout);
-    return;
-  }
+  const char *reason = cns_coordinator_end_reason(s->machine);
+  snprintf(sentence, sizeof sentence, "round %" PRIu64 "/%u attempt %u: no result: %s", d->round,
+           s->plan.rounds, d->attempt, reason);
   cJSON *json = cJSON_CreateObject();
   cJSON_AddNumberToObject(json, "round", (double)d->round);
   cJSON_AddNumberToObject(json, "attempt", d->attempt);
   cJSON_AddNumberToObject(json, "included", 0);
-  cJSON_AddStringToObject(json, "reason", cns_coordinator_end_reason(s->machine));
-  print_json(json);
+  cJSON_AddStringToObject(json, "reason", reason);
+  write_line(s, stdout, "round", sentence, json);
 }
 
 /* Evidence goes into the state folder, once a verdict. */
@@ -210,7 +222,7 @@ void cns_report_verdicts(struct cns_server *s) {
     /* Replay comes here again; files appear whole, so what is there stays. */
     if (path && access(path, F_OK) != 0)
       r = cns_file_write(path, verdict->evidence, verdict->evidence_len, 0600, &problem);
-    cns_report(s, "hospital %u broke the protocol in phase %s: %s; evidence in %s", verdict->index,
+    cns_report(s, "verdict", "hospital %u broke the protocol in phase %s: %s; evidence in %s", verdict->index,
                cns_phase_name(verdict->phase), cns_blame_name(verdict->blame), r == 0 ? path : problem.text);
     free(path);
   }

@@ -160,7 +160,7 @@ static void finish_round(struct cns_server *s) {
   cns_round_erase(s, d->round, d->attempt);
   cns_round_free(s, true);
   if (cns_registry_prune(s->registry, CNS_SERVER_MODELS_KEPT, &problem) < 0)
-    cns_report(s, "%s", problem.text);
+    cns_report(s, "error", "%s", problem.text);
   for (size_t k = 0; k < s->session_count; k++)
     if (s->sessions[k].joined) cns_session_send_manifest(s, &s->sessions[k]);
   s->waiting_since_ms = cns_server_now(s);
@@ -180,7 +180,8 @@ static void computed(uv_work_t *work, int status) {
   s->job_running = false;
   if (!s->stopping && r == 0) {
     if (job->aggregation.metrics_problem.text[0])
-      cns_report(s, "the metrics of this round are void: %s", job->aggregation.metrics_problem.text);
+      cns_report(s, "metrics", "the metrics of this round are void: %s",
+                 job->aggregation.metrics_problem.text);
     r = publish(s, job, &problem);
     if (r == 0) finish_round(s);
     if (r < 0) cns_server_fatal(s, r, &problem);

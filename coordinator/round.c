@@ -102,7 +102,7 @@ int cns_round_start(struct cns_server *s, const struct cns_descriptor *descripto
     cns_round_journal_failed(s, r, problem);
     return r;
   }
-  cns_report(s, "round %llu attempt %u begins: %u hospitals, threshold %u",
+  cns_report(s, "begin", "round %llu attempt %u begins: %u hospitals, threshold %u",
              (unsigned long long)descriptor->round, descriptor->attempt, descriptor->member_count,
              descriptor->threshold);
   reset_traffic(s);
@@ -330,7 +330,7 @@ void cns_round_erase(struct cns_server *s, uint64_t round, uint32_t attempt) {
   static const uint8_t kinds[] = {CNS_ENTRY_SHARES, CNS_ENTRY_NAMED};
   for (size_t k = 0; k < sizeof kinds; k++)
     if (cns_journal_erase_bodies(s->journal, round, attempt, kinds[k], &problem) < 0)
-      cns_report(s, "%s", problem.text);
+      cns_report(s, "error", "%s", problem.text);
 }
 
 void cns_round_free(struct cns_server *s, bool delete_files) {

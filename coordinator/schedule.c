@@ -200,7 +200,7 @@ static bool may_say_waiting(struct cns_server *s) {
 static bool worn_out_wait(struct cns_server *s, size_t joined, size_t fresh) {
   bool wait = cns_server_now(s) - s->round_started_ms < CNS_SERVER_WORN_OUT_MS;
   if (wait && may_say_waiting(s))
-    cns_report(s,
+    cns_report(s, "waiting",
                "waiting: of %zu hospitals connected only %zu have an update of the present model left that "
                "the policy lets them send (%u a model), and a round needs %zu; the others can take part "
                "again when enough hospitals have signed that the failed attempts are abandoned. If those "
@@ -220,7 +220,7 @@ static bool cohort_is_ready(struct cns_server *s) {
   }
   if (joined < needed(s)) {
     if (waited > 2000 && may_say_waiting(s))
-      cns_report(s, "waiting: %zu hospitals are connected, a round needs %zu", joined, needed(s));
+      cns_report(s, "waiting", "waiting: %zu hospitals are connected, a round needs %zu", joined, needed(s));
     return false;
   }
   size_t fresh = fresh_count(s);
@@ -248,7 +248,7 @@ static bool documents_are_valid(struct cns_server *s) {
   int64_t now = (int64_t)time(NULL);
   int r = cns_roster_check_time(&s->kit.roster, now, &problem);
   if (r == 0) r = cns_policy_check_time(&s->kit.policy, now, &problem);
-  if (r < 0 && may_say_waiting(s)) cns_report(s, "waiting: %s", problem.text);
+  if (r < 0 && may_say_waiting(s)) cns_report(s, "waiting", "waiting: %s", problem.text);
   return r == 0;
 }
 
@@ -260,15 +260,17 @@ static bool uploads_fit(struct cns_server *s) {
     joined += s->sessions[k].joined;
   int r = cns_upload_check_room(s, joined * words * 4, &problem);
   if (r < 0 && may_say_waiting(s))
-    cns_report(s, "waiting: %s; make room, the next round begins by itself", problem.text);
+    cns_report(s, "waiting", "waiting: %s; make room, the next round begins by itself", problem.text);
   return r == 0;
 }
 
 static void maybe_begin(struct cns_server *s) {
   if (s->completed >= s->plan.rounds) {
-    if (!s->options->until_finished || last_model_is_due(s)) return;
-    cns_report(s, "the study is finished after %" PRIu64 " rounds", s->completed);
-    cns_server_stop(s);
+    if (!s->said_finished)
+      cns_report(s, "finished", "the study is finished after %" PRIu64 " rounds%s", s->completed,
+                 s->options->until_finished ? "" : "; its last model is given out until this is stopped");
+    s->said_finished = true;
+    if (s->options->until_finished && !last_model_is_due(s)) cns_server_stop(s);
     return;
   }
   if (cns_server_now(s) < s->not_before_ms || cns_abandoning_pending(s)) return;

@@ -44,7 +44,7 @@ void cns_server_fatal(struct cns_server *s, int error, const struct cns_problem 
 
 static void on_signal(uv_signal_t *handle, int signum) {
   struct cns_server *s = handle->data;
-  cns_report(s, "stopping: %s", signum == SIGINT ? "interrupted" : "terminated");
+  cns_report(s, "stop", "stopping: %s", signum == SIGINT ? "interrupted" : "terminated");
   cns_server_stop(s);
 }
 
@@ -163,7 +163,8 @@ static int listen_for_hospitals(struct cns_server *s, struct cns_problem *proble
   int r = cns_listener_new(s->bridge, url, &config, &callbacks, &s->listener, problem);
   if (r < 0) return r;
   url = cns_listener_url(s->listener);
-  cns_report(s, "study \"%s\": %zu hospitals in the roster, %u rounds, %zu parameters; listening on %s",
+  cns_report(s, "start",
+             "study \"%s\": %zu hospitals in the roster, %u rounds, %zu parameters; listening on %s",
              s->plan.name, s->session_count, s->plan.rounds, cns_plan_dim(&s->plan), url);
   if (s->options->url_file) r = cns_file_write(s->options->url_file, url, strlen(url), 0644, problem);
   return r;

@@ -8,9 +8,12 @@
 
 #include "crypto/base.h"
 
+/* Left free on the disk when room for an upload is taken: the journal needs it. */
+#define CNS_SERVER_DISK_MARGIN_BYTES (32ull << 20)
+
 struct cns_server_options {
   const char *kit;
-  bool json;            /* one JSON object a line instead of sentences */
+  bool json;            /* one JSON object a line, with time, event and text, instead of sentences */
   bool until_finished;  /* return once the study's last round is done */
   const char *listen;   /* instead of the kit's; NULL */
   const char *url_file; /* write the bound URL there (port 0); NULL */

@@ -55,8 +55,6 @@ enum cns_server_entry {
 /* Between attempts that too many hospitals have no update left for. */
 #define CNS_SERVER_WORN_OUT_MS 300000
 #define CNS_SERVER_MODELS_KEPT 10
-/* Left free on the disk when room for an upload is taken: the journal needs it. */
-#define CNS_SERVER_DISK_MARGIN_BYTES (32ull << 20)
 /* So many refused answers, chunks out of order and the like, and a hospital has
  * no part in the rest of the round. */
 #define CNS_SERVER_STRIKES_MAX 8
@@ -168,6 +166,7 @@ struct cns_server {
   uint64_t not_before_ms;
   uint64_t retry_ms;
   uint64_t said_waiting_ms;
+  bool said_finished;
   /* Longest of the recent rounds, decaying: the last answer and the t-th. */
   uint64_t measured_ms[CNS_PHASE_COUNT], measured_enough_ms[CNS_PHASE_COUNT];
 };
@@ -270,7 +269,8 @@ void cns_schedule_measure(struct cns_server *server);
 CNS_MUST_CHECK int cns_replay(struct cns_server *server, struct cns_problem *problem);
 
 /* report.c */
-void cns_report(struct cns_server *server, const char *fmt, ...) CNS_PRINTF(2, 3);
+/* To stderr. event: a short fixed name, for JSON. */
+void cns_report(struct cns_server *server, const char *event, const char *fmt, ...) CNS_PRINTF(3, 4);
 /* May another line be written that this party causes? Says so once when not. */
 bool cns_report_allowed(struct cns_server *server, struct cns_lines *lines);
 void cns_report_round(struct cns_server *server, const struct cns_manifest *manifest);

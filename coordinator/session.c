@@ -40,9 +40,9 @@ void cns_session_leave_out(struct cns_server *s, struct cns_session *session) {
 
 void cns_session_strike(struct cns_server *s, struct cns_session *session, const char *sentence) {
   session->strikes++;
-  if (cns_report_allowed(s, &session->lines)) cns_report(s, "refused: %s", sentence);
+  if (cns_report_allowed(s, &session->lines)) cns_report(s, "refused", "refused: %s", sentence);
   if (session->strikes != CNS_SERVER_STRIKES_MAX || cns_session_position(s, session) < 0) return;
-  cns_report(s, "hospital %s was refused %u times in this round: it goes on without it",
+  cns_report(s, "left_out", "hospital %s was refused %u times in this round: it goes on without it",
              session->hospital->name, session->strikes);
   cns_session_leave_out(s, session);
 }
@@ -76,7 +76,7 @@ void cns_session_send_due(struct cns_server *s, struct cns_session *session) {
                 : cns_coordinator_request(s->machine, (size_t)position, &writer);
   if (r == 0) cns_session_send(session, first ? CNS_WIRE_ANNOUNCE : CNS_WIRE_REQUEST, &writer);
   if (r < 0) {
-    cns_report(s, "hospital %s can't be asked in phase %s (%s): the round goes on without it",
+    cns_report(s, "left_out", "hospital %s can't be asked in phase %s (%s): the round goes on without it",
                session->hospital->name, cns_phase_name(cns_coordinator_phase(s->machine)), cns_error_name(r));
     cns_session_leave_out(s, session);
   }
@@ -152,7 +152,7 @@ static void take_join(struct cns_server *s, struct cns_session *session, const u
   if (r == 0) r = check_consent(s, session, &consent, &problem);
   if (r < 0) {
     if (cns_report_allowed(s, &session->lines))
-      cns_report(s, "hospital %s is turned away: %s", session->hospital->name, problem.text);
+      cns_report(s, "refused", "hospital %s is turned away: %s", session->hospital->name, problem.text);
     cns_link_close(session->link, problem.text);
     return;
   }
@@ -180,8 +180,8 @@ static void on_open(void *context, struct cns_link *link, const struct cns_peer 
   session->base_in = session->base_out = 0;
   cns_link_set_user(link, session);
   if (cns_report_allowed(s, &session->lines))
-    cns_report(s, "hospital %s is connected from %s (%s)", session->hospital->name, cns_link_remote(link),
-               cns_link_peer_software(link));
+    cns_report(s, "connected", "hospital %s is connected from %s (%s)", session->hospital->name,
+               cns_link_remote(link), cns_link_peer_software(link));
 }
 
 static void take_decline(struct cns_server *s, struct cns_session *session, const uint8_t *data, size_t len) {
@@ -194,7 +194,7 @@ static void take_decline(struct cns_server *s, struct cns_session *session, cons
   if (position < 0 || !cns_digest_equal(&word.round, &cns_coordinator_round(s->machine)->digest)) return;
   if (s->uploads[position].declined) return;
   cns_session_leave_out(s, session);
-  cns_report(s, "hospital %s takes no part in this round any more: %s", session->hospital->name,
+  cns_report(s, "declined", "hospital %s takes no part in this round any more: %s", session->hospital->name,
              word.sentence);
 }
 
@@ -259,13 +259,13 @@ static void on_closed(void *context, struct cns_link *link, int error, const cha
     session->gone_since_ms = now;
   session->joined = session->streaming = false;
   if (cns_report_allowed(s, &session->lines))
-    cns_report(s, "hospital %s is gone: %s", session->hospital->name, sentence);
+    cns_report(s, "disconnected", "hospital %s is gone: %s", session->hospital->name, sentence);
 }
 
 static void on_refused(void *context, const char *remote, const char *sentence) {
   struct cns_server *s = context;
   if (cns_report_allowed(s, &s->strangers))
-    cns_report(s, "refused a connection from %s: %s", remote, sentence);
+    cns_report(s, "refused", "refused a connection from %s: %s", remote, sentence);
 }
 
 struct cns_link_callbacks cns_session_callbacks(struct cns_server *s) {

@@ -74,7 +74,7 @@ void cns_upload_give_up(struct cns_server *s, struct cns_session *session,
   char name[80];
   int position = cns_session_position(s, session);
   if (position < 0) return;
-  cns_report(s, "the upload of hospital %s is given up in this round: %s", session->hospital->name,
+  cns_report(s, "upload", "the upload of hospital %s is given up in this round: %s", session->hospital->name,
              problem->text);
   cns_session_notice(session, "your upload can't be taken in this round: %s", problem->text);
   s->uploads[position].file = cns_vector_file_free(s->uploads[position].file);
@@ -199,6 +199,6 @@ void cns_uploads_close(struct cns_server *s, bool delete_files) {
     s->uploads[k].file = cns_vector_file_free(s->uploads[k].file);
     file_name(s, k, name);
     if (delete_files && was_open && cns_vector_file_delete(s->vectors, name, &problem) < 0)
-      cns_report(s, "%s", problem.text);
+      cns_report(s, "error", "%s", problem.text);
   }
 }

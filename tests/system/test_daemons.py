@@ -108,7 +108,7 @@ def test_liars_are_named_once():
             play(f, mode, word, None)
             found = [name for name in evidence(f) if name.endswith(f"hospital-5-{blame}.bin")]
             assert found, evidence(f)
-            said = [e["event"] for e in f.events() if "broke the protocol" in e.get("event", "")]
+            said = [e["text"] for e in f.events() if e["event"] == "verdict"]
             assert len(said) == len(set(said)) == len(evidence(f)), (said, evidence(f))
         # Named in a round that a stopped hospital holds open, then a restart.
         f.processes["h1"].send_signal(signal.SIGSTOP)

@@ -197,6 +197,44 @@ def test_a_reader_that_goes_ends_the_demo():
     nothing_is_left()
 
 
+def small_disk(megabytes, *command):
+    """A command whose TMPDIR is a disk of that size; None where nothing can be mounted."""
+    os.makedirs("tmp", exist_ok=True)
+    mount = ["unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size="$1" none tmp || exit 99; shift; exec "$@"', "sh"]
+    done = subprocess.run([*mount, f"{megabytes}m", *command], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=PATIENCE_S, env=environment())
+    if "unshare" in done.stderr or done.returncode == 99:
+        print("# no disk can be mounted here:", done.stderr.strip())
+        return None
+    return done
+
+
+def test_a_disk_too_small_is_said_before_it_begins():
+    done = small_disk(20, PROGRAM, "demo")
+    if done:
+        assert done.returncode == IO and "20 MiB of room, and this demo needs about" in done.stderr, done
+        assert "round" not in done.stdout, done
+    done = small_disk(200, PROGRAM, "demo", "--rounds", "1")
+    assert done is None or done.returncode == OK, done
+
+
+FILL_WHILE_IT_RUNS = r"""
+"$0" demo --rounds 12 --no-kill >log 2>&1 &
+until grep -q '^round 2/' log; do sleep 0.05; kill -0 $! || exit 98; done
+room=$(df --output=avail -k tmp | tail -1)
+head -c $(( (room - 20 * 1024) * 1024 )) /dev/zero >tmp/fill
+until grep -q 'coordinator: waiting: .*no space left' log; do sleep 0.05; kill -0 $! || exit 97; done
+rm tmp/fill
+wait $!
+"""
+
+
+def test_what_the_coordinator_waits_for_is_shown():
+    done = small_disk(150, "sh", "-c", FILL_WHILE_IT_RUNS, PROGRAM)
+    assert done is None or done.returncode == OK, (done, read("log", "r"))
+    assert done is None or "round 12/12" in read("log", "r")
+
+
 def own_data(**changes):
     os.makedirs("data", exist_ok=True)
     study = json.loads(read(f"{EXAMPLE}/study.json"))
@@ -340,6 +378,15 @@ def check_bad_models(ask):
         write("bad.safetensors", data[:length])
         run("model", "show", "bad.safetensors", expect=FAILED, says="bad.safetensors")
         predict("bad.safetensors", study, expect=FAILED, says="bad.safetensors")
+    begin = 8 + int.from_bytes(data[:8], "little")
+    for at in [begin, len(data) - 1] + [rng.randrange(begin, len(data)) for _ in range(10)]:  # in the weights
+        write("bad.safetensors", data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1:])
+        for verb in (["model", "show", "bad.safetensors"], [*ask[:3], "bad.safetensors", *ask[4:], table]):
+            done = subprocess.run([PROGRAM, *verb], capture_output=True, text=True, timeout=60)
+            assert done.returncode == FAILED, f"seed {SEED}: byte {at}: {done}"
+            assert "model_digest" in done.stderr or "not finite" in done.stderr, f"seed {SEED}: byte {at}: {done}"
+    write("bad.safetensors", read("zero.safetensors").replace(b"model_digest", b"model-digest")[:-4] + b"\0\0\xc0\x7f")
+    run("model", "show", "bad.safetensors", expect=FAILED, says="not finite")
     for _ in range(20):  # flipped bits in the header: refused, or of no consequence, and never a crash
         at = rng.randrange(600)
         write("bad.safetensors", data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1:])
