@@ -14,9 +14,6 @@
 #include "store/database.h"
 #include "store/folder.h"
 
-/* Longest wait for a reader's lock. */
-#define BUSY_TIMEOUT_MS 10000
-
 static const char key_check_text[] = "this key opens this file";
 
 static int lock_take(struct cns_database *database, struct cns_problem *problem) {
@@ -52,7 +49,7 @@ static int connect_to(struct cns_database *database, const char *path, struct cn
   int result = sqlite3_open_v2(path, &database->sqlite, flags | SQLITE_OPEN_NOMUTEX, NULL);
   if (result != SQLITE_OK) return cns_database_fail(database, result, "opening it", problem);
   (void)sqlite3_extended_result_codes(database->sqlite, 1);
-  (void)sqlite3_busy_timeout(database->sqlite, BUSY_TIMEOUT_MS);
+  (void)sqlite3_busy_timeout(database->sqlite, CNS_DATABASE_BUSY_TIMEOUT_MS);
   /* A file is data, never a program: no SQL in it may reach further. */
   (void)sqlite3_db_config(database->sqlite, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
   (void)sqlite3_db_config(database->sqlite, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
@@ -217,7 +214,10 @@ static int open_existing(struct cns_database *database, struct cns_problem *prob
   if (!error) error = check_version(database, problem);
   if (!error) error = check_key(database, problem);
   if (!error && !database->readonly) error = check_pages(database, problem);
-  return error;
+  if (error || database->readonly) return error;
+  /* What an earlier process erased may still be in a log that it couldn't empty. */
+  cns_database_request_checkpoint(database);
+  return cns_database_commit(database, problem);
 }
 
 static int derive_key(struct cns_database *database, const uint8_t *key) {

@@ -334,6 +334,6 @@ int cns_hospital_store_forget_messages(struct cns_hospital_store *store, const s
   int error =
       cns_hospital_query(store, "UPDATE message SET sealed=NULL WHERE descriptor=? AND sealed IS NOT NULL",
                          descriptor, NULL, &stmt, problem);
-  store->database.checkpoint_due = true;
+  cns_database_request_checkpoint(&store->database);
   return cns_hospital_change(store, stmt, error, problem);
 }

@@ -229,7 +229,7 @@ int cns_journal_erase_bodies(struct cns_journal *journal, uint64_t round, uint32
     if (error) return error;
     /* secure_delete overwrites the pages of the database; the log still holds
      * the old ones until it is emptied. */
-    journal->database.checkpoint_due = true;
+    cns_database_request_checkpoint(&journal->database);
   }
   return cns_journal_sync(journal, problem);
 }
