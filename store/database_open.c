@@ -112,6 +112,23 @@ static int remove_leftovers(const char *path, struct cns_problem *problem) {
   return 0;
 }
 
+/* Everything into the one file that is moved: closing would do that too, but
+ * says nothing when it can't. */
+static int move_log_into_file(struct cns_database *database, struct cns_problem *problem) {
+  errno = 0;
+  int result = sqlite3_wal_checkpoint_v2(database->sqlite, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+  return result == SQLITE_OK ? 0 : cns_database_fail(database, result, "creating it", problem);
+}
+
+static int check_no_log(const char *path, struct cns_problem *problem) {
+  char *log = NULL;
+  if (asprintf(&log, "%s-wal", path) < 0) return CNS_ERR_MEMORY;
+  int found = access(log, F_OK) == 0 ? EEXIST : errno == ENOENT ? 0 : errno;
+  int error = found ? cns_folder_fail(found, log, "creating the file that it belongs to", problem) : 0;
+  free(log);
+  return error;
+}
+
 /* A new database is made beside and moved into place when it is complete, so
  * that an empty file by its name is damage and never mistaken for a new one. */
 static int create_beside(struct cns_database *database, const char *beside, struct cns_problem *problem) {
@@ -122,8 +139,10 @@ static int create_beside(struct cns_database *database, const char *beside, stru
   close(fd);
   error = connect_to(database, beside, problem);
   if (!error) error = write_schema(database, problem);
+  if (!error) error = move_log_into_file(database, problem);
   if (sqlite3_close(database->sqlite) != SQLITE_OK && !error) error = CNS_ERR_LIBRARY;
   database->sqlite = NULL;
+  if (!error) error = check_no_log(beside, problem);
   if (!error) error = cns_folder_rename(beside, database->path, problem);
   /* Best effort: the next creation removes what is left. */
   if (error && remove_leftovers(beside, NULL) != 0) return error;
