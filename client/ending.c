@@ -75,7 +75,10 @@ static void keep_books(struct cns_agent *agent, const struct cns_manifest *manif
     cns_agent_note(agent, "error", &problem);
   else if (cns_registry_prune(agent->registry, CNS_AGENT_MODELS_KEPT, &problem) < 0)
     cns_agent_note(agent, "error", &problem);
-  if (cns_hospital_store_forget_messages(agent->site.store, &manifest->descriptor, &problem) < 0)
+  /* Also of attempts that failed: whoever asks to abandon one of them is too late.
+   * A round that has a machine here still is a later one. */
+  const struct cns_digest *running = agent->round ? &agent->round->digest : NULL;
+  if (cns_hospital_store_forget_messages(agent->site.store, running, &problem) < 0)
     cns_agent_note(agent, "error", &problem);
 }
 

@@ -316,9 +316,8 @@ int cns_replay(struct cns_server *s, struct cns_problem *problem) {
   if (r < 0) return r;
   if (s->completed) cns_report(s, "the journal holds %" PRIu64 " of %u rounds", s->completed, s->plan.rounds);
   cns_server_start_clocks(s); /* replaying may have taken longer than a grace */
-  if (s->machine)
-    go_on(s, &replay);
-  else
-    cns_round_erase(s, replay.round, replay.attempt);
+  s->erase_due = true;
+  cns_round_erase(s, replay.round, s->machine ? replay.attempt - 1 : replay.attempt);
+  if (s->machine) go_on(s, &replay);
   return 0;
 }

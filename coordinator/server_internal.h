@@ -55,6 +55,8 @@ enum cns_server_entry {
 /* Between attempts that too many hospitals have no update left for. */
 #define CNS_SERVER_WORN_OUT_MS 300000
 #define CNS_SERVER_MODELS_KEPT 10
+/* Between attempts to erase what a full disk kept from being erased. */
+#define CNS_SERVER_ERASE_PAUSE_MS 30000
 /* Left free on the disk when room for an upload is taken: the journal needs it. */
 #define CNS_SERVER_DISK_MARGIN_BYTES (32ull << 20)
 /* So many refused answers, chunks out of order and the like, and a hospital has
@@ -132,7 +134,9 @@ struct cns_server {
   struct cns_registry *registry;
   char *vectors;
   uint8_t vector_key[CNS_VECTOR_FILE_KEY_BYTES];
-  bool dirty; /* appended to the journal, not synced */
+  bool dirty;     /* appended to the journal, not synced */
+  bool erase_due; /* ciphertexts of any finished round may still be there */
+  uint64_t erase_tried_ms;
 
   struct cns_session *sessions; /* one a hospital of the roster */
   size_t session_count;
@@ -234,8 +238,11 @@ void cns_round_advance(struct cns_server *server);
 /* After a failure the daemon is ending and nothing may follow. */
 CNS_MUST_CHECK int cns_round_stop(struct cns_server *server, enum cns_end end, const char *reason);
 void cns_round_free(struct cns_server *server, bool delete_files);
-/* Ciphertexts of a finished round are not kept; signed messages are. */
+/* Ciphertexts of a finished round are not kept; signed messages are. What failed
+ * is due again, with all earlier rounds, at the next call. */
 void cns_round_erase(struct cns_server *server, uint64_t round, uint32_t attempt);
+/* Between rounds: what is due on the disk and was hindered. */
+void cns_round_tidy(struct cns_server *server);
 
 /* result.c */
 void cns_result_compute(struct cns_server *server);

@@ -223,6 +223,23 @@ static void send_abandoned(struct fake *fake, size_t count) {
   cns_writer_deinit(&frame);
 }
 
+/* Is the announcement of that round, with what was answered, still on record? */
+static bool remembers(struct fake *fake, size_t k, const struct cns_digest *round) {
+  struct cns_site site;
+  struct cns_problem problem = {0};
+  uint8_t *bytes = NULL;
+  size_t len;
+  bool any = false;
+  if (cns_site_open(fake->peer[k].kit, &site, &problem)) fail_msg("%s", problem.text);
+  for (uint8_t phase = CNS_PHASE_NONE; phase < CNS_PHASE_COUNT; phase++) {
+    if (cns_hospital_store_get_message(site.store, round, phase, &bytes, &len, &problem) != 0) continue;
+    any = true;
+    free(bytes);
+  }
+  cns_site_deinit(&site);
+  return any;
+}
+
 static uint64_t spent_of(struct fake *fake, size_t k) {
   struct cns_site site;
   struct cns_problem problem = {0};
@@ -247,8 +264,10 @@ static void an_abandoned_round_is_refunded(void **state) {
   struct cns_writer unmask;
   cns_writer_init(&unmask, CNS_REQUEST_BYTES_MAX);
   assert_int_equal(cns_coordinator_request(fake->machine, 1, &unmask), 0);
+  const struct cns_digest failed = fake->round;
   fake_stop(fake, 0);
   assert_int_equal(spent_of(fake, 0), 1);
+  assert_true(remembers(fake, 0, &failed));
   fake->machine = cns_coordinator_free(fake->machine);
   fake_start(fake, 0);
   fake_until(fake, fake->peer[0].joined, 2);
@@ -268,6 +287,8 @@ static void an_abandoned_round_is_refunded(void **state) {
     fake_expect_log(fake, k, "no longer charged");
     fake_expect_log(fake, k, "round 1 attempt 2: we are included, 4 of 4");
   }
+  fake_stop(fake, 0);
+  assert_false(remembers(fake, 0, &failed));
   fake_free(fake);
 }
 
