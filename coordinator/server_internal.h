@@ -29,6 +29,7 @@ enum cns_server_entry {
   CNS_ENTRY_SHARES = 8, /* an answer of phase shares, with its leaves: erased after the round */
   CNS_ENTRY_SIGNED = 9, /* the signed message of such an answer alone: stays */
   CNS_ENTRY_NAMED = 10, /* an answer that was refused and names its sender: erased, the evidence has it */
+  CNS_ENTRY_ASKED = 11, /* of an attempt without a result: by position u8, was an upload asked for? */
 };
 
 #define CNS_SERVER_TICK_MS 50
@@ -251,7 +252,7 @@ CNS_MUST_CHECK int cns_result_adopt(struct cns_server *server, const uint8_t *ma
                                     struct cns_problem *problem);
 
 /* abandon.c */
-/* asked: by position, who was asked for an upload; copied. */
+/* asked: by position, who was asked for an upload; copied. Nothing if nobody was. */
 CNS_MUST_CHECK int cns_abandoning_begin(struct cns_server *server, const struct cns_descriptor *descriptor,
                                         const bool *asked);
 void cns_abandoning_ask(struct cns_server *server, struct cns_session *session);

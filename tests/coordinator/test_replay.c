@@ -5,8 +5,10 @@
 #include "tests/store/scratch.h"
 
 #include "tests/coordinator/world.h"
+#include "tests/protocol/attack.h"
 
 #define HOSPITALS 5
+#define LIAR 3
 
 static const uint8_t key[CNS_JOURNAL_KEY_BYTES] = {9, 8, 7};
 
@@ -35,6 +37,78 @@ static void restart(struct world *w, struct cns_server *ret_next, const char *na
   w->s.journal = cns_journal_free(w->s.journal);
   open_files(ret_next, name);
   if (cns_replay(ret_next, &problem) < 0) fail_msg("%s", problem.text);
+}
+
+static void assert_same_abandonings(const struct cns_server *one, const struct cns_server *other) {
+  assert_int_equal(one->abandoning_count, other->abandoning_count);
+  for (size_t k = 0; k < one->abandoning_count; k++) {
+    const struct cns_abandoning *a = &one->abandonings[k], *b = &other->abandonings[k];
+    assert_memory_equal(&a->round, &b->round, sizeof a->round);
+    for (size_t p = 0; p < HOSPITALS; p++)
+      assert_int_equal(a->asked[p], b->asked[p]);
+  }
+  for (size_t k = 0; k < HOSPITALS; k++)
+    assert_int_equal(cns_abandoning_worn_out(one, &one->sessions[k]),
+                     cns_abandoning_worn_out(other, &other->sessions[k]));
+}
+
+static void silence(struct world *w, size_t k, enum cns_phase from) {
+  w->f.silent_from[k] = from;
+}
+
+/* Twice two hospitals vanish before they are ready: nobody was asked for an
+ * upload, so there is nothing to abandon. */
+static void attempts_that_failed_in_ready(void **state) {
+  struct world w;
+  struct cns_server next;
+  init(&w, "ready", 1);
+  silence(&w, 0, CNS_PHASE_READY);
+  silence(&w, 1, CNS_PHASE_READY);
+  for (uint32_t attempt = 1; attempt <= 2; attempt++) {
+    world_begin_round(&w, 1, attempt);
+    world_play_until(&w, CNS_PHASE_RESULT);
+    assert_null(w.s.machine);
+  }
+  assert_int_equal(w.s.abandoning_count, 0);
+  restart(&w, &next, "ready");
+  assert_int_equal(next.last_attempt, 2);
+  assert_same_abandonings(&w.s, &next);
+  world_deinit_server(&next);
+  world_deinit(&w);
+}
+
+/* One is away in phase ready, and one is disqualified in it by a complaint that
+ * is false: neither was asked. */
+static void attempts_that_failed_in_upload(void **state) {
+  struct world w;
+  struct cns_server next;
+  init(&w, "upload", 2);
+  w.s.kit.policy.minimum_included = w.f.policy.minimum_included = 3;
+  for (uint32_t attempt = 1; attempt <= 2; attempt++) {
+    world_begin_round(&w, 1, attempt);
+    world_play_until(&w, CNS_PHASE_READY);
+    if (attempt == 2) {
+      struct cns_complaint complaint = attack_complaint(&w.f, LIAR, 1);
+      struct attack_bytes lie = attack_ready_answer(&w.f, LIAR, &complaint, 1);
+      cns_round_answer(&w.s, &w.s.sessions[LIAR], lie.data, lie.len);
+      attack_bytes_free(&lie);
+    } else
+      silence(&w, 0, CNS_PHASE_READY);
+    world_play_phase(&w);
+    assert_int_equal(cns_coordinator_phase(w.s.machine), CNS_PHASE_UPLOAD);
+    silence(&w, 0, CNS_PHASE_COUNT);
+    world_stop_round(&w);
+  }
+  assert_null(w.s.machine);
+  assert_int_equal(w.s.abandoning_count, 2);
+  assert_false(w.s.abandonings[0].asked[0]);
+  assert_true(w.s.abandonings[0].asked[LIAR]);
+  assert_true(w.s.abandonings[1].asked[0]);
+  assert_false(w.s.abandonings[1].asked[LIAR]);
+  restart(&w, &next, "upload");
+  assert_same_abandonings(&w.s, &next);
+  world_deinit_server(&next);
+  world_deinit(&w);
 }
 
 /* ---- ciphertexts that couldn't be erased when their round ended ---- */
@@ -147,6 +221,8 @@ static void erasing_that_fails_is_tried_again(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(attempts_that_failed_in_ready),
+      cmocka_unit_test(attempts_that_failed_in_upload),
       cmocka_unit_test(what_is_left_is_erased_at_the_next_end),
       cmocka_unit_test(what_is_left_is_erased_at_the_start),
       cmocka_unit_test(a_running_round_keeps_its_shares),
