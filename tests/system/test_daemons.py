@@ -297,6 +297,50 @@ def test_changed_roster_ends_the_running_attempt():
         assert f.completed()[-1]["included"] == 5
 
 
+def test_upload_without_room_costs_one_hospital_one_round():
+    """No room can be reserved for h3's upload: the round goes on without it, said on
+    both sides; the next one has it again."""
+    with Federation(rounds=2, hidden=HIDDEN) as f:
+        flag = os.path.join(f.folder, "full")
+        open(flag, "w").close()
+        f.start_coordinator("--until-finished", FULL=flag,
+                            FOLDER=os.path.join(f.state("coordinator"), "uploads", "round-1-1-hospital-3"))
+        for name in f.names:
+            f.start(name)
+        f.wait_exit("coordinator")
+        first, second = f.completed()
+        assert first["attempt"] == 1 and first["included"] == 4, first
+        assert [one["hospital"] for one in first["missing"]] == ["h3"], first
+        assert second["included"] == 5, second
+        said = [e["event"] for e in f.events() if "upload of hospital h3 is given up" in e.get("event", "")]
+        assert len(said) == 1 and "no space left" in said[0], said
+        assert "can't be taken in this round" in f.log("h3"), f.tails()
+
+
+def room_for_uploads(f, bytes_free):
+    with open(os.path.join(f.folder, "room.new"), "w") as file:
+        file.write(str(bytes_free))
+    os.rename(os.path.join(f.folder, "room.new"), os.path.join(f.folder, "room"))
+
+
+def test_no_round_begins_without_room_for_it():
+    """Below what uploads and the journal's margin need it waits with a word, and
+    begins by itself."""
+    with Federation(rounds=2) as f:
+        room_for_uploads(f, 32 << 20)
+        f.start_coordinator("--until-finished", ROOM=os.path.join(f.folder, "room"))
+        for name in f.names:
+            f.start(name)
+        f.wait(lambda: "make room, the next round begins by itself" in f.said(0), "the word")
+        for name in f.names:
+            f.wait(lambda: f"{name} is connected" in f.said(0), name)
+        time.sleep(1)
+        assert " begins: " not in f.said(0), f.tails()
+        room_for_uploads(f, (32 << 20) + (1 << 20))
+        f.wait_exit("coordinator")
+        assert [event["included"] for event in f.completed()] == [5, 5], f.completed()
+
+
 if __name__ == "__main__":
     chosen = sys.argv[1:]
     tests = [value for name, value in sorted(globals().items(), key=lambda item: getattr(
