@@ -92,34 +92,62 @@ def test_coordinator_killed_at_its_syncs():
     print(f"# {kills} kills; gone on in phases: {', '.join(sorted(phases))}")
 
 
-def test_coordinator_killed_in_each_phase():
-    """A hospital that is stopped holds a phase open, wherever the round is; then
-    the coordinator is killed and started again, until each phase had its turn."""
-    rounds = 2000
-    with Federation(rounds=rounds) as f:
-        f.start_coordinator()
-        for name in f.names:
-            f.start(name)
-        victim, last = f.processes["h3"], 0
-        for number in range(400):
-            before = f.said()
-            f.wait(lambda: " begins: " in f.said(before), "a round")
-            last = max([event["round"] for event in f.completed()] or [0])
-            time.sleep(0.004 * (number * 7 % 40))
-            victim.send_signal(signal.SIGSTOP)
-            time.sleep(0.1)
+def lines_of(path):
+    if not os.path.exists(path):
+        return 0
+    with open(path) as file:
+        return len(file.readlines())
+
+
+def is_stopped(process):
+    with open(f"/proc/{process.pid}/stat") as file:
+        return file.read().rsplit(")", 1)[1].split()[0] == "T"
+
+
+def killed_while_held(f, name):
+    """A hospital that stops itself before each sync of its record, which comes before
+    each of its answers, so holds each phase open: the coordinator is killed there."""
+    flag, synced, kills = os.path.join(f.folder, "stop"), os.path.join(f.folder, "synced"), 0
+    open(flag, "w").close()
+    f.start_coordinator("--until-finished")
+    for other in f.names:
+        f.start(other, **({"STOP_SYNC": flag, "SYNCED": synced} if other == name else {}))
+    while "unmask" not in phases_gone_on_in(f):
+        f.wait(lambda: is_stopped(f.processes[name]), f"{name} to hold a phase")
+        if " begins: " in f.log("coordinator"):
             f.kill("coordinator")
-            f.start_coordinator()
-            victim.send_signal(signal.SIGCONT)
-            if set(PHASES) <= phases_gone_on_in(f):
+            before, kills = f.said(), kills + 1
+            f.start_coordinator("--until-finished")
+            f.wait(lambda: "going on with round" in f.said(before), "the restart")
+        before = lines_of(synced)
+        f.processes[name].send_signal(signal.SIGCONT)
+        f.wait(lambda: lines_of(synced) > before, f"{name} to go on")
+        assert kills < 40, f.tails()
+    os.unlink(flag)
+    f.processes[name].send_signal(signal.SIGCONT)
+    f.kill("coordinator")
+    return kills
+
+
+def test_coordinator_killed_in_each_phase():
+    """Once in each phase at least, and from phase unmask on at each sync of its own
+    until the result is out: the same model as without."""
+    with Federation(rounds=1) as f:
+        held = killed_while_held(f, "h3")
+        for number in itertools.count(1):
+            fault = "KILL_SYNC" if number % 2 else "KILL_AFTER_SYNC"
+            code = f.start_coordinator("--until-finished", **{fault: number}).wait(timeout=PATIENCE_S)
+            if code == 0:
                 break
-        f.wait(lambda: f.completed()[-1]["round"] >= last + 3, "rounds after the kills")
+            assert code == -signal.SIGKILL and number < 200, f"exit {code}\n{f.tails()}"
+        assert "finished after 1 rounds" in f.log("coordinator"), f.tails()
         phases = phases_gone_on_in(f)
-        done = [event["round"] for event in f.completed()]
-        assert done == sorted(set(done)), done  # each round once, none lost
-        assert done[-1] - done[0] == len(done) - 1, done
-        assert set(PHASES) <= phases, phases
-    print(f"# {number + 1} kills; gone on in phases: {', '.join(sorted(phases))}")
+        assert phases == {*PHASES, "result"}, phases
+        manifests = os.listdir(os.path.join(f.state("coordinator"), "models", "manifests"))
+        assert len(manifests) == 1, manifests
+        model = f.model()
+    assert_same(model, undisturbed_model(1))
+    print(f"# {held} kills in phases that were held, {number - 1} at syncs; gone on in: {', '.join(sorted(phases))}")
 
 
 def test_hospital_killed_comes_back():
