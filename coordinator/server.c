@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "coordinator/server.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "coordinator/server_internal.h"
 #include "model/modelfile.h"
+#include "store/folder.h"
 
 uint64_t cns_server_now(const struct cns_server *s) {
   return uv_now(&s->loop) - s->stalled_ms;
@@ -71,10 +71,8 @@ static int open_folders(struct cns_server *s, struct cns_problem *problem) {
   char *models = cns_kit_path(state, "models");
   s->vectors = cns_kit_path(state, "uploads");
   int r = path && models && s->vectors ? 0 : CNS_ERR_MEMORY;
-  if (r == 0 &&
-      ((mkdir(state, 0700) < 0 && errno != EEXIST) || (mkdir(s->vectors, 0700) < 0 && errno != EEXIST)))
-    r = cns_problem_set(problem, CNS_ERR_IO, "%s: the state folder can't be made: %s", state,
-                        strerror(errno));
+  if (r == 0) r = cns_folder_create(state, problem);
+  if (r == 0) r = cns_folder_create(s->vectors, problem);
   if (r == 0) {
     cns_identity_derive(s->kit.identity, "consilium/1 journal key", journal_key);
     cns_identity_derive(s->kit.identity, "consilium/1 uploads key", s->vector_key);

@@ -341,6 +341,16 @@ def test_no_round_begins_without_room_for_it():
         assert [event["included"] for event in f.completed()] == [5, 5], f.completed()
 
 
+def test_new_folders_are_synced():
+    """The name of the state folder, too, is there after a crash of the machine."""
+    with Federation(rounds=1) as f:
+        synced = os.path.join(f.folder, "synced")
+        f.start_coordinator(SYNCED=synced)
+        with open(synced) as file:
+            paths = set(file.read().splitlines())
+        assert {os.path.realpath(f.kit("coordinator")), os.path.realpath(f.state("coordinator"))} <= paths, paths
+
+
 if __name__ == "__main__":
     chosen = sys.argv[1:]
     tests = [value for name, value in sorted(globals().items(), key=lambda item: getattr(
