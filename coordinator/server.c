@@ -183,11 +183,31 @@ static void start_handles(struct cns_server *s) {
   cns_server_start_clocks(s);
 }
 
+/* A stream for each hospital and, from phase upload on, a file. */
+static void raise_file_limit(struct cns_server *s) {
+  struct rlimit limit;
+  uint64_t needed = CNS_SERVER_FILES_BESIDE;
+  for (size_t k = 0; k < s->session_count; k++)
+    needed += s->sessions[k].hospital->revoked ? 0 : 2;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  rlim_t before = limit.rlim_cur;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) limit.rlim_cur = before;
+  if (limit.rlim_cur >= needed) return;
+  cns_report(
+      s,
+      "this process may open %llu files and streams at once, and a roster of %zu hospitals takes up to "
+      "%llu: with many of them connected, connections and uploads will be refused; allow more (ulimit "
+      "-Hn, or LimitNOFILE= of the service)",
+      (unsigned long long)limit.rlim_cur, s->session_count, (unsigned long long)needed);
+}
+
 static int prepare(struct cns_server *s, struct cns_problem *problem) {
   int r = cns_kit_load(s->options->kit, CNS_KIT_COORDINATOR, (int64_t)time(NULL), &s->kit, problem);
   if (r == 0) r = open_folders(s, problem);
   if (r == 0) r = load_study(s, problem);
   if (r == 0) r = make_sessions(s);
+  if (r == 0) raise_file_limit(s);
   if (r == 0) r = make_peers(s);
   if (r == 0) r = cns_loop_new(&s->loop, &s->bridge, problem);
   return r;

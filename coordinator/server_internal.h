@@ -60,6 +60,9 @@ enum cns_server_entry {
 #define CNS_SERVER_ERASE_PAUSE_MS 30000
 /* Left free on the disk when room for an upload is taken: the journal needs it. */
 #define CNS_SERVER_DISK_MARGIN_BYTES (32ull << 20)
+/* Open files and streams beside those of hospitals: journal, models, listener,
+ * strangers that haven't said yet who they are, links that are just closing. */
+#define CNS_SERVER_FILES_BESIDE 128
 /* So many refused answers, chunks out of order and the like, and a hospital has
  * no part in the rest of the round. */
 #define CNS_SERVER_STRIKES_MAX 8

@@ -351,6 +351,30 @@ def test_new_folders_are_synced():
         assert {os.path.realpath(f.kit("coordinator")), os.path.realpath(f.state("coordinator"))} <= paths, paths
 
 
+def limited_to(f, files):
+    """What the coordinator says at its start under this limit of open files."""
+    before = f.said()
+    command = ["sh", "-c", f'ulimit {files} && exec "$@"', "sh", PROGRAM, "coordinator", f.kit("coordinator"),
+               "--listen", "tls+tcp://127.0.0.1:0"]
+    with open(f.log_path("coordinator"), "a") as log:
+        f.processes["coordinator"] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    f.wait(lambda: "listening on" in f.said(before), "the coordinator")
+    with open(f"/proc/{f.processes['coordinator'].pid}/limits") as file:
+        soft, hard = [line for line in file if line.startswith("Max open files")][0].split()[3:5]
+    f.kill("coordinator", signal.SIGTERM)
+    return f.said(before), soft, hard
+
+
+def test_limit_of_open_files_is_raised():
+    with Federation(rounds=1) as f:
+        said, soft, hard = limited_to(f, "-Sn 100")
+        assert soft == hard != "100", (soft, hard)
+        assert "may open" not in said, said
+        said, soft, hard = limited_to(f, "-n 100")
+        assert soft == hard == "100", (soft, hard)
+        assert "may open 100 files and streams" in said and "LimitNOFILE" in said, said
+
+
 if __name__ == "__main__":
     chosen = sys.argv[1:]
     tests = [value for name, value in sorted(globals().items(), key=lambda item: getattr(
