@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Does a piece of evidence convict? With the roster's public keys alone. */
+/* Does a piece of evidence convict? With the public keys of the round's roster alone. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
