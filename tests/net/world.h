@@ -37,6 +37,7 @@ struct side {
   char sentence[512], remote[128];
   void (*on_frame)(struct side *side, struct cns_link *link, uint8_t type, const uint8_t *data, size_t len);
   void (*on_writable)(struct side *side, struct cns_link *link);
+  void (*on_failed)(struct side *side);
   void *extra;
 };
 
@@ -98,6 +99,7 @@ static inline void side_failed(void *context, const char *sentence, uint64_t ret
   side->failed++;
   side->retry_ms = retry_ms;
   snprintf(side->sentence, sizeof side->sentence, "%s", sentence);
+  if (side->on_failed) side->on_failed(side);
 }
 
 static inline struct cns_link_callbacks side_callbacks(struct side *side) {
