@@ -361,6 +361,8 @@ static int link_init(struct cns_link *link, const struct cns_link_start *start) 
                                                  .role = config->role,
                                                  .index = config->index,
                                                  .software = config->software,
+                                                 .version_min = config->version_min,
+                                                 .version_max = config->version_max,
                                                  .accept = accept_peer,
                                                  .accept_context = config->peers};
   link->loop = start->loop;

@@ -79,7 +79,8 @@ struct cns_link_config {
   struct cns_peers *peers;             /* whom we accept; retained */
   const char *certificate_path;        /* PEM files; needed for tls+tcp only */
   const char *key_path;
-  struct cns_rng rng; /* nonces and jitter */
+  struct cns_rng rng;                /* nonces and jitter */
+  uint16_t version_min, version_max; /* of the protocol; zero: CNS_PROTOCOL_VERSION_* */
   struct cns_link_times times;
   size_t unauthenticated_max; /* listener: [64] links that haven't proven themselves yet */
 };

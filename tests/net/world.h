@@ -50,6 +50,7 @@ struct world {
   struct cns_peers *for_coordinator, *for_hospitals;
   struct cns_peer list[WORLD_HOSPITALS];
   struct cns_link_times times;
+  uint16_t version_min, version_max; /* of the listener; zero: its own */
   struct cns_listener *listener;
   struct side server;
 };
@@ -175,6 +176,8 @@ static inline void world_listen(struct world *world, const char *url) {
   struct cns_problem problem = {0};
   struct cns_link_config config = party_config(world, &world->coordinator, world->for_coordinator);
   struct cns_link_callbacks callbacks = side_callbacks(&world->server);
+  config.version_min = world->version_min;
+  config.version_max = world->version_max;
   if (cns_listener_new(world->loop, url, &config, &callbacks, &world->listener, &problem))
     fail_msg("%s", problem.text);
 }
@@ -223,6 +226,15 @@ static inline void world_for(struct world *world, uint64_t ms) {
   uv_close((uv_handle_t *)&timer, NULL);
   uv_run(&world->uv, UV_RUN_NOWAIT);
 }
+
+static inline void world_step(struct world *world, uint64_t start, const char *what, int line) {
+  if (uv_hrtime() - start > 20000000000ull) fail_msg("line %d: not within 20 s: %s", line, what);
+  world_for(world, 5);
+}
+/* Runs the loop until the condition holds. */
+#define world_until_true(world, condition)                                                                   \
+  for (uint64_t start_ = uv_hrtime(); !(condition);)                                                         \
+  world_step(world, start_, #condition, __LINE__)
 
 static inline int world_remove(const char *path, const struct stat *status, int flag, struct FTW *walk) {
   (void)status, (void)flag, (void)walk;
