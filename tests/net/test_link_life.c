@@ -91,6 +91,51 @@ static void second_link_replaces_the_first(void **state) {
   }
 }
 
+static size_t parting(const struct world *world) {
+  size_t count = 0;
+  for (const struct cns_link *link = *cns_loop_parting(world->loop); link; link = link->next_parting)
+    count++;
+  return count;
+}
+
+static void play_dead(struct cns_loop_op *op) {
+  (void)op;
+}
+
+/* A hospital that comes back all the time and reads nothing: each link that is
+ * replaced has megabytes queued, and waits long for its last words to arrive. */
+static void a_party_leaves_one_link_behind(void **state) {
+  enum { TIMES = 8 };
+  static uint8_t large[1 << 20];
+  FOR_BOTH(url) {
+    struct world *world = world_new(seed);
+    struct side clients[TIMES] = {0}, other = {0};
+    struct cns_dialer *dialers[TIMES], *another;
+    world->times.linger_ms = 600000;
+    world_listen(world, *url);
+    another = world_dial(world, 1, &other);
+    world_until(world, world->server.opened, 1);
+    for (int i = 0; i < TIMES; i++) {
+      dialers[i] = world_dial(world, 0, &clients[i]);
+      world_until(world, clients[i].opened, 1);
+      world_until(world, world->server.opened, i + 2);
+      clients[i].link->receive.done = play_dead;
+      for (int k = 0; k < 8; k++)
+        assert_int_equal(cns_link_send(world->server.link, 20, large, sizeof large), 0);
+      assert_int_equal(parting(world), i > 0);
+    }
+    assert_int_equal(world->server.closed, TIMES - 1);
+    assert_int_equal(other.closed, 0);
+    for (int i = 0; i < TIMES; i++) {
+      cns_link_kill(clients[i].link);
+      cns_dialer_free(dialers[i]);
+    }
+    cns_dialer_free(another);
+    world_until_true(world, parting(world) == 0);
+    world_free(world);
+  }
+}
+
 static void revocation_closes_open_links(void **state) {
   FOR_BOTH(url) {
     struct world *world = world_new(seed);
@@ -139,10 +184,6 @@ static void keep_alive(void **state) {
     cns_dialer_free(dialer);
     world_free(world);
   }
-}
-
-static void play_dead(struct cns_loop_op *op) {
-  (void)op;
 }
 
 static void silence_closes(void **state) {
@@ -280,6 +321,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(dialer_comes_back),
       cmocka_unit_test(second_link_replaces_the_first),
+      cmocka_unit_test(a_party_leaves_one_link_behind),
       cmocka_unit_test(revocation_closes_open_links),
       cmocka_unit_test(keep_alive),
       cmocka_unit_test(silence_closes),
