@@ -105,17 +105,14 @@ static int dial(struct cns_agent *agent, struct cns_problem *problem) {
   int r = cns_peers_new(&agent->peers);
   if (!r) r = cns_peers_set(agent->peers, &coordinator, 1);
   if (r) return cns_problem_set(problem, r, "the table of peers can't be made");
-  struct cns_link_config config = {.identity = kit->identity,
-                                   .role = CNS_ROLE_HOSPITAL,
-                                   .index = kit->config.index,
-                                   .peers = agent->peers,
-                                   .certificate_path = kit->tls_certificate_path,
-                                   .key_path = kit->tls_key_path,
-                                   .rng = cns_rng_system(),
-                                   .times = agent->host.times};
-  /* A coordinator that was reached is dialled again soon: it may have been
-   * restarted in the middle of a round, which waits for us only for a grace. */
-  if (!config.times.good_session_ms) config.times.good_session_ms = CNS_AGENT_GOOD_SESSION_MS;
+  const struct cns_link_config config = {.identity = kit->identity,
+                                         .role = CNS_ROLE_HOSPITAL,
+                                         .index = kit->config.index,
+                                         .peers = agent->peers,
+                                         .certificate_path = kit->tls_certificate_path,
+                                         .key_path = kit->tls_key_path,
+                                         .rng = cns_rng_system(),
+                                         .times = agent->host.times};
   const char *address = agent->options.address ? agent->options.address : kit->config.address;
   return cns_dialer_new(agent->host.loop, address, &config, &callbacks, &agent->dialer, problem);
 }

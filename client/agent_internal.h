@@ -15,7 +15,6 @@
 #define CNS_AGENT_MODELS_KEPT 10
 /* So long without a piece of it, and the last model is waited for no longer. */
 #define CNS_AGENT_LAST_MODEL_MS 10000u
-#define CNS_AGENT_GOOD_SESSION_MS 1u
 
 struct cns_agent_traffic {
   uint64_t up, down;

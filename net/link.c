@@ -255,8 +255,9 @@ static void take_credit(struct cns_link *link, const struct cns_frame *frame) {
 static void take_bye(struct cns_link *link, const struct cns_frame *frame) {
   char sentence[BYE_MAX + 1];
   cns_handshake_clean_text(frame->data, frame->len, sentence, sizeof sentence);
+  link->peer_said_bye = true;
   cns_link_end(link, link->state == CNS_LINK_OPEN ? CNS_ERR_CLOSED : CNS_ERR_REFUSED, false,
-               "the other side says: %s", sentence);
+               CNS_LINK_PEER_SAYS "%s", sentence);
   cns_link_kill(link);
 }
 

@@ -26,6 +26,10 @@
  * were let in, one link a party. */
 #define CNS_LINK_LINGERING_MAX 64u
 
+/* The last words of a process that ends. */
+#define CNS_LINK_FAREWELL "shutting down"
+#define CNS_LINK_PEER_SAYS "the other side says: "
+
 enum cns_link_state { CNS_LINK_HANDSHAKE, CNS_LINK_OPEN, CNS_LINK_LINGER, CNS_LINK_DEAD };
 
 /* Listener or dialer, as its links see it. */
@@ -56,7 +60,7 @@ struct cns_link {
   bool ping_sent;
   bool draining;      /* what comes is no longer looked at */
   bool tls_draining;  /* ... and TLS has failed */
-  bool peer_said_bye; /* while we linger */
+  bool peer_said_bye; /* which ended the link, or while we linger */
 
   struct cns_handshake handshake;
   struct cns_framer framer;
@@ -115,6 +119,9 @@ void cns_link_io_maybe_free(struct cns_link *link);
 void cns_link_take_bytes(struct cns_link *link, const uint8_t *data, size_t len);
 void cns_link_sent(struct cns_link *link);
 void cns_link_tick(struct cns_link *link);
+
+/* dialer.c: failures in a row; the pauses grow with them. */
+unsigned cns_dialer_failures(const struct cns_dialer *dialer);
 
 /* Defaults filled in. */
 struct cns_link_times cns_link_times_complete(const struct cns_link_times *times);

@@ -91,6 +91,88 @@ static void second_link_replaces_the_first(void **state) {
   }
 }
 
+static void turned_away(void *context, struct cns_link *link, const struct cns_peer *peer) {
+  side_open(context, link, peer);
+  cns_link_close(link, "your consent is for another version");
+}
+
+struct ending {
+  struct cns_dialer *dialer;
+  unsigned failures;
+  char sentence[512];
+};
+
+static void note_ending(struct side *side) {
+  struct ending *ending = side->extra;
+  ending->failures = cns_dialer_failures(ending->dialer);
+  snprintf(ending->sentence, sizeof ending->sentence, "%s", side->sentence);
+}
+
+static void let_in(struct world *world, struct side *client, const char *address) {
+  world_listen(world, address);
+  world_until_true(world, client->link && world->server.link);
+}
+
+/* A hospital that gets in and is sent away, time and again: its pauses grow. A
+ * coordinator that shuts down, or is cut off, starts them anew. */
+static void who_is_sent_away_slows_down(void **state) {
+  FOR_BOTH(url) {
+    struct world *world = world_new(seed);
+    struct ending last = {0};
+    struct side client = {.extra = &last, .on_closed = note_ending};
+    char address[CNS_URL_MAX];
+    int held = hold_port(*url, address);
+    world->times.good_session_ms = 600000; /* none of these, however slow the machine */
+    world_listen_as(world, address, turned_away);
+    last.dialer = world_dial(world, 0, &client);
+    for (int i = 1; i <= 6; i++) {
+      world_until(world, client.closed, i);
+      assert_int_equal(last.failures, client.closed + client.failed);
+      assert_string_equal(last.sentence, "the other side says: your consent is for another version");
+    }
+
+    world->server.link = NULL; /* nobody hears of what the listener frees */
+    world->listener = cns_listener_free(world->listener);
+    let_in(world, &client, address);
+    assert_true(cns_dialer_failures(last.dialer) >= 6); /* getting in alone proves nothing */
+    int closed = client.closed;
+    world->server.link = NULL;
+    world->listener = cns_listener_free(world->listener);
+    world_until(world, client.closed, closed + 1);
+    assert_string_equal(last.sentence, "the other side says: shutting down");
+    assert_int_equal(last.failures, 1);
+
+    world_until(world, client.failed, 3);
+    let_in(world, &client, address);
+    assert_true(cns_dialer_failures(last.dialer) >= 3);
+    closed = client.closed;
+    cns_link_kill(world->server.link); /* a cable that is pulled: no last words */
+    world_until(world, client.closed, closed + 1);
+    assert_int_equal(last.failures, 1);
+    cns_dialer_free(last.dialer);
+    world_free(world);
+    close(held);
+  }
+}
+
+/* Two processes with one key replace each other for ever, but ever more slowly. */
+static void two_with_one_key_slow_down(void **state) {
+  FOR_BOTH(url) {
+    struct world *world = world_new(seed);
+    struct side first = {0}, second = {0};
+    world->times.good_session_ms = 600000;
+    world_listen(world, *url);
+    struct cns_dialer *one = world_dial(world, 0, &first), *two = world_dial(world, 0, &second);
+    world_until(world, first.closed, 5);
+    world_until(world, second.closed, 5);
+    assert_true(cns_dialer_failures(one) >= 5 && cns_dialer_failures(two) >= 5);
+    assert_non_null(strstr(first.sentence, "replaced by a newer connection"));
+    cns_dialer_free(one);
+    cns_dialer_free(two);
+    world_free(world);
+  }
+}
+
 static size_t parting(const struct world *world) {
   size_t count = 0;
   for (const struct cns_link *link = *cns_loop_parting(world->loop); link; link = link->next_parting)
@@ -321,6 +403,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(dialer_comes_back),
       cmocka_unit_test(second_link_replaces_the_first),
+      cmocka_unit_test(who_is_sent_away_slows_down),
+      cmocka_unit_test(two_with_one_key_slow_down),
       cmocka_unit_test(a_party_leaves_one_link_behind),
       cmocka_unit_test(revocation_closes_open_links),
       cmocka_unit_test(keep_alive),

@@ -38,6 +38,7 @@ struct side {
   void (*on_frame)(struct side *side, struct cns_link *link, uint8_t type, const uint8_t *data, size_t len);
   void (*on_writable)(struct side *side, struct cns_link *link);
   void (*on_failed)(struct side *side);
+  void (*on_closed)(struct side *side);
   void *extra;
 };
 
@@ -86,6 +87,7 @@ static inline void side_closed(void *context, struct cns_link *link, int error, 
   side->error = error;
   snprintf(side->sentence, sizeof side->sentence, "%s", sentence);
   if (side->link == link) side->link = NULL;
+  if (side->on_closed) side->on_closed(side);
 }
 
 static inline void side_refused(void *context, const char *remote, const char *sentence) {
@@ -172,14 +174,21 @@ static inline struct world *world_new(uint64_t seed) {
   return world;
 }
 
-static inline void world_listen(struct world *world, const char *url) {
+static inline void world_listen_as(struct world *world, const char *url,
+                                   void (*on_open)(void *context, struct cns_link *link,
+                                                   const struct cns_peer *peer)) {
   struct cns_problem problem = {0};
   struct cns_link_config config = party_config(world, &world->coordinator, world->for_coordinator);
   struct cns_link_callbacks callbacks = side_callbacks(&world->server);
+  callbacks.on_open = on_open;
   config.version_min = world->version_min;
   config.version_max = world->version_max;
   if (cns_listener_new(world->loop, url, &config, &callbacks, &world->listener, &problem))
     fail_msg("%s", problem.text);
+}
+
+static inline void world_listen(struct world *world, const char *url) {
+  world_listen_as(world, url, side_open);
 }
 
 static inline struct cns_dialer *world_dial_as(struct world *world, const struct party *party,
