@@ -13,7 +13,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from federation import Federation, main, run  # noqa: E402
+from federation import PATIENCE_S, Federation, main, run  # noqa: E402
 
 ROGUE = os.environ["CNS_ROGUE"]
 PROGRAM = os.environ["CNS_PROGRAM"]
@@ -51,7 +51,6 @@ def play(f, mode, word, included, *more):
     f.wait(lambda: len(f.completed()) >= seen + 2, f"rounds in mode {mode}")
     f.kill("h5")
     for event in f.completed()[done:]:
-        assert event["attempt"] == 1, (mode, event)
         assert event["included"] == 5 or not included or event["missing"], (mode, event)
         assert event["included"] >= 4, (mode, event)
         if included is False:
@@ -136,9 +135,13 @@ def test_silent_hospital_costs_a_deadline_and_no_more():
         start_rogue(f, "silent")
         f.wait(lambda: "h5 is connected" in f.said(0), "h5")
         done = len(f.completed())
-        f.wait(lambda: len(f.completed()) >= done + 5, "rounds with a silent hospital", 150)
-        for event in f.completed()[done:]:
-            assert event["seconds"] < 40, event
+
+        def waited():
+            return [event["seconds"] for event in f.completed()[done:] for one in event["missing"]
+                    if one["hospital"] == "h5" and "not connected" not in one["reason"]]
+
+        f.wait(lambda: len(waited()) >= 5, "rounds with a silent hospital", 5 * PATIENCE_S)
+        assert max(waited()) <= 2 * waited()[0], waited()
 
 
 def uploads(f):
