@@ -277,8 +277,10 @@ static void maybe_begin(struct cns_server *s) {
 
 void cns_schedule_tick(struct cns_server *s) {
   if (s->stopping || s->job_running) return;
-  if (!s->machine)
-    maybe_begin(s);
-  else
+  if (s->machine) {
     cns_round_advance(s);
+  } else {
+    cns_reload_adopt(s);
+    maybe_begin(s);
+  }
 }
