@@ -107,11 +107,13 @@ void cns_agent_manifest(struct cns_agent *agent, const uint8_t *data, size_t len
 
 void cns_agent_ended(struct cns_agent *agent, const struct cns_wire_word *word) {
   if (!cns_agent_in_round(agent, &word->round)) {
-    cns_client_log(&agent->log, "ended", "a round that we have no part in ended: %s", word->sentence);
+    if (cns_agent_may_log(agent))
+      cns_client_log(&agent->log, "ended", "a round that we have no part in ended: %s", word->sentence);
     return;
   }
-  cns_client_log(&agent->log, "ended", "round %" PRIu64 " attempt %u ended here: %s",
-                 agent->round->descriptor->round, agent->round->descriptor->attempt, word->sentence);
+  if (cns_agent_may_log_round(agent, agent->round->descriptor->attempt))
+    cns_client_log(&agent->log, "ended", "round %" PRIu64 " attempt %u ended here: %s",
+                   agent->round->descriptor->round, agent->round->descriptor->attempt, word->sentence);
   cns_agent_drop_round(agent);
 }
 
@@ -159,7 +161,8 @@ void cns_agent_abandon_asked(struct cns_agent *agent, const struct cns_digest *d
     return;
   }
   if (cns_agent_in_round(agent, digest)) cns_agent_drop_round(agent);
-  cns_client_log(&agent->log, "abandoned", "signed that a round without a result will never be unmasked");
+  if (cns_agent_may_log(agent))
+    cns_client_log(&agent->log, "abandoned", "signed that a round without a result will never be unmasked");
   cns_writer_init(&frame, CNS_DIGEST_BYTES + CNS_SIGNATURE_BYTES);
   cns_wire_write_signed(&frame, digest, &signature);
   cns_agent_send(agent, CNS_WIRE_ABANDON, &frame);

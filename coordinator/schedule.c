@@ -282,5 +282,6 @@ void cns_schedule_tick(struct cns_server *s) {
     return;
   }
   cns_round_tidy(s);
+  cns_reload_adopt(s);
   if (!s->stopping) maybe_begin(s);
 }

@@ -30,7 +30,7 @@ void cns_server_stop(struct cns_server *s) {
     s->sessions[k].link = NULL;
   uv_close((uv_handle_t *)&s->tick, NULL);
   uv_close((uv_handle_t *)&s->check, NULL);
-  for (size_t k = 0; k < 2; k++)
+  for (size_t k = 0; k < CNS_SERVER_SIGNALS; k++)
     uv_close((uv_handle_t *)&s->signals[k], NULL);
 }
 
@@ -44,6 +44,10 @@ void cns_server_fatal(struct cns_server *s, int error, const struct cns_problem 
 
 static void on_signal(uv_signal_t *handle, int signum) {
   struct cns_server *s = handle->data;
+  if (signum == SIGHUP) {
+    cns_reload(s);
+    return;
+  }
   cns_report(s, "stopping: %s", signum == SIGINT ? "interrupted" : "terminated");
   cns_server_stop(s);
 }
@@ -119,32 +123,11 @@ static int load_study(struct cns_server *s, struct cns_problem *problem) {
 }
 
 static int make_sessions(struct cns_server *s) {
-  s->session_count = s->kit.roster.hospital_count;
-  s->sessions = calloc(s->session_count ? s->session_count : 1, sizeof *s->sessions);
+  s->sessions = calloc(CNS_HOSPITALS_MAX, sizeof *s->sessions);
   if (!s->sessions) return CNS_ERR_MEMORY;
-  for (size_t k = 0; k < s->session_count; k++) {
-    s->sessions[k].hospital = &s->kit.roster.hospitals[k];
-    s->by_index[s->kit.roster.hospitals[k].index] = &s->sessions[k];
-  }
-  return 0;
-}
-
-static int make_peers(struct cns_server *s) {
-  struct cns_peer *list = calloc(s->session_count ? s->session_count : 1, sizeof *list);
-  int r = list ? cns_peers_new(&s->peers) : CNS_ERR_MEMORY;
-  for (size_t k = 0; r == 0 && k < s->session_count; k++) {
-    const struct cns_roster_hospital *hospital = s->sessions[k].hospital;
-    list[k] = (struct cns_peer){
-        .role = CNS_ROLE_HOSPITAL,
-        .index = hospital->index,
-        .revoked = hospital->revoked,
-        .identity = hospital->identity,
-        .pin = hospital->pin,
-    };
-  }
-  if (r == 0) r = cns_peers_set(s->peers, list, s->session_count);
-  free(list);
-  return r;
+  cns_reload_set_sessions(s);
+  int r = cns_peers_new(&s->peers);
+  return r ? r : cns_reload_set_peers(s, &s->kit.roster);
 }
 
 static int listen_for_hospitals(struct cns_server *s, struct cns_problem *problem) {
@@ -168,14 +151,14 @@ static int listen_for_hospitals(struct cns_server *s, struct cns_problem *proble
 }
 
 static void start_handles(struct cns_server *s) {
-  static const int signums[2] = {SIGINT, SIGTERM};
+  static const int signums[CNS_SERVER_SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
   uv_timer_init(&s->loop, &s->tick);
   uv_check_init(&s->loop, &s->check);
   s->tick.data = s;
   s->check.data = s;
   uv_timer_start(&s->tick, on_tick, CNS_SERVER_TICK_MS, CNS_SERVER_TICK_MS);
   uv_check_start(&s->check, on_check);
-  for (size_t k = 0; k < 2; k++) {
+  for (size_t k = 0; k < CNS_SERVER_SIGNALS; k++) {
     uv_signal_init(&s->loop, &s->signals[k]);
     s->signals[k].data = s;
     uv_signal_start(&s->signals[k], on_signal, signums[k]);
@@ -208,7 +191,6 @@ static int prepare(struct cns_server *s, struct cns_problem *problem) {
   if (r == 0) r = load_study(s, problem);
   if (r == 0) r = make_sessions(s);
   if (r == 0) raise_file_limit(s);
-  if (r == 0) r = make_peers(s);
   if (r == 0) r = cns_loop_new(&s->loop, &s->bridge, problem);
   return r;
 }
@@ -220,6 +202,7 @@ static void release(struct cns_server *s) {
   cns_registry_free(s->registry);
   cns_journal_free(s->journal);
   cns_plan_deinit(&s->plan);
+  cns_kit_deinit(&s->next);
   cns_kit_deinit(&s->kit);
   cns_wipe(s->vector_key, sizeof s->vector_key);
   free(s->vectors);

@@ -32,6 +32,7 @@ enum cns_server_entry {
   CNS_ENTRY_ASKED = 11, /* of an attempt without a result: by position u8, was an upload asked for? */
 };
 
+#define CNS_SERVER_SIGNALS 3
 #define CNS_SERVER_TICK_MS 50
 #define CNS_SERVER_CHECKPOINT_CHUNKS 64
 /* A closed stream counts as missing after this; after a start, hospitals get
@@ -123,7 +124,7 @@ struct cns_server {
   uv_loop_t loop;
   uv_timer_t tick;
   uv_check_t check;
-  uv_signal_t signals[2];
+  uv_signal_t signals[CNS_SERVER_SIGNALS];
   bool stopping;
   int result; /* of the run */
   struct cns_problem problem;
@@ -132,6 +133,8 @@ struct cns_server {
   struct cns_peers *peers;
   struct cns_listener *listener;
   struct cns_kit kit;
+  struct cns_kit next; /* if has_next: whose roster is in force from the next round on */
+  bool has_next;
   struct cns_plan plan;
   struct cns_digest study;
   struct cns_journal *journal;
@@ -142,7 +145,7 @@ struct cns_server {
   bool erase_due; /* ciphertexts of any finished round may still be there */
   uint64_t erase_tried_ms;
 
-  struct cns_session *sessions; /* one a hospital of the roster */
+  struct cns_session *sessions; /* CNS_HOSPITALS_MAX; one a hospital of the roster is in use */
   size_t session_count;
   struct cns_session *by_index[CNS_HOSPITALS_MAX + 1];
   struct cns_lines strangers;
@@ -276,6 +279,14 @@ bool cns_schedule_phase_is_over(struct cns_server *server);
 /* An answer of the present phase was accepted. */
 void cns_schedule_answered(struct cns_server *server, enum cns_phase phase);
 void cns_schedule_measure(struct cns_server *server);
+
+/* reload.c */
+CNS_MUST_CHECK int cns_reload_set_peers(struct cns_server *server, const struct cns_roster *roster);
+void cns_reload_set_sessions(struct cns_server *server);
+/* Reads the kit's roster; refused with a word unless it is a newer one. */
+void cns_reload(struct cns_server *server);
+/* Between rounds: what was read is in force. */
+void cns_reload_adopt(struct cns_server *server);
 
 /* replay.c */
 CNS_MUST_CHECK int cns_replay(struct cns_server *server, struct cns_problem *problem);

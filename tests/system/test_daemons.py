@@ -13,7 +13,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from federation import Federation, main, run  # noqa: E402
+from federation import PATIENCE_S, Federation, main, run  # noqa: E402
 
 ROGUE = os.environ["CNS_ROGUE"]
 PROGRAM = os.environ["CNS_PROGRAM"]
@@ -51,7 +51,6 @@ def play(f, mode, word, included, *more):
     f.wait(lambda: len(f.completed()) >= seen + 2, f"rounds in mode {mode}")
     f.kill("h5")
     for event in f.completed()[done:]:
-        assert event["attempt"] == 1, (mode, event)
         assert event["included"] == 5 or not included or event["missing"], (mode, event)
         assert event["included"] >= 4, (mode, event)
         if included is False:
@@ -136,9 +135,13 @@ def test_silent_hospital_costs_a_deadline_and_no_more():
         start_rogue(f, "silent")
         f.wait(lambda: "h5 is connected" in f.said(0), "h5")
         done = len(f.completed())
-        f.wait(lambda: len(f.completed()) >= done + 5, "rounds with a silent hospital", 150)
-        for event in f.completed()[done:]:
-            assert event["seconds"] < 40, event
+
+        def waited():
+            return [event["seconds"] for event in f.completed()[done:] for one in event["missing"]
+                    if one["hospital"] == "h5" and "not connected" not in one["reason"]]
+
+        f.wait(lambda: len(waited()) >= 5, "rounds with a silent hospital", 5 * PATIENCE_S)
+        assert max(waited()) <= 2 * waited()[0], waited()
 
 
 def uploads(f):
@@ -373,6 +376,58 @@ def test_limit_of_open_files_is_raised():
         said, soft, hard = limited_to(f, "-n 100")
         assert soft == hard == "100", (soft, hard)
         assert "may open 100 files and streams" in said and "LimitNOFILE" in said, said
+
+
+def hang_up(f, word):
+    before = f.said()
+    f.processes["coordinator"].send_signal(signal.SIGHUP)
+    f.wait(lambda: word in f.said(before), f"\"{word}\" after SIGHUP")
+
+
+def test_roster_is_reloaded_while_it_runs():
+    """SIGHUP: refused without a newer roster that the authority signed; with one, the
+    revoked hospital is cut off at once and doesn't get in again, the running round
+    ends under its own roster, and the next ones are under the new."""
+    with Federation(rounds=100000, count=6) as f:
+        coordinator = f.start_coordinator()
+        for name in f.names:
+            f.start(name)
+        f.wait(lambda: len(f.completed()) >= 2, "two rounds")
+        hang_up(f, "version 1 is known already")
+        path = os.path.join(f.kit("coordinator"), "roster.json")
+        with open(path) as file:
+            text = file.read()
+        with open(path, "w") as file:
+            file.write(text.replace('"h1"', '"x1"', 1))
+        hang_up(f, "the roster is not taken over: ")
+        with open(path, "w") as file:
+            file.write(text)
+        done = len(f.completed())
+        f.wait(lambda: any(event["included"] == 6 for event in f.completed()[done:]), "rounds all the same")
+
+        # A hospital that is stopped holds a round open.
+        f.processes["h1"].send_signal(signal.SIGSTOP)
+        before = f.said()
+        time.sleep(0.5)
+        revoke(f, "h6")
+        hang_up(f, "the running round ends under the one before")
+        f.wait(lambda: "hospital h6 is gone: the roster has revoked hospital 6" in f.said(before), "h6's end")
+        f.wait(lambda: "the roster has revoked hospital 6" in f.log("h6") or "is revoked" in f.log("h6"), "h6's word")
+        done = len(f.completed())
+        f.processes["h1"].send_signal(signal.SIGCONT)
+        f.wait(lambda: len(f.completed()) > done, "the running round's result")
+        assert f.completed()[done]["attempt"] == 1, f.completed()[done]
+        for name in f.names[:5]:
+            f.kill(name, signal.SIGTERM)
+            f.start(name)
+        f.wait(lambda: any(event["included"] == event["expected"] == 5 and event["missing"] == []
+                           for event in f.completed()[done:]), "rounds of five under the new roster")
+        assert coordinator.poll() is None, f.tails()
+        assert all(event["included"] <= 5 for event in f.completed()[done + 1:]), f.completed()[done:]
+        f.kill("coordinator")
+        f.start_coordinator()
+        done = len(f.completed())
+        f.wait(lambda: len(f.completed()) >= done + 2, "rounds after a restart")
 
 
 if __name__ == "__main__":
