@@ -184,17 +184,6 @@ static void answer_refused(struct cns_server *s, struct cns_session *session, en
   cns_session_leave_out(s, session);
 }
 
-/* The machine holds the answer and then ran out of something, memory most likely:
- * it is not in the journal, so no restart would come to the same state. */
-static void half_taken(struct cns_server *s, int error) {
-  struct cns_problem problem = {0};
-  cns_problem_set(&problem, error,
-                  "an answer could be taken in by half only (%s), so nothing more is accepted; start the "
-                  "coordinator again, with more memory, and the round goes on without that answer",
-                  cns_error_name(error));
-  cns_server_fatal(s, error, &problem);
-}
-
 void cns_round_answer(struct cns_server *s, struct cns_session *session, const uint8_t *data, size_t len) {
   struct cns_problem problem = {0};
   struct cns_digest root;
@@ -213,12 +202,7 @@ void cns_round_answer(struct cns_server *s, struct cns_session *session, const u
       return;
     }
   }
-  bool awaited = cns_coordinator_awaits(s->machine, (size_t)position);
   int r = cns_coordinator_receive(s->machine, (size_t)position, data, len, upload_root, &problem);
-  if (r < 0 && awaited && !cns_coordinator_awaits(s->machine, (size_t)position)) {
-    half_taken(s, r);
-    return;
-  }
   if (r == 0) {
     r = journal_answer(s, phase, session->hospital->index, data, len, upload_root, &problem);
     if (r < 0) {

@@ -219,58 +219,6 @@ static void erasing_that_fails_is_tried_again(void **state) {
   world_deinit(&w);
 }
 
-/* ---- an answer that the machine keeps and the journal doesn't hold ---- */
-
-static void init_handles(struct cns_server *s) {
-  uv_timer_init(&s->loop, &s->tick);
-  uv_check_init(&s->loop, &s->check);
-  for (size_t k = 0; k < 2; k++)
-    uv_signal_init(&s->loop, &s->signals[k]);
-}
-
-/* A hospital's answer with its first share replaced. */
-static struct attack_bytes wrong_share(struct world *w, size_t k) {
-  struct cns_problem problem = {0};
-  struct cns_reader reader;
-  struct cns_message message = {0};
-  const uint8_t *answer;
-  size_t len;
-  uint8_t body[2 + HOSPITALS * CNS_RELEASED_BYTES];
-  assert_int_equal(federation_answer(&w->f, k, &answer, &len, &problem), 0);
-  cns_reader_init(&reader, answer, len);
-  cns_message_read(&reader, &message);
-  assert_true(message.body_len == sizeof body);
-  memcpy(body, message.body, sizeof body);
-  cns_scalar_from_u64(7, (struct cns_scalar *)(body + 5));
-  return attack_answer(&w->f, k, body, sizeof body, NULL, NULL, 0);
-}
-
-/* Naming the liar fails after its answer was taken. */
-static void an_answer_taken_by_half_ends_the_daemon(void **state) {
-  struct world w;
-  init(&w, "half", 7);
-  init_handles(&w.s);
-  world_begin_round(&w, 1, 1);
-  attack_play_until(&w.f, CNS_PHASE_UNMASK);
-  struct attack_bytes answer = wrong_share(&w, LIAR);
-  struct cns_coordinator_message *dealt[HOSPITALS];
-  size_t lens[HOSPITALS];
-  for (size_t k = 0; k < HOSPITALS; k++) {
-    dealt[k] = &w.s.machine->members[k].messages[CNS_PHASE_SHARES];
-    lens[k] = dealt[k]->view.body_len;
-    dealt[k]->view.body_len = SIZE_MAX / 2; /* no evidence can hold that */
-  }
-  cns_round_answer(&w.s, &w.s.sessions[LIAR], answer.data, answer.len);
-  for (size_t k = 0; k < HOSPITALS; k++)
-    dealt[k]->view.body_len = lens[k];
-  assert_true(w.s.stopping);
-  assert_true(w.s.result < 0);
-  assert_non_null(strstr(w.s.problem.text, "by half"));
-  attack_bytes_free(&answer);
-  assert_int_equal(uv_run(&w.s.loop, UV_RUN_DEFAULT), 0);
-  world_deinit(&w);
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(attempts_that_failed_in_ready),
@@ -279,7 +227,6 @@ int main(void) {
       cmocka_unit_test(what_is_left_is_erased_at_the_start),
       cmocka_unit_test(a_running_round_keeps_its_shares),
       cmocka_unit_test(erasing_that_fails_is_tried_again),
-      cmocka_unit_test(an_answer_taken_by_half_ends_the_daemon),
   };
   return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
