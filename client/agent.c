@@ -6,6 +6,24 @@
 
 #include "client/agent_internal.h"
 
+bool cns_agent_may_log(struct cns_agent *agent) {
+  return cns_client_log_allowed(&agent->log, &agent->lines, CNS_AGENT_LINES_MAX, CNS_AGENT_LINES_MS,
+                                cns_loop_now_ms(agent->host.loop));
+}
+
+bool cns_agent_may_log_round(struct cns_agent *agent, uint32_t attempt) {
+  return attempt == 1 || cns_agent_may_log(agent);
+}
+
+void cns_agent_note(struct cns_agent *agent, const char *event, const struct cns_problem *problem) {
+  if (cns_agent_may_log(agent)) cns_client_log(&agent->log, event, "%s", problem->text);
+}
+
+static bool may_log_link(struct cns_agent *agent) {
+  return cns_client_log_allowed(&agent->log, &agent->link_lines, CNS_AGENT_LINK_LINES_MAX,
+                                CNS_AGENT_LINK_LINES_MS, cns_loop_now_ms(agent->host.loop));
+}
+
 struct cns_agent_traffic cns_agent_traffic(const struct cns_agent *agent) {
   struct cns_agent_traffic traffic = agent->closed_links;
   if (agent->link) {
@@ -19,7 +37,7 @@ struct cns_agent_traffic cns_agent_traffic(const struct cns_agent *agent) {
 void cns_agent_send(struct cns_agent *agent, uint8_t type, const struct cns_writer *frame) {
   int r = cns_writer_finish(frame);
   if (!r && agent->link) r = cns_link_send(agent->link, type, frame->data, frame->len);
-  if (r && r != CNS_ERR_CLOSED)
+  if (r && r != CNS_ERR_CLOSED && cns_agent_may_log(agent))
     cns_client_log(&agent->log, "error", "a frame of type %u couldn't be sent (%s)", type, cns_error_name(r));
 }
 
@@ -49,8 +67,9 @@ static void on_open(void *context, struct cns_link *link, const struct cns_peer 
   agent->link = link;
   agent->failures = 0;
   agent->last_failure[0] = '\0';
-  cns_client_log(&agent->log, "connected", "connected to the coordinator at %s (%s)", cns_link_remote(link),
-                 cns_link_peer_software(link));
+  if (may_log_link(agent))
+    cns_client_log(&agent->log, "connected", "connected to the coordinator at %s (%s)", cns_link_remote(link),
+                   cns_link_peer_software(link));
   cns_agent_join(agent);
   cns_agent_check_finished(agent);
   cns_agent_download_resume(agent);
@@ -74,7 +93,8 @@ static void on_closed(void *context, struct cns_link *link, int error, const cha
   if (agent->link == link) agent->link = NULL;
   if (agent->round && agent->round->uploader) cns_uploader_pause(agent->round->uploader);
   cns_agent_download_lost(agent);
-  cns_client_log(&agent->log, "disconnected", "the connection to the coordinator is gone: %s", sentence);
+  if (may_log_link(agent))
+    cns_client_log(&agent->log, "disconnected", "the connection to the coordinator is gone: %s", sentence);
 }
 
 /* Said once for each reason, and now and then while it lasts. */
@@ -86,7 +106,7 @@ static void on_attempt_failed(void *context, const char *sentence, uint64_t retr
   bool same = strcmp(shortened, agent->last_failure) == 0;
   agent->failures = same ? agent->failures + 1 : 0;
   memcpy(agent->last_failure, shortened, sizeof shortened);
-  if (agent->failures % 50 == 0)
+  if (agent->failures % 50 == 0 && cns_agent_may_log(agent))
     cns_client_log(&agent->log, "connecting", "no connection to the coordinator yet, trying again: %s",
                    sentence);
 }
@@ -105,17 +125,14 @@ static int dial(struct cns_agent *agent, struct cns_problem *problem) {
   int r = cns_peers_new(&agent->peers);
   if (!r) r = cns_peers_set(agent->peers, &coordinator, 1);
   if (r) return cns_problem_set(problem, r, "the table of peers can't be made");
-  struct cns_link_config config = {.identity = kit->identity,
-                                   .role = CNS_ROLE_HOSPITAL,
-                                   .index = kit->config.index,
-                                   .peers = agent->peers,
-                                   .certificate_path = kit->tls_certificate_path,
-                                   .key_path = kit->tls_key_path,
-                                   .rng = cns_rng_system(),
-                                   .times = agent->host.times};
-  /* A coordinator that was reached is dialled again soon: it may have been
-   * restarted in the middle of a round, which waits for us only for a grace. */
-  if (!config.times.good_session_ms) config.times.good_session_ms = CNS_AGENT_GOOD_SESSION_MS;
+  const struct cns_link_config config = {.identity = kit->identity,
+                                         .role = CNS_ROLE_HOSPITAL,
+                                         .index = kit->config.index,
+                                         .peers = agent->peers,
+                                         .certificate_path = kit->tls_certificate_path,
+                                         .key_path = kit->tls_key_path,
+                                         .rng = cns_rng_system(),
+                                         .times = agent->host.times};
   const char *address = agent->options.address ? agent->options.address : kit->config.address;
   return cns_dialer_new(agent->host.loop, address, &config, &callbacks, &agent->dialer, problem);
 }

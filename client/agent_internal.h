@@ -15,7 +15,13 @@
 #define CNS_AGENT_MODELS_KEPT 10
 /* So long without a piece of it, and the last model is waited for no longer. */
 #define CNS_AGENT_LAST_MODEL_MS 10000u
-#define CNS_AGENT_GOOD_SESSION_MS 1u
+/* Lines in the log that the coordinator may cause, but for those that a round
+ * has by its nature: the study's plan bounds them. */
+#define CNS_AGENT_LINES_MAX 30u
+#define CNS_AGENT_LINES_MS 60000u
+/* Links that come and go. */
+#define CNS_AGENT_LINK_LINES_MAX 20u
+#define CNS_AGENT_LINK_LINES_MS 600000u
 
 struct cns_agent_traffic {
   uint64_t up, down;
@@ -36,6 +42,7 @@ struct cns_agent_round {
   struct cns_work *work;         /* while it runs */
   struct cns_uploader *uploader; /* from the end of the work on */
   bool upload_open;              /* spent: chunks may be asked for */
+  bool receipt_said;
   bool has_root;
   struct cns_digest root; /* of y */
   uint64_t start_ms;
@@ -55,6 +62,7 @@ struct cns_agent {
   struct cns_agent_options options;
   struct cns_agent_host host;
   struct cns_client_log log;
+  struct cns_client_lines lines, link_lines;
   struct cns_site site;
   struct cns_registry *registry;
   uint8_t *consent; /* signed document */
@@ -82,13 +90,14 @@ struct cns_agent {
   bool closing;
 };
 
-static inline void cns_agent_note(const struct cns_agent *agent, const char *event,
-                                  const struct cns_problem *problem) {
-  cns_client_log(&agent->log, event, "%s", problem->text);
-}
-
 /* ---- agent.c ---- */
 
+/* For every line that the coordinator can cause as often as it likes. */
+bool cns_agent_may_log(struct cns_agent *agent);
+/* For a line of a round: a study has so many first attempts, and no more. */
+bool cns_agent_may_log_round(struct cns_agent *agent, uint32_t attempt);
+/* If cns_agent_may_log. */
+void cns_agent_note(struct cns_agent *agent, const char *event, const struct cns_problem *problem);
 struct cns_agent_traffic cns_agent_traffic(const struct cns_agent *agent);
 /* Sends if there is a link; a link that fails tells so by itself. */
 void cns_agent_send(struct cns_agent *agent, uint8_t type, const struct cns_writer *frame);

@@ -75,7 +75,10 @@ static void keep_books(struct cns_agent *agent, const struct cns_manifest *manif
     cns_agent_note(agent, "error", &problem);
   else if (cns_registry_prune(agent->registry, CNS_AGENT_MODELS_KEPT, &problem) < 0)
     cns_agent_note(agent, "error", &problem);
-  if (cns_hospital_store_forget_messages(agent->site.store, &manifest->descriptor, &problem) < 0)
+  /* Also of attempts that failed: whoever asks to abandon one of them is too late.
+   * A round that has a machine here still is a later one. */
+  const struct cns_digest *running = agent->round ? &agent->round->digest : NULL;
+  if (cns_hospital_store_forget_messages(agent->site.store, running, &problem) < 0)
     cns_agent_note(agent, "error", &problem);
 }
 
@@ -104,11 +107,13 @@ void cns_agent_manifest(struct cns_agent *agent, const uint8_t *data, size_t len
 
 void cns_agent_ended(struct cns_agent *agent, const struct cns_wire_word *word) {
   if (!cns_agent_in_round(agent, &word->round)) {
-    cns_client_log(&agent->log, "ended", "a round that we have no part in ended: %s", word->sentence);
+    if (cns_agent_may_log(agent))
+      cns_client_log(&agent->log, "ended", "a round that we have no part in ended: %s", word->sentence);
     return;
   }
-  cns_client_log(&agent->log, "ended", "round %" PRIu64 " attempt %u ended here: %s",
-                 agent->round->descriptor->round, agent->round->descriptor->attempt, word->sentence);
+  if (cns_agent_may_log_round(agent, agent->round->descriptor->attempt))
+    cns_client_log(&agent->log, "ended", "round %" PRIu64 " attempt %u ended here: %s",
+                   agent->round->descriptor->round, agent->round->descriptor->attempt, word->sentence);
   cns_agent_drop_round(agent);
 }
 
@@ -156,7 +161,8 @@ void cns_agent_abandon_asked(struct cns_agent *agent, const struct cns_digest *d
     return;
   }
   if (cns_agent_in_round(agent, digest)) cns_agent_drop_round(agent);
-  cns_client_log(&agent->log, "abandoned", "signed that a round without a result will never be unmasked");
+  if (cns_agent_may_log(agent))
+    cns_client_log(&agent->log, "abandoned", "signed that a round without a result will never be unmasked");
   cns_writer_init(&frame, CNS_DIGEST_BYTES + CNS_SIGNATURE_BYTES);
   cns_wire_write_signed(&frame, digest, &signature);
   cns_agent_send(agent, CNS_WIRE_ABANDON, &frame);

@@ -68,3 +68,12 @@ void cns_client_log_lines(const struct cns_client_log *log, const char *event, c
     text += len + (text[len] == '\n');
   }
 }
+
+bool cns_client_log_allowed(const struct cns_client_log *log, struct cns_client_lines *lines, unsigned max,
+                            uint64_t window_ms, uint64_t now_ms) {
+  if (now_ms - lines->since_ms > window_ms) *lines = (struct cns_client_lines){.since_ms = now_ms};
+  if (lines->count > max || ++lines->count <= max) return lines->count <= max;
+  cns_client_log(log, "error", "more of this kind isn't written down for %llu s",
+                 (unsigned long long)(window_ms / 1000));
+  return false;
+}

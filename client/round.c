@@ -126,9 +126,10 @@ void cns_agent_upload_from(struct cns_agent *agent, const struct cns_digest *dig
 
 /* ---- work ---- */
 
-static void log_trained(const struct cns_agent *agent, const struct cns_work_result *result) {
+static void log_trained(struct cns_agent *agent, const struct cns_work_result *result) {
   const struct cns_descriptor *d = agent->round->descriptor;
   bool clipped = result->norm > d->clip_norm;
+  if (!cns_agent_may_log_round(agent, d->attempt)) return;
   cns_client_log(&agent->log, "trained",
                  "round %" PRIu64 ": trained, loss %.4f to %.4f, norm of the update %.4g%s", d->round,
                  result->stats.first_loss, result->stats.last_loss, result->norm,
@@ -295,7 +296,7 @@ void cns_agent_announced(struct cns_agent *agent, const uint8_t *data, size_t le
       cns_problem_set(&problem, r, "the round can't be joined (%s)", cns_error_name(r));
     if (r)
       cns_agent_decline(agent, &digest, &problem);
-    else
+    else if (cns_agent_may_log_round(agent, descriptor.attempt))
       cns_client_log(&agent->log, "round", "round %" PRIu64 " attempt %u: %u hospitals, threshold %u",
                      descriptor.round, descriptor.attempt, descriptor.member_count, descriptor.threshold);
     if (!r) prepare(agent);

@@ -14,8 +14,9 @@ void cns_agent_join(struct cns_agent *agent) {
 }
 
 static void malformed(struct cns_agent *agent, uint8_t type) {
-  cns_client_log(&agent->log, "error", "the coordinator sent a malformed frame of type %u; it is ignored",
-                 type);
+  if (cns_agent_may_log(agent))
+    cns_client_log(&agent->log, "error", "the coordinator sent a malformed frame of type %u; it is ignored",
+                   type);
 }
 
 static void receipt(struct cns_agent *agent, const uint8_t *data, size_t len) {
@@ -28,13 +29,16 @@ static void receipt(struct cns_agent *agent, const uint8_t *data, size_t len) {
     return;
   }
   if (!cns_agent_in_round(agent, &digest) || !agent->round->has_root) return; /* of a round that is over */
-  if (cns_receipt_verify(&kit->roster.coordinator.identity, &digest, kit->config.index, &agent->round->root,
-                         &signature) < 0)
+  struct cns_agent_round *round = agent->round;
+  if (cns_receipt_verify(&kit->roster.coordinator.identity, &digest, kit->config.index, &round->root,
+                         &signature) < 0) {
     cns_problem_set(&problem, 0, "the coordinator's receipt for the upload isn't valid");
-  else
-    cns_problem_set(&problem, 0, "round %" PRIu64 ": the coordinator has the whole masked update",
-                    agent->round->descriptor->round);
-  cns_agent_note(agent, "receipt", &problem);
+    cns_agent_note(agent, "receipt", &problem);
+  } else if (!round->receipt_said && cns_agent_may_log_round(agent, round->descriptor->attempt)) {
+    round->receipt_said = true;
+    cns_client_log(&agent->log, "receipt", "round %" PRIu64 ": the coordinator has the whole masked update",
+                   round->descriptor->round);
+  }
 }
 
 static void upload_from(struct cns_agent *agent, const uint8_t *data, size_t len) {
@@ -58,6 +62,8 @@ static void notice(struct cns_agent *agent, uint8_t type, const uint8_t *data, s
   struct cns_wire_word word;
   if (cns_wire_read_notice(data, len, &word) < 0)
     malformed(agent, type);
+  else if (!cns_agent_may_log(agent))
+    return;
   else if (type == CNS_WIRE_NOTICE)
     cns_client_log(&agent->log, "notice", "coordinator: %s", word.sentence);
   else

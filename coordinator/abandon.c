@@ -32,6 +32,10 @@ static struct cns_abandoning *find(struct cns_server *s, const struct cns_digest
 
 int cns_abandoning_begin(struct cns_server *s, const struct cns_descriptor *descriptor, const bool *asked) {
   struct cns_abandoning a = {.since_ms = cns_server_now(s)};
+  size_t count = 0;
+  for (size_t k = 0; k < descriptor->member_count; k++)
+    count += asked[k];
+  if (count == 0) return 0;
   int r = cns_descriptor_digest(descriptor, &a.round);
   if (r < 0 || find(s, &a.round)) return r;
   r = cns_descriptor_copy(descriptor, &a.descriptor);

@@ -14,8 +14,9 @@
 struct attempt {
   bool known;
   struct cns_descriptor descriptor;
-  bool *ready; /* by position */
-  bool asked;  /* for uploads: phase ready was closed */
+  bool *asked; /* by position */
+  bool told;   /* the journal says who was asked */
+  bool closed; /* phase ready */
 };
 
 struct replay {
@@ -31,12 +32,23 @@ struct replay {
 
 /* ---- attempts without a result ---- */
 
+/* Of an attempt that was cut short by other documents nothing says who was asked:
+ * those who were ready, or fewer. */
+static bool may_have_uploads(const struct attempt *past) {
+  const struct cns_round round = {.descriptor = past->descriptor};
+  size_t ready = 0;
+  for (size_t k = 0; k < past->descriptor.member_count; k++)
+    ready += past->asked[k];
+  return past->told || (past->closed && ready >= cns_round_minimum(&round));
+}
+
 static int end_past(struct replay *replay) {
   struct attempt *past = &replay->past;
-  int r =
-      past->known && past->asked ? cns_abandoning_begin(replay->server, &past->descriptor, past->ready) : 0;
+  int r = past->known && may_have_uploads(past)
+              ? cns_abandoning_begin(replay->server, &past->descriptor, past->asked)
+              : 0;
   if (past->known) cns_descriptor_deinit(&past->descriptor);
-  free(past->ready);
+  free(past->asked);
   *past = (struct attempt){0};
   return r;
 }
@@ -46,17 +58,24 @@ static int begin_past(struct replay *replay, const struct cns_descriptor *descri
   int r = end_past(replay);
   if (r == 0) r = cns_descriptor_copy(descriptor, &past->descriptor);
   if (r < 0) return r;
-  past->known = true;
-  past->ready = calloc(descriptor->member_count, sizeof *past->ready);
-  return past->ready ? 0 : CNS_ERR_MEMORY;
+  past->asked = calloc(descriptor->member_count, sizeof *past->asked);
+  past->known = past->asked != NULL;
+  if (!past->known) cns_descriptor_deinit(&past->descriptor);
+  return past->known ? 0 : CNS_ERR_MEMORY;
 }
 
 static void past_entry(struct replay *replay, const struct cns_journal_entry *entry) {
   struct attempt *past = &replay->past;
-  if (!past->known || entry->phase != CNS_PHASE_READY) return;
+  if (!past->known) return;
+  if (entry->kind == CNS_ENTRY_ASKED && entry->body_len == past->descriptor.member_count) {
+    past->told = true;
+    for (size_t k = 0; k < entry->body_len; k++)
+      past->asked[k] = entry->body[k];
+  }
+  if (past->told || entry->phase != CNS_PHASE_READY) return;
   int position = cns_descriptor_position(&past->descriptor, entry->index);
-  if (entry->kind == CNS_ENTRY_ANSWER && position >= 0) past->ready[position] = true;
-  if (entry->kind == CNS_ENTRY_CLOSE) past->asked = true;
+  if (entry->kind == CNS_ENTRY_ANSWER && position >= 0) past->asked[position] = true;
+  if (entry->kind == CNS_ENTRY_CLOSE) past->closed = true;
 }
 
 /* ---- the running round ---- */
@@ -168,6 +187,7 @@ static int replay_entry(struct replay *replay, const struct cns_journal_entry *e
   case CNS_ENTRY_STOP:
     return replay_stop(s, entry);
   case CNS_ENTRY_SIGNED:
+  case CNS_ENTRY_ASKED: /* with its attempt's end: nothing is gone on with */
     return 0;
   default:
     return cns_problem_set(replay->problem, CNS_ERR_FORMAT, "the journal holds an entry of unknown kind %u",
@@ -317,9 +337,8 @@ int cns_replay(struct cns_server *s, struct cns_problem *problem) {
   if (s->completed)
     cns_report(s, "start", "the journal holds %" PRIu64 " of %u rounds", s->completed, s->plan.rounds);
   cns_server_start_clocks(s); /* replaying may have taken longer than a grace */
-  if (s->machine)
-    go_on(s, &replay);
-  else
-    cns_round_erase(s, replay.round, replay.attempt);
+  s->erase_due = true;
+  cns_round_erase(s, replay.round, s->machine ? replay.attempt - 1 : replay.attempt);
+  if (s->machine) go_on(s, &replay);
   return 0;
 }

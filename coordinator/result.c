@@ -246,17 +246,13 @@ static void tell_ended(struct cns_server *s) {
 }
 
 /* Uploads are asked for once phase ready is closed with enough hospitals. */
-static int remember_attempt(struct cns_server *s) {
-  const struct cns_round *round = cns_coordinator_round(s->machine);
-  if (round->closed < CNS_PHASE_READY || cns_round_count(round, CNS_PHASE_READY) < cns_round_minimum(round))
-    return 0;
+static bool *asked_for_upload(const struct cns_round *round) {
   bool *asked = calloc(round->descriptor.member_count, sizeof *asked);
-  if (!asked) return CNS_ERR_MEMORY;
-  for (size_t k = 0; k < round->descriptor.member_count; k++)
+  bool any =
+      round->closed >= CNS_PHASE_READY && cns_round_count(round, CNS_PHASE_READY) >= cns_round_minimum(round);
+  for (size_t k = 0; asked && any && k < round->descriptor.member_count; k++)
     asked[k] = cns_round_present(round, CNS_PHASE_READY, k);
-  int r = cns_abandoning_begin(s, &round->descriptor, asked);
-  free(asked);
-  return r;
+  return asked;
 }
 
 /* {"reason": ...} for status; NULL if memory is short. */
@@ -269,9 +265,19 @@ static char *reason_json(const struct cns_server *s) {
   return text;
 }
 
-void cns_result_fail(struct cns_server *s) {
+/* A restart couldn't tell whom an upload was asked of: the ciphertexts that
+ * disqualified some are erased. */
+static int record_asked(struct cns_server *s, const bool *asked, struct cns_problem *problem) {
+  uint8_t body[CNS_HOSPITALS_MAX];
+  size_t n = cns_coordinator_round(s->machine)->descriptor.member_count;
+  for (size_t k = 0; k < n; k++)
+    body[k] = asked[k];
+  return cns_server_append(s, CNS_ENTRY_ASKED, CNS_PHASE_RESULT, 0, body, n, problem);
+}
+
+/* Journal: whom an upload was asked of, the round's row with the signed head; synced. */
+static int record_failure(struct cns_server *s, const bool *asked, struct cns_problem *problem) {
   const struct cns_round *round = cns_coordinator_round(s->machine);
-  struct cns_problem problem = {0};
   struct cns_journal_round row = {
       .round = round->descriptor.round,
       .attempt = round->descriptor.attempt,
@@ -279,19 +285,30 @@ void cns_result_fail(struct cns_server *s) {
       .descriptor = round->digest,
       .has_head = true,
   };
+  int r = record_asked(s, asked, problem);
+  if (r < 0) return r;
   char *why = reason_json(s);
   row.result = why;
   cns_journal_head(s->journal, &row.head, &row.head_sequence);
-  int r = cns_sign(s->kit.identity, "consilium/1 journal head", &row.head, &row.head_signature);
-  if (r == 0) r = cns_journal_round_set(s->journal, &row, &problem);
-  if (r == 0) r = cns_journal_sync(s->journal, &problem);
+  r = cns_sign(s->kit.identity, "consilium/1 journal head", &row.head, &row.head_signature);
+  if (r == 0) r = cns_journal_round_set(s->journal, &row, problem);
+  if (r == 0) r = cns_journal_sync(s->journal, problem);
   cJSON_free(why);
-  if (r == 0) r = remember_attempt(s);
+  return r;
+}
+
+void cns_result_fail(struct cns_server *s) {
+  const struct cns_round *round = cns_coordinator_round(s->machine);
+  struct cns_problem problem = {0};
+  bool *asked = asked_for_upload(round);
+  int r = asked ? record_failure(s, asked, &problem) : CNS_ERR_MEMORY;
+  if (r == 0) r = cns_abandoning_begin(s, &round->descriptor, asked);
+  free(asked);
   if (r < 0) {
     cns_server_fatal(s, r, &problem);
     return;
   }
-  cns_round_erase(s, row.round, row.attempt);
+  cns_round_erase(s, round->descriptor.round, round->descriptor.attempt);
   cns_report_ended(s);
   tell_ended(s);
   cns_round_free(s, true);

@@ -328,9 +328,21 @@ int cns_round_stop(struct cns_server *s, enum cns_end end, const char *reason) {
 void cns_round_erase(struct cns_server *s, uint64_t round, uint32_t attempt) {
   struct cns_problem problem = {0};
   static const uint8_t kinds[] = {CNS_ENTRY_SHARES, CNS_ENTRY_NAMED};
-  for (size_t k = 0; k < sizeof kinds; k++)
-    if (cns_journal_erase_bodies(s->journal, round, attempt, kinds[k], &problem) < 0)
-      cns_report(s, "error", "%s", problem.text);
+  int r = 0;
+  for (size_t k = 0; r == 0 && k < sizeof kinds; k++)
+    r = s->erase_due ? cns_journal_erase_bodies_until(s->journal, round, attempt, kinds[k], &problem)
+                     : cns_journal_erase_bodies(s->journal, round, attempt, kinds[k], &problem);
+  s->erase_due = r < 0;
+  s->erase_tried_ms = cns_server_now(s);
+  if (r < 0)
+    cns_report(s, "error", "ciphertexts of finished rounds can't be erased yet, which is tried again: %s",
+               problem.text);
+}
+
+void cns_round_tidy(struct cns_server *s) {
+  if (s->erase_due && cns_server_now(s) - s->erase_tried_ms >= CNS_SERVER_ERASE_PAUSE_MS)
+    cns_round_erase(s, s->completed + 1, s->last_attempt);
+  cns_round_advance(s);
 }
 
 void cns_round_free(struct cns_server *s, bool delete_files) {

@@ -279,8 +279,11 @@ static void maybe_begin(struct cns_server *s) {
 
 void cns_schedule_tick(struct cns_server *s) {
   if (s->stopping || s->job_running) return;
-  if (!s->machine)
-    maybe_begin(s);
-  else
+  if (s->machine) {
     cns_round_advance(s);
+    return;
+  }
+  cns_round_tidy(s);
+  cns_reload_adopt(s);
+  if (!s->stopping) maybe_begin(s);
 }

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "coordinator/server.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "coordinator/server_internal.h"
 #include "model/modelfile.h"
+#include "store/folder.h"
 
 uint64_t cns_server_now(const struct cns_server *s) {
   return uv_now(&s->loop) - s->stalled_ms;
@@ -30,7 +30,7 @@ void cns_server_stop(struct cns_server *s) {
     s->sessions[k].link = NULL;
   uv_close((uv_handle_t *)&s->tick, NULL);
   uv_close((uv_handle_t *)&s->check, NULL);
-  for (size_t k = 0; k < 2; k++)
+  for (size_t k = 0; k < CNS_SERVER_SIGNALS; k++)
     uv_close((uv_handle_t *)&s->signals[k], NULL);
 }
 
@@ -44,6 +44,10 @@ void cns_server_fatal(struct cns_server *s, int error, const struct cns_problem 
 
 static void on_signal(uv_signal_t *handle, int signum) {
   struct cns_server *s = handle->data;
+  if (signum == SIGHUP) {
+    cns_reload(s);
+    return;
+  }
   cns_report(s, "stop", "stopping: %s", signum == SIGINT ? "interrupted" : "terminated");
   cns_server_stop(s);
 }
@@ -71,10 +75,8 @@ static int open_folders(struct cns_server *s, struct cns_problem *problem) {
   char *models = cns_kit_path(state, "models");
   s->vectors = cns_kit_path(state, "uploads");
   int r = path && models && s->vectors ? 0 : CNS_ERR_MEMORY;
-  if (r == 0 &&
-      ((mkdir(state, 0700) < 0 && errno != EEXIST) || (mkdir(s->vectors, 0700) < 0 && errno != EEXIST)))
-    r = cns_problem_set(problem, CNS_ERR_IO, "%s: the state folder can't be made: %s", state,
-                        strerror(errno));
+  if (r == 0) r = cns_folder_create(state, problem);
+  if (r == 0) r = cns_folder_create(s->vectors, problem);
   if (r == 0) {
     cns_identity_derive(s->kit.identity, "consilium/1 journal key", journal_key);
     cns_identity_derive(s->kit.identity, "consilium/1 uploads key", s->vector_key);
@@ -121,32 +123,11 @@ static int load_study(struct cns_server *s, struct cns_problem *problem) {
 }
 
 static int make_sessions(struct cns_server *s) {
-  s->session_count = s->kit.roster.hospital_count;
-  s->sessions = calloc(s->session_count ? s->session_count : 1, sizeof *s->sessions);
+  s->sessions = calloc(CNS_HOSPITALS_MAX, sizeof *s->sessions);
   if (!s->sessions) return CNS_ERR_MEMORY;
-  for (size_t k = 0; k < s->session_count; k++) {
-    s->sessions[k].hospital = &s->kit.roster.hospitals[k];
-    s->by_index[s->kit.roster.hospitals[k].index] = &s->sessions[k];
-  }
-  return 0;
-}
-
-static int make_peers(struct cns_server *s) {
-  struct cns_peer *list = calloc(s->session_count ? s->session_count : 1, sizeof *list);
-  int r = list ? cns_peers_new(&s->peers) : CNS_ERR_MEMORY;
-  for (size_t k = 0; r == 0 && k < s->session_count; k++) {
-    const struct cns_roster_hospital *hospital = s->sessions[k].hospital;
-    list[k] = (struct cns_peer){
-        .role = CNS_ROLE_HOSPITAL,
-        .index = hospital->index,
-        .revoked = hospital->revoked,
-        .identity = hospital->identity,
-        .pin = hospital->pin,
-    };
-  }
-  if (r == 0) r = cns_peers_set(s->peers, list, s->session_count);
-  free(list);
-  return r;
+  cns_reload_set_sessions(s);
+  int r = cns_peers_new(&s->peers);
+  return r ? r : cns_reload_set_peers(s, &s->kit.roster);
 }
 
 static int listen_for_hospitals(struct cns_server *s, struct cns_problem *problem) {
@@ -171,14 +152,14 @@ static int listen_for_hospitals(struct cns_server *s, struct cns_problem *proble
 }
 
 static void start_handles(struct cns_server *s) {
-  static const int signums[2] = {SIGINT, SIGTERM};
+  static const int signums[CNS_SERVER_SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
   uv_timer_init(&s->loop, &s->tick);
   uv_check_init(&s->loop, &s->check);
   s->tick.data = s;
   s->check.data = s;
   uv_timer_start(&s->tick, on_tick, CNS_SERVER_TICK_MS, CNS_SERVER_TICK_MS);
   uv_check_start(&s->check, on_check);
-  for (size_t k = 0; k < 2; k++) {
+  for (size_t k = 0; k < CNS_SERVER_SIGNALS; k++) {
     uv_signal_init(&s->loop, &s->signals[k]);
     s->signals[k].data = s;
     uv_signal_start(&s->signals[k], on_signal, signums[k]);
@@ -186,12 +167,31 @@ static void start_handles(struct cns_server *s) {
   cns_server_start_clocks(s);
 }
 
+/* A stream for each hospital and, from phase upload on, a file. */
+static void raise_file_limit(struct cns_server *s) {
+  struct rlimit limit;
+  uint64_t needed = CNS_SERVER_FILES_BESIDE;
+  for (size_t k = 0; k < s->session_count; k++)
+    needed += s->sessions[k].hospital->revoked ? 0 : 2;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  rlim_t before = limit.rlim_cur;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) limit.rlim_cur = before;
+  if (limit.rlim_cur >= needed) return;
+  cns_report(
+      s, "limit",
+      "this process may open %llu files and streams at once, and a roster of %zu hospitals takes up to "
+      "%llu: with many of them connected, connections and uploads will be refused; allow more (ulimit "
+      "-Hn, or LimitNOFILE= of the service)",
+      (unsigned long long)limit.rlim_cur, s->session_count, (unsigned long long)needed);
+}
+
 static int prepare(struct cns_server *s, struct cns_problem *problem) {
   int r = cns_kit_load(s->options->kit, CNS_KIT_COORDINATOR, (int64_t)time(NULL), &s->kit, problem);
   if (r == 0) r = open_folders(s, problem);
   if (r == 0) r = load_study(s, problem);
   if (r == 0) r = make_sessions(s);
-  if (r == 0) r = make_peers(s);
+  if (r == 0) raise_file_limit(s);
   if (r == 0) r = cns_loop_new(&s->loop, &s->bridge, problem);
   return r;
 }
@@ -203,6 +203,7 @@ static void release(struct cns_server *s) {
   cns_registry_free(s->registry);
   cns_journal_free(s->journal);
   cns_plan_deinit(&s->plan);
+  cns_kit_deinit(&s->next);
   cns_kit_deinit(&s->kit);
   cns_wipe(s->vector_key, sizeof s->vector_key);
   free(s->vectors);

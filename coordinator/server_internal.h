@@ -29,8 +29,10 @@ enum cns_server_entry {
   CNS_ENTRY_SHARES = 8, /* an answer of phase shares, with its leaves: erased after the round */
   CNS_ENTRY_SIGNED = 9, /* the signed message of such an answer alone: stays */
   CNS_ENTRY_NAMED = 10, /* an answer that was refused and names its sender: erased, the evidence has it */
+  CNS_ENTRY_ASKED = 11, /* of an attempt without a result: by position u8, was an upload asked for? */
 };
 
+#define CNS_SERVER_SIGNALS 3
 #define CNS_SERVER_TICK_MS 50
 #define CNS_SERVER_CHECKPOINT_CHUNKS 64
 /* A closed stream counts as missing after this; after a start, hospitals get
@@ -55,6 +57,11 @@ enum cns_server_entry {
 /* Between attempts that too many hospitals have no update left for. */
 #define CNS_SERVER_WORN_OUT_MS 300000
 #define CNS_SERVER_MODELS_KEPT 10
+/* Between attempts to erase what a full disk kept from being erased. */
+#define CNS_SERVER_ERASE_PAUSE_MS 30000
+/* Open files and streams beside those of hospitals: journal, models, listener,
+ * strangers that haven't said yet who they are, links that are just closing. */
+#define CNS_SERVER_FILES_BESIDE 128
 /* So many refused answers, chunks out of order and the like, and a hospital has
  * no part in the rest of the round. */
 #define CNS_SERVER_STRIKES_MAX 8
@@ -115,7 +122,7 @@ struct cns_server {
   uv_loop_t loop;
   uv_timer_t tick;
   uv_check_t check;
-  uv_signal_t signals[2];
+  uv_signal_t signals[CNS_SERVER_SIGNALS];
   bool stopping;
   int result; /* of the run */
   struct cns_problem problem;
@@ -124,15 +131,19 @@ struct cns_server {
   struct cns_peers *peers;
   struct cns_listener *listener;
   struct cns_kit kit;
+  struct cns_kit next; /* if has_next: whose roster is in force from the next round on */
+  bool has_next;
   struct cns_plan plan;
   struct cns_digest study;
   struct cns_journal *journal;
   struct cns_registry *registry;
   char *vectors;
   uint8_t vector_key[CNS_VECTOR_FILE_KEY_BYTES];
-  bool dirty; /* appended to the journal, not synced */
+  bool dirty;     /* appended to the journal, not synced */
+  bool erase_due; /* ciphertexts of any finished round may still be there */
+  uint64_t erase_tried_ms;
 
-  struct cns_session *sessions; /* one a hospital of the roster */
+  struct cns_session *sessions; /* CNS_HOSPITALS_MAX; one a hospital of the roster is in use */
   size_t session_count;
   struct cns_session *by_index[CNS_HOSPITALS_MAX + 1];
   struct cns_lines strangers;
@@ -233,8 +244,11 @@ void cns_round_advance(struct cns_server *server);
 /* After a failure the daemon is ending and nothing may follow. */
 CNS_MUST_CHECK int cns_round_stop(struct cns_server *server, enum cns_end end, const char *reason);
 void cns_round_free(struct cns_server *server, bool delete_files);
-/* Ciphertexts of a finished round are not kept; signed messages are. */
+/* Ciphertexts of a finished round are not kept; signed messages are. What failed
+ * is due again, with all earlier rounds, at the next call. */
 void cns_round_erase(struct cns_server *server, uint64_t round, uint32_t attempt);
+/* Between rounds: what is due on the disk and was hindered. */
+void cns_round_tidy(struct cns_server *server);
 
 /* result.c */
 void cns_result_compute(struct cns_server *server);
@@ -243,7 +257,7 @@ CNS_MUST_CHECK int cns_result_adopt(struct cns_server *server, const uint8_t *ma
                                     struct cns_problem *problem);
 
 /* abandon.c */
-/* asked: by position, who was asked for an upload; copied. */
+/* asked: by position, who was asked for an upload; copied. Nothing if nobody was. */
 CNS_MUST_CHECK int cns_abandoning_begin(struct cns_server *server, const struct cns_descriptor *descriptor,
                                         const bool *asked);
 void cns_abandoning_ask(struct cns_server *server, struct cns_session *session);
@@ -264,6 +278,14 @@ bool cns_schedule_phase_is_over(struct cns_server *server);
 /* An answer of the present phase was accepted. */
 void cns_schedule_answered(struct cns_server *server, enum cns_phase phase);
 void cns_schedule_measure(struct cns_server *server);
+
+/* reload.c */
+CNS_MUST_CHECK int cns_reload_set_peers(struct cns_server *server, const struct cns_roster *roster);
+void cns_reload_set_sessions(struct cns_server *server);
+/* Reads the kit's roster; refused with a word unless it is a newer one. */
+void cns_reload(struct cns_server *server);
+/* Between rounds: what was read is in force. */
+void cns_reload_adopt(struct cns_server *server);
 
 /* replay.c */
 CNS_MUST_CHECK int cns_replay(struct cns_server *server, struct cns_problem *problem);

@@ -44,14 +44,24 @@ static int append_chunks(struct cns_server *s, size_t position, struct cns_probl
   return r;
 }
 
+/* Chunks that the journal counts are lost. It mustn't find them in the new file,
+ * not even if the machine stops right after that one is made. */
+static int forget_chunks(struct cns_server *s, size_t position, struct cns_problem *problem) {
+  if (!s->uploads[position].checkpoint) return 0;
+  int r = append_chunks(s, position, problem);
+  if (r < 0) return r;
+  r = cns_journal_sync(s->journal, problem);
+  if (r < 0) cns_round_journal_failed(s, r, problem);
+  return r;
+}
+
 static int open_file(struct cns_server *s, size_t position, struct cns_problem *problem) {
   struct cns_upload *upload = &s->uploads[position];
   char name[80];
   if (upload->file) return 0;
   file_name(s, position, name);
   cns_upload_digest_init(&upload->digest, words(s));
-  /* Chunks that the journal counts are lost: it mustn't find them in the new file. */
-  int r = upload->checkpoint ? append_chunks(s, position, problem) : 0;
+  int r = forget_chunks(s, position, problem);
   if (r == 0) r = cns_upload_check_room(s, words(s) * 4, problem);
   if (r == 0) /* of a start that got no chunk into the journal */
     r = cns_vector_file_delete(s->vectors, name, problem);

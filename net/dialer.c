@@ -21,7 +21,7 @@ struct cns_dialer {
   uv_timer_t retry;
   bool freed, retry_closed;
   uint64_t attempts; /* all */
-  unsigned failures; /* since the last good session */
+  unsigned failures; /* in a row: starts_anew */
   uint64_t opened_ms;
   struct cns_link *link; /* in any state but told of its end */
 };
@@ -145,8 +145,22 @@ static void on_opened(struct cns_link_owner *owner, struct cns_link *link) {
     owner->callbacks.on_open(owner->callbacks.context, link, &link->handshake.peer);
 }
 
-/* Only a session that lasted starts the pauses anew: two processes with one
- * key that keep replacing each other slow down like any failure. */
+/* A line that broke and a coordinator that restarts must not cost a hospital
+ * its round. Whom the other side sends away time and again, be it for a consent
+ * that doesn't fit or because two processes have one key and replace each other,
+ * slows down like after any failure; those two until each leaves the other a
+ * session as long as the longest pause, which therefore proves nothing. */
+static bool starts_anew(const struct cns_dialer *dialer, const struct cns_link *link, int error) {
+  const struct cns_link_times *times = &dialer->config.times;
+  uint64_t lasted = cns_loop_now_ms(dialer->loop) - dialer->opened_ms, enough = times->good_session_ms;
+  bool sent_away =
+      link->peer_said_bye && strcmp(link->end_sentence, CNS_LINK_PEER_SAYS CNS_LINK_FAREWELL) != 0;
+  bool broke = error == CNS_ERR_CLOSED || error == CNS_ERR_IO || error == CNS_ERR_TIMEOUT;
+  if (!sent_away && broke) return true;
+  if (sent_away && enough < 2 * times->retry_cap_ms) enough = 2 * times->retry_cap_ms;
+  return lasted >= enough;
+}
+
 static void on_ended(struct cns_link_owner *owner, struct cns_link *link, bool was_open, int error,
                      const char *sentence) {
   struct cns_dialer *dialer = (struct cns_dialer *)owner;
@@ -155,8 +169,7 @@ static void on_ended(struct cns_link_owner *owner, struct cns_link *link, bool w
     attempt_failed(dialer, sentence);
     return;
   }
-  if (cns_loop_now_ms(dialer->loop) - dialer->opened_ms >= dialer->config.times.good_session_ms)
-    dialer->failures = 0;
+  if (starts_anew(dialer, link, error)) dialer->failures = 0;
   schedule(dialer);
   if (owner->callbacks.on_closed) owner->callbacks.on_closed(owner->callbacks.context, link, error, sentence);
 }
@@ -219,7 +232,7 @@ struct cns_dialer *cns_dialer_free(struct cns_dialer *dialer) {
   dialer->freed = true;
   if (dialer->link) {
     dialer->link->owner = NULL;
-    cns_link_end(dialer->link, CNS_ERR_CLOSED, true, "shutting down");
+    cns_link_end(dialer->link, CNS_ERR_CLOSED, true, CNS_LINK_FAREWELL);
     dialer->link = NULL;
   }
   if (dialer->nng) nng_stream_dialer_close(dialer->nng);
@@ -229,6 +242,10 @@ struct cns_dialer *cns_dialer_free(struct cns_dialer *dialer) {
 
 struct cns_link *cns_dialer_link(const struct cns_dialer *dialer) {
   return dialer->link && dialer->link->state == CNS_LINK_OPEN ? dialer->link : NULL;
+}
+
+unsigned cns_dialer_failures(const struct cns_dialer *dialer) {
+  return dialer->failures;
 }
 
 void cns_dialer_recheck(struct cns_dialer *dialer) {

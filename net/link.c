@@ -160,9 +160,30 @@ void cns_link_end(struct cns_link *link, int error, bool bye, const char *fmt, .
   cns_link_linger(link);
 }
 
+/* Both links of one listener, or of two with one identity, to the same party. */
+static bool same_parties(const struct cns_link *a, const struct cns_link *b) {
+  return a->handshake.config.identity == b->handshake.config.identity &&
+         a->handshake.peer.role == b->handshake.peer.role &&
+         a->handshake.peer.index == b->handshake.peer.index;
+}
+
+/* A party that was let in and keeps coming back leaves one link with its queue
+ * behind, not hundreds. What we dialled goes one at a time by itself. */
+static void part_last(struct cns_link *link) {
+  if (link->parting) return;
+  struct cns_link **parting = cns_loop_parting(link->loop), *old = *parting;
+  while (old && !same_parties(old, link))
+    old = old->next_parting;
+  if (old) cns_link_kill(old);
+  link->parting = true;
+  link->next_parting = *parting;
+  *parting = link;
+}
+
 void cns_link_linger(struct cns_link *link) {
   size_t *lingering = cns_loop_lingering(link->loop);
   link->linger_left_ms = link->times.linger_ms;
+  if (link->was_open && !link->handshake.config.initiator) part_last(link);
   if (link->was_open || link->counted) return;
   if (*lingering >= CNS_LINK_LINGERING_MAX) {
     cns_link_kill(link);
@@ -234,8 +255,9 @@ static void take_credit(struct cns_link *link, const struct cns_frame *frame) {
 static void take_bye(struct cns_link *link, const struct cns_frame *frame) {
   char sentence[BYE_MAX + 1];
   cns_handshake_clean_text(frame->data, frame->len, sentence, sizeof sentence);
+  link->peer_said_bye = true;
   cns_link_end(link, link->state == CNS_LINK_OPEN ? CNS_ERR_CLOSED : CNS_ERR_REFUSED, false,
-               "the other side says: %s", sentence);
+               CNS_LINK_PEER_SAYS "%s", sentence);
   cns_link_kill(link);
 }
 
@@ -361,6 +383,8 @@ static int link_init(struct cns_link *link, const struct cns_link_start *start) 
                                                  .role = config->role,
                                                  .index = config->index,
                                                  .software = config->software,
+                                                 .version_min = config->version_min,
+                                                 .version_max = config->version_max,
                                                  .accept = accept_peer,
                                                  .accept_context = config->peers};
   link->loop = start->loop;

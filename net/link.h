@@ -68,7 +68,7 @@ struct cns_link_times {
   uint64_t connect_ms;      /* [10,000] name look-up and TCP connection */
   uint64_t retry_first_ms;  /* [200] mean of the first pause */
   uint64_t retry_cap_ms;    /* [15,000] longest pause */
-  uint64_t good_session_ms; /* [5,000] an open link this old resets the pauses */
+  uint64_t good_session_ms; /* [5,000] an open link this old resets the pauses: cns_dialer_new */
 };
 
 struct cns_link_config {
@@ -79,7 +79,8 @@ struct cns_link_config {
   struct cns_peers *peers;             /* whom we accept; retained */
   const char *certificate_path;        /* PEM files; needed for tls+tcp only */
   const char *key_path;
-  struct cns_rng rng; /* nonces and jitter */
+  struct cns_rng rng;                /* nonces and jitter */
+  uint16_t version_min, version_max; /* of the protocol; zero: CNS_PROTOCOL_VERSION_* */
   struct cns_link_times times;
   size_t unauthenticated_max; /* listener: [64] links that haven't proven themselves yet */
 };
@@ -101,8 +102,12 @@ struct cns_link *cns_listener_find(const struct cns_listener *listener, enum cns
                                    uint16_t index);
 
 /* Dials at once and for ever: after a failure or a closed link again, with
- * exponential pauses and full jitter. Errors here are those that trying again
- * can't mend (URL, certificate files). */
+ * exponential pauses and full jitter. They start anew after a link that broke
+ * or whose other side shut down, so that a restart is soon over. One that ended
+ * because we weren't wanted is a failure, however often it opens; unless it
+ * lasted good_session_ms and, where the other side sent us away, longer than
+ * another process with our key needs to come back. Errors here are those that
+ * trying again can't mend (URL, certificate files). */
 CNS_MUST_CHECK int cns_dialer_new(struct cns_loop *loop, const char *url,
                                   const struct cns_link_config *config,
                                   const struct cns_link_callbacks *callbacks, struct cns_dialer **ret_dialer,

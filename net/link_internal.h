@@ -22,8 +22,13 @@
 #define CNS_LINK_WRITE_BYTES 16300u
 #define CNS_LINK_READ_BYTES 16384u
 
-/* Refused strangers that we wait for; more are closed at once. */
+/* Refused strangers that we wait for; more are closed at once. Of those that
+ * were let in, one link a party. */
 #define CNS_LINK_LINGERING_MAX 64u
+
+/* The last words of a process that ends. */
+#define CNS_LINK_FAREWELL "shutting down"
+#define CNS_LINK_PEER_SAYS "the other side says: "
 
 enum cns_link_state { CNS_LINK_HANDSHAKE, CNS_LINK_OPEN, CNS_LINK_LINGER, CNS_LINK_DEAD };
 
@@ -38,7 +43,8 @@ struct cns_link_owner {
 };
 
 struct cns_link {
-  struct cns_link *next; /* owner's list */
+  struct cns_link *next;         /* owner's list */
+  struct cns_link *next_parting; /* cns_loop_parting, from `parting` on */
   struct cns_loop *loop;
   struct cns_link_owner *owner; /* NULL once it has been told of the end, or is gone itself */
   struct cns_link_times times;
@@ -54,7 +60,7 @@ struct cns_link {
   bool ping_sent;
   bool draining;      /* what comes is no longer looked at */
   bool tls_draining;  /* ... and TLS has failed */
-  bool peer_said_bye; /* while we linger */
+  bool peer_said_bye; /* which ended the link, or while we linger */
 
   struct cns_handshake handshake;
   struct cns_framer framer;
@@ -71,7 +77,7 @@ struct cns_link {
   uint64_t ungranted;  /* consumed, not yet announced to the peer */
 
   struct cns_loop_event end;
-  bool end_posted, end_ran, was_open, counted;
+  bool end_posted, end_ran, was_open, counted, parting;
   int end_error;
   char end_sentence[512];
 
@@ -98,7 +104,7 @@ void cns_link_end(struct cns_link *link, int error, bool bye, const char *fmt, .
 /* Tells the owner now, if it hasn't been told. */
 void cns_link_tell_end(struct cns_link *link);
 /* An ended link waits for its last words to arrive, if there is room for one
- * more stranger. */
+ * more stranger; of a party that was let in, only the newest does. */
 void cns_link_linger(struct cns_link *link);
 /* Closes the stream at once. */
 void cns_link_kill(struct cns_link *link);
@@ -113,6 +119,9 @@ void cns_link_io_maybe_free(struct cns_link *link);
 void cns_link_take_bytes(struct cns_link *link, const uint8_t *data, size_t len);
 void cns_link_sent(struct cns_link *link);
 void cns_link_tick(struct cns_link *link);
+
+/* dialer.c: failures in a row; the pauses grow with them. */
+unsigned cns_dialer_failures(const struct cns_dialer *dialer);
 
 /* Defaults filled in. */
 struct cns_link_times cns_link_times_complete(const struct cns_link_times *times);

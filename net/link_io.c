@@ -141,6 +141,11 @@ void cns_link_kill(struct cns_link *link) {
   cns_link_end(link, CNS_ERR_CLOSED, false, "closed");
   link->state = CNS_LINK_DEAD;
   if (link->counted) --*cns_loop_lingering(link->loop);
+  for (struct cns_link **at = cns_loop_parting(link->loop); *at; at = &(*at)->next_parting)
+    if (*at == link) {
+      *at = link->next_parting;
+      break;
+    }
   /* Completes whatever is pending; nothing may be started on it afterwards. */
   nng_stream_close(link->stream);
   uv_close((uv_handle_t *)&link->timer, on_timer_closed);

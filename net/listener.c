@@ -257,7 +257,7 @@ struct cns_listener *cns_listener_free(struct cns_listener *listener) {
     struct cns_link *link = listener->links;
     listener->links = link->next;
     link->owner = NULL;
-    cns_link_end(link, CNS_ERR_CLOSED, true, "shutting down");
+    cns_link_end(link, CNS_ERR_CLOSED, true, CNS_LINK_FAREWELL);
   }
   nng_stream_listener_close(listener->nng);
   uv_close((uv_handle_t *)&listener->pause, on_pause_closed);

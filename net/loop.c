@@ -12,6 +12,7 @@ struct cns_loop {
   struct cns_loop_event *first, *last;
   size_t references;
   size_t lingering;
+  struct cns_link *parting;
 };
 
 static struct cns_loop_event *take(struct cns_loop *loop) {
@@ -84,6 +85,10 @@ uint64_t cns_loop_now_ms(const struct cns_loop *loop) {
 
 size_t *cns_loop_lingering(struct cns_loop *loop) {
   return &loop->lingering;
+}
+
+struct cns_link **cns_loop_parting(struct cns_loop *loop) {
+  return &loop->parting;
 }
 
 void cns_loop_retain(struct cns_loop *loop) {

@@ -33,6 +33,10 @@ void cns_loop_release(struct cns_loop *loop);
 /* Connections that were refused and still wait for our last words to arrive;
  * counted over all listeners, for a limit. Loop thread only. */
 size_t *cns_loop_lingering(struct cns_loop *loop);
+/* Links of parties that were let in, ended, whose last words are on their way;
+ * a list, at most one a party. Loop thread only. */
+struct cns_link;
+struct cns_link **cns_loop_parting(struct cns_loop *loop);
 
 /* Something to be done on the loop's thread, in order of posting. The node
  * belongs to the caller and may be on the queue once at a time. */

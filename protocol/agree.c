@@ -12,7 +12,7 @@ static const char *const outcome_texts[CNS_OUTCOME_COUNT] = {
     "missing in phase ready",
     "missing in phase upload",
     "missing in phase audit",
-    "disqualified for bad shares or a false complaint",
+    "left out by the coordinator as disqualified",
     "left out because of a flag",
     "in quarantine",
 };

@@ -20,7 +20,7 @@ enum cns_outcome {
   CNS_MISSING_READY = 3,
   CNS_MISSING_UPLOAD = 4,
   CNS_MISSING_AUDIT = 5,    /* with an audit only */
-  CNS_OUT_DISQUALIFIED = 6, /* dealt bad shares or complained falsely */
+  CNS_OUT_DISQUALIFIED = 6, /* the list of phase ready says so; only evidence proves it */
   CNS_OUT_FLAGGED = 7,      /* by detection: with an audit only */
   CNS_OUT_QUARANTINED = 8,  /* with an audit only */
 };

@@ -9,7 +9,7 @@
 
 static void write_message_blob(struct cns_writer *writer, const struct cns_message *message) {
   struct cns_writer inner;
-  cns_writer_init(&inner, CNS_ANSWER_BYTES_MAX);
+  cns_writer_init(&inner, CNS_MESSAGE_BYTES_MAX); /* whatever a liar signed has to fit */
   cns_message_write(&inner, message);
   if (cns_writer_finish(&inner) == 0)
     cns_write_blob(writer, inner.data, inner.len);

@@ -280,6 +280,25 @@ static int keep(struct cns_coordinator *c, size_t k, const struct cns_message *m
   return 0;
 }
 
+/* As if the answer had never come: it will be given again. */
+static void forget(struct cns_coordinator *c, size_t k, enum cns_phase phase) {
+  struct cns_coordinator_member *member = &c->members[k];
+  if (member->messages[phase].bytes) cns_wipe(member->messages[phase].bytes, member->messages[phase].len);
+  free(member->messages[phase].bytes);
+  member->messages[phase] = (struct cns_coordinator_message){0};
+  if (phase == CNS_PHASE_SHARES) {
+    free(member->leaves);
+    member->leaves = NULL;
+    member->tree = cns_merkle_tree_free(member->tree);
+  }
+  if (phase == CNS_PHASE_UNMASK) {
+    sodium_free(member->released);
+    free(member->released_good);
+    member->released = NULL;
+    member->released_good = NULL;
+  }
+}
+
 int cns_coordinator_receive(struct cns_coordinator *c, size_t k, const uint8_t *answer, size_t len,
                             const struct cns_digest *upload_root, struct cns_problem *problem) {
   struct cns_message message = {0};
@@ -309,5 +328,6 @@ int cns_coordinator_receive(struct cns_coordinator *c, size_t k, const uint8_t *
   for (size_t e = 0; r == 0 && message.phase == CNS_PHASE_UNMASK && e < c->expected_count; e++)
     if (!c->members[k].released_good[e])
       r = cns_coordinator_blame_wrong_share(c, k, c->expected_positions[e]);
+  if (r < 0) forget(c, k, (enum cns_phase)message.phase);
   return r;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Does a piece of evidence convict? With the roster's public keys alone. */
+/* Does a piece of evidence convict? With the public keys of the round's roster alone. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,7 @@ struct court {
   struct cns_round round; /* with the lists that came with the evidence */
   struct cns_reader reader;
   uint16_t accused;
+  bool other_roster; /* than the one that the round was made under */
 };
 
 static int read_list(struct court *court, enum cns_phase phase) {
@@ -53,7 +55,7 @@ static int read_lists(struct court *court) {
 static int next_message(struct court *court, enum cns_phase phase, struct cns_message *ret_message) {
   struct cns_reader inner;
   size_t len = 0;
-  const uint8_t *bytes = cns_read_blob(&court->reader, CNS_MESSAGE_BODY_MAX + 256, &len);
+  const uint8_t *bytes = cns_read_blob(&court->reader, CNS_MESSAGE_BYTES_MAX, &len);
   if (!bytes) return CNS_ERR_FORMAT;
   cns_reader_init(&inner, bytes, len);
   cns_message_read(&inner, ret_message);
@@ -307,7 +309,10 @@ static int open_round(struct court *court) {
   if (r < 0) return r;
   r = cns_round_init(&court->round, &descriptor);
   cns_descriptor_deinit(&descriptor);
-  return r == 0 ? read_lists(court) : r;
+  if (r < 0) return r;
+  /* An index whose key was replaced later could sign the past again. */
+  court->other_roster = !cns_digest_equal(&court->round.descriptor.roster, &court->roster->digest);
+  return court->other_roster ? CNS_ERR_PROOF : read_lists(court);
 }
 
 int cns_evidence_check(const struct cns_roster *roster, const uint8_t *evidence, size_t len,
@@ -322,6 +327,11 @@ int cns_evidence_check(const struct cns_roster *roster, const uint8_t *evidence,
   if (r == 0 && cns_reader_finish(&court.reader) < 0) r = CNS_ERR_FORMAT;
   cns_round_deinit(&court.round);
   if (r == CNS_ERR_FORMAT) return cns_problem_set(problem, r, "the evidence is malformed");
+  if (r < 0 && court.other_roster)
+    return cns_problem_set(problem, r,
+                           "the evidence is of a round under another roster than version %" PRIu64
+                           ": present the roster that the round's descriptor names",
+                           roster->version);
   if (r < 0) return cns_problem_set(problem, r, "the evidence doesn't convict hospital %u", court.accused);
   *ret_index = court.accused;
   *ret_blame = blame;

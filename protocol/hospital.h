@@ -50,7 +50,10 @@ CNS_MUST_CHECK int cns_hospital_keys(struct cns_hospital *hospital, const uint8_
  * CNS_ERR_SIGNATURE, CNS_ERR_FORMAT, CNS_ERR_PROOF: the coordinator asked for
  * something it may not have; nothing is answered and a sentence says why. Whole
  * lists that came before the refused part and passed every check stay known,
- * so that the coordinator is held to what it signed; all else is as it was.
+ * so that the coordinator is held to what it signed. Nothing else was signed,
+ * closed or released. What was read of the refused list (others' keys, opened
+ * shares, complaints) may be left behind: it is read anew with the list that is
+ * accepted in its place, and not used before.
  */
 CNS_MUST_CHECK int cns_hospital_handle(struct cns_hospital *hospital, const uint8_t *request, size_t len,
                                        const uint8_t **ret_answer, size_t *ret_len,

@@ -9,6 +9,8 @@
 #include "protocol/descriptor.h"
 
 #define CNS_MESSAGE_BODY_MAX (1u << 20)
+/* Written out, with the longest body: the other fields have 167 bytes. */
+#define CNS_MESSAGE_BYTES_MAX (CNS_MESSAGE_BODY_MAX + 256)
 
 struct cns_message {
   struct cns_digest round; /* digest of R */

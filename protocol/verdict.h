@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A hospital that broke the protocol is named with evidence that anyone in the
- * consortium can check with the roster alone. Nobody is named for silence.
+ * consortium can check with the roster of the round alone. Nobody is named for silence.
  *
  * Evidence: version u8 = 1, blame u8, index u16, descriptor blob, last list u8,
  * then the lists of the phases keys to that one (for each member standing u8 and
@@ -48,8 +48,14 @@ struct cns_verdict {
 };
 void cns_verdict_deinit(struct cns_verdict *verdict);
 
-/* 0 if the evidence convicts; fills who and of what. CNS_ERR_PROOF with a
- * sentence if it doesn't; CNS_ERR_FORMAT if malformed. */
+/*
+ * 0 if the evidence convicts; fills who and of what. CNS_ERR_PROOF with a
+ * sentence if it doesn't; CNS_ERR_FORMAT if malformed. The roster must be the
+ * one that the round's descriptor names by its digest, not a later version:
+ * CNS_ERR_PROOF otherwise, with a sentence of its own. Nothing here looks at
+ * journal heads: evidence is as good as the identity keys of that roster were
+ * kept (docs/threat-model.md).
+ */
 CNS_MUST_CHECK int cns_evidence_check(const struct cns_roster *roster, const uint8_t *evidence, size_t len,
                                       uint16_t *ret_index, enum cns_blame *ret_blame,
                                       struct cns_problem *problem);

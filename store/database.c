@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "crypto/rng.h"
 #include "crypto/seal.h"
@@ -104,6 +105,29 @@ void cns_database_rollback(struct cns_database *database) {
   database->in_transaction = false;
 }
 
+static uint64_t now_ms(void) {
+  struct timespec now;
+  (void)clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void cns_database_request_checkpoint(struct cns_database *database) {
+  database->checkpoint_due = true;
+  database->checkpoint_at_ms = 0;
+}
+
+/* Everything is durable already. A reader, for as long as it likes, or a full
+ * disk can hinder this: it is tried again later and never waited for, since the
+ * thread that commits answers hospitals too. */
+static void empty_log(struct cns_database *database) {
+  if (!database->checkpoint_due || now_ms() < database->checkpoint_at_ms) return;
+  (void)sqlite3_busy_timeout(database->sqlite, 0);
+  int result = sqlite3_wal_checkpoint_v2(database->sqlite, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+  (void)sqlite3_busy_timeout(database->sqlite, CNS_DATABASE_BUSY_TIMEOUT_MS);
+  database->checkpoint_due = result != SQLITE_OK;
+  database->checkpoint_at_ms = now_ms() + CNS_DATABASE_CHECKPOINT_PAUSE_MS;
+}
+
 int cns_database_commit(struct cns_database *database, struct cns_problem *problem) {
   if (database->in_transaction) {
     int error = cns_database_exec(database, "COMMIT", "writing to the disk", problem);
@@ -113,12 +137,7 @@ int cns_database_commit(struct cns_database *database, struct cns_problem *probl
     }
     database->in_transaction = false;
   }
-  if (database->checkpoint_due) {
-    /* Everything is durable already. A reader or a full disk can hinder this
-     * one; then it is tried again with the next commit. */
-    int result = sqlite3_wal_checkpoint_v2(database->sqlite, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    database->checkpoint_due = result != SQLITE_OK;
-  }
+  empty_log(database);
   return 0;
 }
 

@@ -11,6 +11,10 @@
 #include "crypto/hash.h"
 
 #define CNS_DATABASE_KEY_BYTES 32
+/* Longest wait for another process's lock; none is waited for by a checkpoint. */
+#define CNS_DATABASE_BUSY_TIMEOUT_MS 10000
+/* Between attempts to empty the write-ahead log that a reader hinders. */
+#define CNS_DATABASE_CHECKPOINT_PAUSE_MS 2000
 
 /* What a kind of file is. */
 struct cns_database_kind {
@@ -30,7 +34,8 @@ struct cns_database {
   int lock_fd;  /* -1 when opened for reading only */
   bool readonly;
   bool in_transaction;
-  bool checkpoint_due; /* old content may still be in the write-ahead log */
+  bool checkpoint_due;       /* old content may still be in the write-ahead log */
+  uint64_t checkpoint_at_ms; /* not before; of the monotonic clock */
 };
 
 /* Creates (whole or not at all) if there is none and not readonly; checks
@@ -56,8 +61,11 @@ CNS_MUST_CHECK int cns_database_run(struct cns_database *database, sqlite3_stmt 
 /* Opens the transaction if none is open. */
 CNS_MUST_CHECK int cns_database_begin(struct cns_database *database, struct cns_problem *problem);
 /* Commits durably; on failure rolls back. 0 if none is open. Afterwards
- * empties the write-ahead log if that is due. */
+ * empties the write-ahead log if that is due; one that another process reads is
+ * left for a later call. */
 CNS_MUST_CHECK int cns_database_commit(struct cns_database *database, struct cns_problem *problem);
+/* The next commit empties the log: what was erased is still in it. */
+void cns_database_request_checkpoint(struct cns_database *database);
 void cns_database_rollback(struct cns_database *database);
 
 /* Binding and reading with the checks that SQLite leaves to us. */

@@ -14,9 +14,6 @@
 #include "store/database.h"
 #include "store/folder.h"
 
-/* Longest wait for a reader's lock. */
-#define BUSY_TIMEOUT_MS 10000
-
 static const char key_check_text[] = "this key opens this file";
 
 static int lock_take(struct cns_database *database, struct cns_problem *problem) {
@@ -52,7 +49,7 @@ static int connect_to(struct cns_database *database, const char *path, struct cn
   int result = sqlite3_open_v2(path, &database->sqlite, flags | SQLITE_OPEN_NOMUTEX, NULL);
   if (result != SQLITE_OK) return cns_database_fail(database, result, "opening it", problem);
   (void)sqlite3_extended_result_codes(database->sqlite, 1);
-  (void)sqlite3_busy_timeout(database->sqlite, BUSY_TIMEOUT_MS);
+  (void)sqlite3_busy_timeout(database->sqlite, CNS_DATABASE_BUSY_TIMEOUT_MS);
   /* A file is data, never a program: no SQL in it may reach further. */
   (void)sqlite3_db_config(database->sqlite, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
   (void)sqlite3_db_config(database->sqlite, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
@@ -115,6 +112,23 @@ static int remove_leftovers(const char *path, struct cns_problem *problem) {
   return 0;
 }
 
+/* Everything into the one file that is moved: closing would do that too, but
+ * says nothing when it can't. */
+static int move_log_into_file(struct cns_database *database, struct cns_problem *problem) {
+  errno = 0;
+  int result = sqlite3_wal_checkpoint_v2(database->sqlite, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+  return result == SQLITE_OK ? 0 : cns_database_fail(database, result, "creating it", problem);
+}
+
+static int check_no_log(const char *path, struct cns_problem *problem) {
+  char *log = NULL;
+  if (asprintf(&log, "%s-wal", path) < 0) return CNS_ERR_MEMORY;
+  int found = access(log, F_OK) == 0 ? EEXIST : errno == ENOENT ? 0 : errno;
+  int error = found ? cns_folder_fail(found, log, "creating the file that it belongs to", problem) : 0;
+  free(log);
+  return error;
+}
+
 /* A new database is made beside and moved into place when it is complete, so
  * that an empty file by its name is damage and never mistaken for a new one. */
 static int create_beside(struct cns_database *database, const char *beside, struct cns_problem *problem) {
@@ -125,8 +139,10 @@ static int create_beside(struct cns_database *database, const char *beside, stru
   close(fd);
   error = connect_to(database, beside, problem);
   if (!error) error = write_schema(database, problem);
+  if (!error) error = move_log_into_file(database, problem);
   if (sqlite3_close(database->sqlite) != SQLITE_OK && !error) error = CNS_ERR_LIBRARY;
   database->sqlite = NULL;
+  if (!error) error = check_no_log(beside, problem);
   if (!error) error = cns_folder_rename(beside, database->path, problem);
   /* Best effort: the next creation removes what is left. */
   if (error && remove_leftovers(beside, NULL) != 0) return error;
@@ -217,7 +233,10 @@ static int open_existing(struct cns_database *database, struct cns_problem *prob
   if (!error) error = check_version(database, problem);
   if (!error) error = check_key(database, problem);
   if (!error && !database->readonly) error = check_pages(database, problem);
-  return error;
+  if (error || database->readonly) return error;
+  /* What an earlier process erased may still be in a log that it couldn't empty. */
+  cns_database_request_checkpoint(database);
+  return cns_database_commit(database, problem);
 }
 
 static int derive_key(struct cns_database *database, const uint8_t *key) {

@@ -328,12 +328,12 @@ int cns_hospital_store_get_message(struct cns_hospital_store *store, const struc
   return 0;
 }
 
-int cns_hospital_store_forget_messages(struct cns_hospital_store *store, const struct cns_digest *descriptor,
+int cns_hospital_store_forget_messages(struct cns_hospital_store *store, const struct cns_digest *running,
                                        struct cns_problem *problem) {
+  static const char all[] = "UPDATE message SET sealed=NULL WHERE sealed IS NOT NULL";
+  static const char others[] = "UPDATE message SET sealed=NULL WHERE sealed IS NOT NULL AND descriptor<>?";
   sqlite3_stmt *stmt = NULL;
-  int error =
-      cns_hospital_query(store, "UPDATE message SET sealed=NULL WHERE descriptor=? AND sealed IS NOT NULL",
-                         descriptor, NULL, &stmt, problem);
-  store->database.checkpoint_due = true;
+  int error = cns_hospital_query(store, running ? others : all, running, NULL, &stmt, problem);
+  cns_database_request_checkpoint(&store->database);
   return cns_hospital_change(store, stmt, error, problem);
 }

@@ -61,10 +61,11 @@ CNS_MUST_CHECK int cns_hospital_store_get_message(struct cns_hospital_store *sto
                                                   const struct cns_digest *descriptor, uint8_t phase,
                                                   uint8_t **ret_bytes, size_t *ret_len,
                                                   struct cns_problem *problem);
-/* Overwrites the bytes of a finished round's messages; their digests stay, so
- * that a second, different message is still refused. */
+/* Overwrites the bytes of the messages of all rounds but one; their digests
+ * stay, so that a second, different message is still refused. running: NULL if
+ * every round that was joined here is decided. */
 CNS_MUST_CHECK int cns_hospital_store_forget_messages(struct cns_hospital_store *store,
-                                                      const struct cns_digest *descriptor,
+                                                      const struct cns_digest *running,
                                                       struct cns_problem *problem);
 
 /* ---- consent ---- */

@@ -229,7 +229,45 @@ int cns_journal_erase_bodies(struct cns_journal *journal, uint64_t round, uint32
     if (error) return error;
     /* secure_delete overwrites the pages of the database; the log still holds
      * the old ones until it is emptied. */
-    journal->database.checkpoint_due = true;
+    cns_database_request_checkpoint(&journal->database);
   }
   return cns_journal_sync(journal, problem);
+}
+
+/* The first attempt from (*round, *attempt) on to (last_round, last_attempt) that
+ * has bodies of this kind; CNS_ERR_NOT_FOUND. */
+static int next_with_bodies(struct cns_journal *journal, uint64_t last_round, uint32_t last_attempt,
+                            uint8_t kind, uint64_t *round, uint64_t *attempt, struct cns_problem *problem) {
+  sqlite3_stmt *stmt = NULL;
+  int error = cns_database_prepare(&journal->database,
+                                   "SELECT round, attempt FROM entry WHERE (round, attempt) >= (?, ?)"
+                                   " AND (round, attempt) <= (?, ?) AND kind=?"
+                                   " AND sequence IN (SELECT sequence FROM body)"
+                                   " ORDER BY round, attempt LIMIT 1",
+                                   &stmt, problem);
+  if (!error) error = cns_bind_u64(stmt, 1, *round);
+  if (!error) error = cns_bind_u64(stmt, 2, *attempt);
+  if (!error) error = cns_bind_u64(stmt, 3, last_round);
+  if (!error) error = cns_bind_u64(stmt, 4, last_attempt);
+  if (!error) error = cns_bind_u64(stmt, 5, kind);
+  int step = error ? SQLITE_DONE : sqlite3_step(stmt);
+  if (!error && step == SQLITE_DONE) error = CNS_ERR_NOT_FOUND;
+  if (!error && step != SQLITE_ROW)
+    error = cns_database_fail(&journal->database, step, "erasing bodies", problem);
+  if (!error) error = cns_column_u64(stmt, 0, CNS_DATABASE_COLUMN_MAX, round);
+  if (!error) error = cns_column_u64(stmt, 1, UINT32_MAX, attempt);
+  sqlite3_finalize(stmt);
+  return error;
+}
+
+int cns_journal_erase_bodies_until(struct cns_journal *journal, uint64_t round, uint32_t attempt,
+                                   uint8_t kind, struct cns_problem *problem) {
+  uint64_t at_round = 0, at_attempt = 0;
+  int error = 0;
+  while (!error) {
+    error = next_with_bodies(journal, round, attempt, kind, &at_round, &at_attempt, problem);
+    if (!error) error = cns_journal_erase_bodies(journal, at_round, (uint32_t)at_attempt, kind, problem);
+    at_attempt++;
+  }
+  return error == CNS_ERR_NOT_FOUND ? 0 : error;
 }

@@ -105,6 +105,11 @@ CNS_MUST_CHECK int cns_journal_verify(struct cns_journal *journal, struct cns_pr
 CNS_MUST_CHECK int cns_journal_erase_bodies(struct cns_journal *journal, uint64_t round, uint32_t attempt,
                                             uint8_t kind, struct cns_problem *problem);
 
+/* The same for every attempt up to and with this one that still has such bodies. */
+CNS_MUST_CHECK int cns_journal_erase_bodies_until(struct cns_journal *journal, uint64_t round,
+                                                  uint32_t attempt, uint8_t kind,
+                                                  struct cns_problem *problem);
+
 /* ---- the table of rounds, for status ---- */
 
 enum cns_journal_round_state {

@@ -247,6 +247,14 @@ bool fake_logged(struct fake *fake, size_t k, const char *text) {
   return fake->peer[k].log && strstr(fake->peer[k].log, text);
 }
 
+size_t fake_count_log(const struct fake *fake, size_t k, const char *text) {
+  size_t count = 0;
+  const char *at = fake->peer[k].log;
+  for (; at && (at = strstr(at, text)); at += strlen(text))
+    count++;
+  return count;
+}
+
 void fake_expect_log_(struct fake *fake, size_t k, const char *text, int line) {
   const struct logged context = {k, text};
   wait_for(fake, logged, &context, 0, text, line);

@@ -72,6 +72,7 @@ struct fake {
   uint64_t cut_chunk;                                        /* cuts the link when it comes */
   uint64_t forget_chunks;                                    /* asks again for so many that it had */
   bool damage_model;
+  const char *turn_away;    /* said to whoever joins */
   uint64_t model_bytes_max; /* of one stream, then the link is cut */
 };
 
@@ -105,6 +106,7 @@ void fake_until_(struct fake *fake, const int *counter, int least, const char *w
 #define fake_until(fake, counter, least) fake_until_(fake, &(counter), least, #counter, __LINE__)
 /* Was this said in the log of hospital k? */
 bool fake_logged(struct fake *fake, size_t k, const char *text);
+size_t fake_count_log(const struct fake *fake, size_t k, const char *text); /* how often */
 /* The same, waited for; fails the test. */
 void fake_expect_log_(struct fake *fake, size_t k, const char *text, int line);
 #define fake_expect_log(fake, k, text) fake_expect_log_(fake, k, text, __LINE__)

@@ -312,6 +312,10 @@ static void take_join(struct fake *fake, struct fake_peer *peer, const uint8_t *
   assert_int_equal(consent.index, peer->k + 1);
   peer->weight = cns_policy_weight(&fake->kit.policy, consent.patients);
   peer->joined++;
+  if (fake->turn_away) {
+    cns_link_close(peer->link, fake->turn_away);
+    return;
+  }
   if (fake->manifest && peer->joined_round < fake->model_round)
     fake_send_manifest(fake, peer->k, fake->manifest, fake->manifest_len);
   if (fake->machine) request(fake, peer->k);

@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/agent_internal.h"
 #include "client/site.h"
 #include "dp/clip.h"
 #include "model/modelfile.h"
 #include "model/network.h"
+#include "net/link_internal.h"
 #include "store/registry.h"
 #include "tests/client/fake.h"
 
@@ -223,6 +225,23 @@ static void send_abandoned(struct fake *fake, size_t count) {
   cns_writer_deinit(&frame);
 }
 
+/* Is the announcement of that round, with what was answered, still on record? */
+static bool remembers(struct fake *fake, size_t k, const struct cns_digest *round) {
+  struct cns_site site;
+  struct cns_problem problem = {0};
+  uint8_t *bytes = NULL;
+  size_t len;
+  bool any = false;
+  if (cns_site_open(fake->peer[k].kit, &site, &problem)) fail_msg("%s", problem.text);
+  for (uint8_t phase = CNS_PHASE_NONE; phase < CNS_PHASE_COUNT; phase++) {
+    if (cns_hospital_store_get_message(site.store, round, phase, &bytes, &len, &problem) != 0) continue;
+    any = true;
+    free(bytes);
+  }
+  cns_site_deinit(&site);
+  return any;
+}
+
 static uint64_t spent_of(struct fake *fake, size_t k) {
   struct cns_site site;
   struct cns_problem problem = {0};
@@ -247,8 +266,10 @@ static void an_abandoned_round_is_refunded(void **state) {
   struct cns_writer unmask;
   cns_writer_init(&unmask, CNS_REQUEST_BYTES_MAX);
   assert_int_equal(cns_coordinator_request(fake->machine, 1, &unmask), 0);
+  const struct cns_digest failed = fake->round;
   fake_stop(fake, 0);
   assert_int_equal(spent_of(fake, 0), 1);
+  assert_true(remembers(fake, 0, &failed));
   fake->machine = cns_coordinator_free(fake->machine);
   fake_start(fake, 0);
   fake_until(fake, fake->peer[0].joined, 2);
@@ -268,6 +289,8 @@ static void an_abandoned_round_is_refunded(void **state) {
     fake_expect_log(fake, k, "no longer charged");
     fake_expect_log(fake, k, "round 1 attempt 2: we are included, 4 of 4");
   }
+  fake_stop(fake, 0);
+  assert_false(remembers(fake, 0, &failed));
   fake_free(fake);
 }
 
@@ -284,13 +307,46 @@ static void who_unmasked_does_not_abandon(void **state) {
   fake_free(fake);
 }
 
+/* Sent away after each JOIN: it keeps coming, ever more slowly, and its log
+ * doesn't grow with that. Welcome again, it takes part. */
+static void who_is_turned_away_slows_down(void **state) {
+  (void)state;
+  struct fake *fake = consortium(LOGISTIC, TRAINING("1", "0.5"));
+  fake->turn_away = "the consent is for another version of the study file";
+  fake_consent(fake, 0);
+  fake_start(fake, 0);
+  for (int i = 1; i <= 2 * (int)CNS_AGENT_LINK_LINES_MAX; i++) {
+    fake_until(fake, fake->peer[0].joined, i);
+    assert_true(cns_dialer_failures(fake->peer[0].agent->dialer) + 1 >= (unsigned)i);
+  }
+  assert_true(fake_logged(fake, 0, "the other side says: the consent is for another version"));
+  assert_true(fake_count_log(fake, 0, "onnect") <= CNS_AGENT_LINK_LINES_MAX);
+  assert_int_equal(fake_count_log(fake, 0, "isn't written down"), 1);
+  fake->turn_away = NULL;
+  int joined = fake->peer[0].joined;
+  fake_until(fake, fake->peer[0].joined, joined + 1);
+  for (size_t k = 1; k < fake->n; k++) {
+    fake_consent(fake, k);
+    fake_start(fake, k);
+    fake_until(fake, fake->peer[k].joined, 1);
+  }
+  fake_begin(fake);
+  fake_until(fake, fake->completed, 1);
+  fake_expect_log(fake, 0, "round 1 attempt 1: we are included, 4 of 4");
+  fake_free(fake);
+}
+
+/* Deep, steep and without a bound: some unit always lives on in each of them,
+ * and the layers multiply until nothing is finite any more. */
 static void an_update_that_is_not_finite_is_declined(void **state) {
   (void)state;
-  struct fake *fake = consortium(WIDE, "{\"rounds\": 1, \"local_epochs\": 100, \"learning_rate\": 100, "
-                                       "\"momentum\": 0.9, \"batch\": 8, \"seed\": 1, \"clip_norm\": 1.5}");
+  struct fake *fake =
+      consortium("{\"kind\": \"mlp\", \"hidden\": [128, 128, 128, 128], \"activation\": \"relu\"}",
+                 "{\"rounds\": 1, \"local_epochs\": 30, \"learning_rate\": 100, "
+                 "\"momentum\": 0.9, \"batch\": 8, \"seed\": 1, \"clip_norm\": 1.5}");
   fake_start_all(fake);
   fake_begin(fake);
-  for (size_t k = 0; k < 3; k++) { /* the fourth's network dies in time and stays finite */
+  for (size_t k = 0; k < fake->n; k++) {
     const char *sentence = fake_declined(fake, k, 1);
     assert_non_null(strstr(sentence, "round 1 goes on without us: the update trained here can't be used"));
     assert_non_null(strstr(sentence, "finite"));
@@ -309,6 +365,7 @@ int main(void) {
       cmocka_unit_test(an_announcement_from_before_a_restart_is_declined),
       cmocka_unit_test(an_abandoned_round_is_refunded),
       cmocka_unit_test(who_unmasked_does_not_abandon),
+      cmocka_unit_test(who_is_turned_away_slows_down),
       cmocka_unit_test(an_update_that_is_not_finite_is_declined),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "client/agent_internal.h"
 #include "client/consent.h"
 #include "client/site.h"
 #include "store/registry.h"
@@ -404,9 +405,61 @@ static void noise(void **state) {
     uint8_t wire = type < 11 ? (uint8_t)(CNS_WIRE_ANNOUNCE + type) : CNS_WIRE_MODEL;
     assert_int_equal(cns_link_send(fake->peer[0].link, wire, bytes, (size_t)(len + 1)), 0);
   }
-  settle("malformed");
-  assert_int_equal(fake->peer[0].opened, 1);
   assert_still_there();
+  assert_true(fake_logged(fake, 0, "malformed"));
+  assert_int_equal(fake->peer[0].opened, 1);
+}
+
+static void send_word(uint8_t type, const char *sentence) {
+  struct cns_writer frame;
+  cns_writer_init(&frame, CNS_WIRE_SENTENCE_MAX + 64);
+  if (type == CNS_WIRE_ENDED)
+    cns_wire_write_word(&frame, &fake->round, 0, sentence);
+  else
+    cns_wire_write_notice(&frame, CNS_PHASE_KEYS, sentence);
+  fake_send(fake, 0, type, &frame);
+  cns_writer_deinit(&frame);
+}
+
+static void send_bytes(uint8_t type, const void *bytes, size_t len) {
+  struct cns_writer frame;
+  cns_writer_init(&frame, 256);
+  cns_write_bytes(&frame, bytes, len);
+  fake_send(fake, 0, type, &frame);
+  cns_writer_deinit(&frame);
+}
+
+/* Each of these frames is worth a line. A coordinator that sends them without
+ * end must not fill the hospital's disk; an honest round is still written down. */
+static void the_log_is_not_the_coordinator_s_to_fill(void **state) {
+  (void)state;
+  enum { TIMES = 200 };
+  char word[CNS_WIRE_SENTENCE_MAX];
+  memset(word, 'w', sizeof word - 1);
+  word[sizeof word - 1] = '\0';
+  assert_still_there();
+  for (int i = 0; i < TIMES; i++) {
+    uint8_t receipt[CNS_DIGEST_BYTES + CNS_SIGNATURE_BYTES] = {0};
+    memcpy(receipt, fake->round.bytes, CNS_DIGEST_BYTES);
+    send_word(CNS_WIRE_NOTICE, word);
+    send_word(CNS_WIRE_REFUSED, word);
+    send_word(CNS_WIRE_ENDED, word);
+    send_bytes(CNS_WIRE_RECEIPT, receipt, sizeof receipt);
+    send_bytes(CNS_WIRE_RECEIPT, "short", 5);
+    send_bytes(CNS_WIRE_MANIFEST, "nothing", 7);
+    send_bytes(CNS_WIRE_ABANDONED, receipt, sizeof receipt);
+    send_bytes(CNS_WIRE_ABANDON_ASK, word, CNS_DIGEST_BYTES);
+    send_bytes(CNS_WIRE_ANNOUNCE, word, 100);
+    send_bytes(CNS_WIRE_UPLOAD_FROM, word, CNS_DIGEST_BYTES + 8);
+    send_bytes(CNS_WIRE_MODEL, word, 100);
+    send_bytes(77, "of no known type", 16);
+  }
+  assert_still_there(); /* behind all of those */
+  assert_int_equal(fake_count_log(fake, 0, "isn't written down"), 1);
+  assert_true(fake_count_log(fake, 0, "\n") < CNS_AGENT_LINES_MAX + 20);
+  /* What a study has a bounded number of is written all the same. */
+  accept_first_model();
+  fake_expect_log(fake, 0, "round 1 attempt 1: we are missing");
 }
 
 int main(void) {
@@ -422,6 +475,7 @@ int main(void) {
       TEST(spent_updates_are_counted),
       TEST(a_full_disk_costs_the_round_only),
       TEST(noise),
+      TEST(the_log_is_not_the_coordinator_s_to_fill),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,10 +63,38 @@ static void texts_become_lines(void **state) {
   free(out);
 }
 
+static size_t lines_of(const char *text) {
+  size_t count = 0;
+  for (; *text; text++)
+    count += *text == '\n';
+  return count;
+}
+
+static void more_lines_than_allowed_are_one_line(void **state) {
+  (void)state;
+  char *out = NULL;
+  size_t len = 0;
+  struct cns_client_log log = {.out = open_memstream(&out, &len)};
+  struct cns_client_lines lines = {0};
+  unsigned allowed = 0;
+  for (uint64_t now = 100000; now < 100500; now++)
+    allowed += cns_client_log_allowed(&log, &lines, 7, 60000, now);
+  assert_int_equal(allowed, 7);
+  fflush(log.out);
+  assert_int_equal(lines_of(out), 1);
+  assert_non_null(strstr(out, "more of this kind isn't written down for 60 s"));
+  assert_false(cns_client_log_allowed(&log, &lines, 7, 60000, 160000));
+  assert_true(cns_client_log_allowed(&log, &lines, 7, 60000, 160001)); /* the next window */
+  assert_int_equal(fclose(log.out), 0);
+  assert_int_equal(lines_of(out), 1);
+  free(out);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_line_stays_a_line_of_text),
       cmocka_unit_test(texts_become_lines),
+      cmocka_unit_test(more_lines_than_allowed_are_one_line),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

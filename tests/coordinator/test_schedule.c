@@ -9,53 +9,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/server_internal.h"
-#include "tests/protocol/federation.h"
+#include "tests/coordinator/world.h"
 
 #define HOSPITALS 6
 #define ROUND_MS 100000
 
-struct world {
-  struct federation f;
-  struct cns_server_options options;
-  struct cns_server s;
-  uint64_t start_ms;
-};
-
-/* Milliseconds since the phase began. */
 static void at(struct world *w, uint64_t ms) {
-  w->s.stalled_ms = uv_now(&w->s.loop) - (w->start_ms + ms);
+  world_at(w, ms);
 }
 
 static void init(struct world *w, uint64_t seed) {
-  *w = (struct world){.start_ms = 10000000};
-  struct cns_server *s = &w->s;
-  federation_init(&w->f, HOSPITALS, 100, seed);
+  world_init(w, HOSPITALS, 100, seed);
   federation_begin(&w->f, 1, 1);
-  assert_int_equal(uv_loop_init(&s->loop), 0);
-  s->options = &w->options;
-  s->kit.roster = w->f.roster;
-  s->kit.policy = w->f.policy;
-  s->machine = w->f.coordinator;
-  s->uploads = calloc(HOSPITALS, sizeof *s->uploads);
-  s->session_count = HOSPITALS;
-  s->sessions = calloc(HOSPITALS, sizeof *s->sessions);
-  for (size_t k = 0; k < HOSPITALS; k++) {
-    s->sessions[k].hospital = &s->kit.roster.hospitals[k];
-    s->sessions[k].joined = s->sessions[k].seen = true;
-    s->by_index[s->sessions[k].hospital->index] = &s->sessions[k];
-  }
-  s->started_ms = 0;
-  s->round_started_ms = s->phase_started_ms = w->start_ms;
-  at(w, 0);
+  w->s.machine = w->f.coordinator;
+  w->s.uploads = calloc(HOSPITALS, sizeof *w->s.uploads);
 }
 
 static void deinit(struct world *w) {
-  cns_abandoning_end(&w->s);
-  free(w->s.uploads);
-  free(w->s.sessions);
-  assert_int_equal(uv_loop_close(&w->s.loop), 0);
-  federation_deinit(&w->f);
+  world_deinit(w);
 }
 
 static void answers(struct world *w, size_t k) {

@@ -383,11 +383,27 @@ def mask_vectors():
                                     "digest": H("consilium/1 mask test", stream).hex()}}
 
 
+def seed_vectors():
+    """Seeds of masks, from the text of protocol/upload.h: what they are bound to, and the secret last."""
+    own, pairs = [], []
+    for k, (i, j) in enumerate(((1, 2), (1, 1000), (258, 3), (513, 512))):
+        ready, b = draw(f"seed transcript {k}", 32), draw_scalar(f"seed b {k}")
+        own.append({"transcript": ready.hex(), "index": i, "b": le(b).hex(),
+                    "seed": H("consilium/1 self mask", ready, le(i, 2), le(b)).hex()})
+        s_i, s_j = draw_scalar(f"seed s {k}"), draw_scalar(f"seed other s {k}")
+        shared = encode(edwards_mul(s_i, decode(base_mul(s_j))))
+        low, high = sorted((i, j))
+        pairs.append({"transcript": ready.hex(), "i": i, "j": j, "s_i": le(s_i).hex(), "s_j": le(s_j).hex(),
+                      "shared": shared.hex(),
+                      "seed": H("consilium/1 pair mask", ready, le(low, 2), le(high, 2), shared).hex()})
+    return {"self": own, "pair": pairs}
+
+
 def main():
     OUT.mkdir(exist_ok=True)
     files = {"hash": hash_vectors, "rng": rng_vectors, "identity": identity_vectors, "group": group_vectors,
              "proof": proof_vectors, "shamir": shamir_vectors, "merkle": merkle_vectors, "seal": seal_vectors,
-             "mask": mask_vectors}
+             "mask": mask_vectors, "seeds": seed_vectors}
     for name in sys.argv[1:] or files:
         (OUT / f"{name}.json").write_text(json.dumps(files[name](), indent=1) + "\n")
 

@@ -15,6 +15,7 @@
 #include "tests/net/world.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 enum { ROUNDS = 24 };
@@ -50,6 +51,7 @@ static int start_children(void **state) {
     int ends[2];
     if (pipe(ends) != 0 || (children[i] = fork()) < 0) return 1;
     if (children[i] == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that is killed leaves nobody behind */
       close(ends[1]);
       for (int k = 0; k < i; k++)
         close(pipes[k]);

@@ -84,7 +84,7 @@ struct attack_bytes attack_request(const struct federation *f, size_t k) {
   return take_writer(&writer);
 }
 
-int attack_refused(struct federation *f, size_t k, struct attack_bytes request) {
+int attack_refused_saying(struct federation *f, size_t k, struct attack_bytes request, const char *words) {
   struct cns_hospital *h = f->hospitals[k];
   struct cns_problem problem = {0};
   enum cns_phase answered = cns_hospital_answered(h);
@@ -97,9 +97,14 @@ int attack_refused(struct federation *f, size_t k, struct attack_bytes request) 
   assert_null(answer);
   assert_int_equal(len, 0);
   assert_true(problem.text[0] != '\0');
+  if (!strstr(problem.text, words)) fail_msg("refused, but saying: %s", problem.text);
   assert_int_equal(cns_hospital_answered(h), answered);
   assert_int_equal(h->terms != NULL, masked);
   return r;
+}
+
+int attack_refused(struct federation *f, size_t k, struct attack_bytes request) {
+  return attack_refused_saying(f, k, request, "");
 }
 
 static void read_item(struct cns_reader *reader, enum cns_phase phase, struct attack_item *item) {
@@ -296,8 +301,10 @@ int attack_receive(struct federation *f, size_t k, struct attack_bytes answer, s
   return r;
 }
 
-/* test_evidence.c alters every byte; here it is one in so many. */
+/* test_evidence.c alters every byte; here it is one in so many, and of evidence
+ * with a very long message in it so many bytes in all. */
 #define ALTERED 23
+#define ALTERED_OF_LONG 64
 
 void attack_convicted(const struct federation *f, size_t k, enum cns_blame blame) {
   size_t count, v = 0;
@@ -312,7 +319,8 @@ void attack_convicted(const struct federation *f, size_t k, enum cns_blame blame
   assert_int_equal(cns_evidence_check(&f->roster, evidence.data, evidence.len, &index, &found, &problem), 0);
   assert_int_equal(index, accused);
   assert_int_equal(found, blame);
-  for (size_t at = evidence.len % ALTERED; at < evidence.len; at += ALTERED) {
+  size_t step = evidence.len > (1u << 16) ? evidence.len / ALTERED_OF_LONG : ALTERED;
+  for (size_t at = evidence.len % ALTERED; at < evidence.len; at += step) {
     uint8_t bit = (uint8_t)(1u << (at % 8));
     evidence.data[at] ^= bit;
     int r = cns_evidence_check(&f->roster, evidence.data, evidence.len, &index, &found, &problem);

@@ -35,6 +35,8 @@ struct attack_bytes attack_request(const struct federation *f, size_t k);
 /* Hospital k must refuse it, with a sentence, and sign nothing new. Frees it.
  * Returns the (negative) result. */
 int attack_refused(struct federation *f, size_t k, struct attack_bytes request);
+/* The same; the sentence has these words in it. */
+int attack_refused_saying(struct federation *f, size_t k, struct attack_bytes request, const char *words);
 
 struct attack_item {
   uint8_t standing;

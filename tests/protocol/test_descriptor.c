@@ -58,7 +58,11 @@ static void too_many_colluders_for_the_cohort(struct cns_descriptor *d, struct f
   d->threshold = cns_policy_threshold(d->member_count, 3);
 }
 static void fewer_included(struct cns_descriptor *d, struct federation *f) {
-  d->minimum_included = 2; /* c + 2 = 3 */
+  f->policy.minimum_included = d->minimum_included = 2; /* c + 2 = 3 */
+}
+static void fewer_included_than_the_policys(struct cns_descriptor *d, struct federation *f) {
+  f->policy.minimum_included = 5;
+  d->minimum_included = 4;
 }
 static void more_included_than_there_are(struct cns_descriptor *d, struct federation *f) {
   d->minimum_included = 9;
@@ -135,6 +139,10 @@ static void noise_that_the_policy_has_not(struct cns_descriptor *d, struct feder
 static void no_noise_where_the_policy_has_it(struct cns_descriptor *d, struct federation *f) {
   f->policy.noise_placement = CNS_NOISE_DISTRIBUTED;
 }
+static void noise_of_a_later_version(struct cns_descriptor *d, struct federation *f) {
+  f->policy.noise_placement = CNS_NOISE_CENTRAL;
+  d->noise_placement = CNS_NOISE_CENTRAL;
+}
 static void sketch_without_an_audit(struct cns_descriptor *d, struct federation *f) {
   d->sketch = 256;
 }
@@ -148,64 +156,71 @@ static void unequal_weights(struct cns_descriptor *d, struct federation *f) {
   f->policy.weights_mode = CNS_WEIGHTS_EQUAL;
 }
 
+/* Each rule is broken alone, and the sentence says that it was this one. */
+static const struct rule {
+  const char *name;
+  void (*tamper)(struct cns_descriptor *d, struct federation *f);
+  const char *words;
+} rules[] = {
+#define RULE(name, words)                                                                                    \
+  { #name, name, words }
+    RULE(smaller_cohort, "the cohort has 3 hospitals; at least 4 are required"),
+    RULE(cohort_under_the_policys, "the cohort has 6 hospitals; at least 7 are required"),
+    RULE(lower_threshold, "the threshold is 4; for 8 hospitals and 1 colluders it must be 5"),
+    RULE(higher_threshold, "the threshold is 6; for 8 hospitals and 1 colluders it must be 5"),
+    RULE(fewer_colluders, "the round tolerates 0 colluders, the policy says 1"),
+    RULE(more_colluders, "the round tolerates 2 colluders, the policy says 1"),
+    RULE(too_many_colluders_for_the_cohort, "3c+1 = 10"),
+    RULE(fewer_included, "a sum of 2 updates; at least 3 are required"),
+    RULE(fewer_included_than_the_policys, "a sum of 4 updates; at least 5 are required"),
+    RULE(more_included_than_there_are, "needs 9 included of a cohort of 8"),
+    RULE(invented_hospital, "names hospital 9, which is not in the roster"),
+    RULE(without_this_hospital, "this hospital (index 5) is not in the cohort"),
+    RULE(revoked_hospital, "hospital-2, which the roster revokes"),
+    RULE(larger_clip, "the round's clip norm is 11"),
+    RULE(smaller_clip, "the round's clip norm is 9"),
+    RULE(clip_over_the_policys, "the policy allows 9.5 at the most"),
+    RULE(step_that_wraps, "the round's step could wrap"),
+    RULE(step_that_wraps_altogether, "the round's step could wrap"),
+    RULE(coarser_step, "the round's step is 2^"),
+    RULE(step_of_nothing, "the round's step is 2^"),
+    RULE(another_model, "starts from another model"),
+    RULE(another_plan, "another study file"),
+    RULE(another_roster, "another roster"),
+    RULE(another_policy, "another policy"),
+    RULE(another_study, "another study than ours"),
+    RULE(a_round_too_early, "round 2 was announced, but the next round after the accepted model is 1"),
+    RULE(another_length, "asks for 51 parameters and 7 metrics"),
+    RULE(another_length_of_metrics, "asks for 50 parameters and 8 metrics"),
+    RULE(fewer_bits, "16-bit values are reserved"),
+    RULE(audit_that_the_policy_has_not, "audit level is 1, the policy's is 0"),
+    RULE(audit_of_a_later_version, "audit level 1 is reserved"),
+    RULE(noise_that_the_policy_has_not, "noise placement is 1, the policy's is 0"),
+    RULE(no_noise_where_the_policy_has_it, "noise placement is 0, the policy's is 2"),
+    RULE(noise_of_a_later_version, "noise placement 1 is reserved"),
+    RULE(sketch_without_an_audit, "a sketch of 256 numbers without an audit"),
+    RULE(another_weight_of_ours, "this hospital's weight in the round is 6, the one it declared is 5"),
+    RULE(weight_over_the_cap, "hospital-2 has weight 1001, above the policy's cap of 1000"),
+    RULE(unequal_weights, "but the policy says equal weights"),
+};
+
 static void each_rule_is_kept(void **state) {
-#define RULE(name)                                                                                           \
-  { #name, name }
-  static const struct {
-    const char *name;
-    void (*tamper)(struct cns_descriptor *d, struct federation *f);
-  } rules[] = {
-      RULE(smaller_cohort),
-      RULE(cohort_under_the_policys),
-      RULE(lower_threshold),
-      RULE(higher_threshold),
-      RULE(fewer_colluders),
-      RULE(more_colluders),
-      RULE(too_many_colluders_for_the_cohort),
-      RULE(fewer_included),
-      RULE(more_included_than_there_are),
-      RULE(invented_hospital),
-      RULE(without_this_hospital),
-      RULE(revoked_hospital),
-      RULE(larger_clip),
-      RULE(smaller_clip),
-      RULE(clip_over_the_policys),
-      RULE(step_that_wraps),
-      RULE(step_that_wraps_altogether),
-      RULE(coarser_step),
-      RULE(step_of_nothing),
-      RULE(another_model),
-      RULE(another_plan),
-      RULE(another_roster),
-      RULE(another_policy),
-      RULE(another_study),
-      RULE(a_round_too_early),
-      RULE(another_length),
-      RULE(another_length_of_metrics),
-      RULE(fewer_bits),
-      RULE(audit_that_the_policy_has_not),
-      RULE(audit_of_a_later_version),
-      RULE(noise_that_the_policy_has_not),
-      RULE(no_noise_where_the_policy_has_it),
-      RULE(sketch_without_an_audit),
-      RULE(another_weight_of_ours),
-      RULE(weight_over_the_cap),
-      RULE(unequal_weights),
-  };
   for (size_t k = 0; k < sizeof rules / sizeof rules[0]; k++) {
+    const struct rule *rule = &rules[k];
     struct federation f;
     struct cns_problem problem = {0};
     federation_init(&f, 8, 50, 1);
     federation_begin(&f, 1, 1);
     struct cns_hospital_config config = federation_hospital_config(&f, OWN);
     assert_int_equal(announce(&f, &f.descriptor, &config, &problem), 0);
-    struct cns_descriptor *d = &f.descriptor;
     struct cns_descriptor tampered;
-    assert_int_equal(cns_descriptor_copy(d, &tampered), 0);
-    rules[k].tamper(&tampered, &f);
+    assert_int_equal(cns_descriptor_copy(&f.descriptor, &tampered), 0);
+    rule->tamper(&tampered, &f);
+    /* The step follows, so that it isn't what a hospital stumbles over. */
+    if (!strstr(rule->words, "step")) assert_int_equal(cns_descriptor_choose_scale(&tampered, &problem), 0);
     int r = announce(&f, &tampered, &config, &problem);
-    if (r != CNS_ERR_REFUSED && r != CNS_ERR_UNSUPPORTED) fail_msg("%s: %d", rules[k].name, r);
-    assert_true(problem.text[0] != '\0');
+    if (r != CNS_ERR_REFUSED && r != CNS_ERR_UNSUPPORTED) fail_msg("%s: %d", rule->name, r);
+    if (!strstr(problem.text, rule->words)) fail_msg("%s: %s", rule->name, problem.text);
     cns_descriptor_deinit(&tampered);
     federation_deinit(&f);
   }
@@ -343,7 +358,7 @@ static void descriptors_of_bad_shape(void **state) {
 
 /* The largest cohort with the largest weights, every update as long as the clip
  * allows and all in one coordinate, colluders as far out as an audit would
- * leave them: the sum stays inside 32 bits. In a masked round (64 hospitals)
+ * leave them: the sum stays inside 32 bits. In a masked round (40 hospitals)
  * both extremes come out exactly. */
 static void the_largest_sums_do_not_wrap(void **state) {
   struct cns_problem problem = {0};

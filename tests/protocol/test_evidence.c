@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "tests/protocol/attack.h"
+#include "tests/protocol/evidence.h"
 
 #define LIAR 2
 #define HONEST 5
@@ -20,73 +20,6 @@ static void begin_at(struct federation *f, enum cns_phase phase, uint64_t seed) 
   federation_init(f, 8, 50, seed);
   federation_begin(f, 1, 1);
   attack_play_until(f, phase);
-}
-
-static int judge(const struct federation *f, const uint8_t *evidence, size_t len, uint16_t *ret_index) {
-  struct cns_problem problem = {0};
-  enum cns_blame blame;
-  int r = cns_evidence_check(&f->roster, evidence, len, ret_index, &blame, &problem);
-  if (r < 0) assert_true(problem.text[0] != '\0');
-  return r;
-}
-
-/* ---- evidence of our own making, layout of protocol/verdict.h ---- */
-
-static void start(const struct federation *f, struct cns_writer *writer, enum cns_blame blame, size_t accused,
-                  enum cns_phase last) {
-  const struct cns_round *round = cns_coordinator_round(f->coordinator);
-  struct cns_writer inner;
-  cns_writer_init(writer, 1u << 20);
-  cns_write_u8(writer, 1);
-  cns_write_u8(writer, (uint8_t)blame);
-  cns_write_u16(writer, f->descriptor.members[accused].index);
-  cns_writer_init(&inner, CNS_DESCRIPTOR_BYTES_MAX);
-  cns_descriptor_write(&inner, &f->descriptor);
-  cns_write_blob(writer, inner.data, inner.len);
-  cns_writer_deinit(&inner);
-  cns_write_u8(writer, (uint8_t)last);
-  for (enum cns_phase p = CNS_PHASE_NONE; p < last;) {
-    p = cns_round_next(round, p);
-    for (size_t k = 0; k < f->n; k++) {
-      cns_write_u8(writer, round->entries[p][k].standing);
-      cns_write_bytes(writer, round->entries[p][k].message.bytes, CNS_DIGEST_BYTES);
-    }
-  }
-}
-
-static void put_message(struct cns_writer *writer, const struct cns_message *message) {
-  struct cns_writer inner;
-  cns_writer_init(&inner, CNS_ANSWER_BYTES_MAX);
-  cns_message_write(&inner, message);
-  cns_write_blob(writer, inner.data, inner.len);
-  cns_writer_deinit(&inner);
-}
-
-static const struct cns_message *held(const struct federation *f, size_t k, enum cns_phase phase) {
-  assert_non_null(f->coordinator->members[k].messages[phase].bytes);
-  return &f->coordinator->members[k].messages[phase].view;
-}
-
-static void put_complaint(struct cns_writer *writer, const struct cns_complaint *complaint) {
-  struct cns_writer inner;
-  cns_writer_init(&inner, CNS_COMPLAINT_BYTES_MAX);
-  cns_complaint_write(&inner, complaint);
-  cns_write_blob(writer, inner.data, inner.len);
-  cns_writer_deinit(&inner);
-}
-
-static void put_path(struct cns_writer *writer, const struct cns_merkle_path *path) {
-  cns_write_u8(writer, path->depth);
-  for (size_t d = 0; d < path->depth; d++)
-    cns_write_bytes(writer, path->siblings[d].bytes, CNS_DIGEST_BYTES);
-}
-
-static void acquits(const struct federation *f, struct cns_writer *writer) {
-  uint16_t index = 0;
-  assert_int_equal(cns_writer_finish(writer), 0);
-  int r = judge(f, writer->data, writer->len, &index);
-  if (r != CNS_ERR_PROOF) fail_msg("hospital %u: %d", index, r);
-  cns_writer_deinit(writer);
 }
 
 /* ---- framing ---- */
@@ -296,23 +229,31 @@ static void the_dealers_own_leaf(void **state) {
   federation_deinit(&f);
 }
 
-/* Fewer leaves, a higher or lower threshold: an honest dealing passes. */
+/* Fewer leaves, a lower threshold, another's keys; leaves that the dealer didn't
+ * sign, behind the message that it did. An honest dealing passes. */
 static void an_honest_dealing_put_another_way(void **state) {
+  enum { FEWER, OTHER_KEYS, LOWER, BAD_POINTS, OTHER_POINT, NO_POINT, TWICE, KINDS };
   struct federation f;
   begin_at(&f, CNS_PHASE_READY, 6);
   const struct cns_coordinator_member *member = &f.coordinator->members[HONEST];
-  for (int kind = 0; kind < 4; kind++) {
+  for (int kind = 0; kind < KINDS; kind++) {
     struct cns_writer writer;
+    struct cns_leaf leaves[8];
     uint16_t threshold = f.descriptor.threshold;
-    if (kind == 2) f.descriptor.threshold = 2;
-    start(&f, &writer, kind == 3 ? CNS_BLAME_BAD_POINTS : CNS_BLAME_DEGREE, HONEST, CNS_PHASE_NONE);
+    bool points = kind == BAD_POINTS || kind == NO_POINT;
+    if (kind == LOWER) f.descriptor.threshold = 2;
+    start(&f, &writer, points ? CNS_BLAME_BAD_POINTS : CNS_BLAME_DEGREE, HONEST, CNS_PHASE_NONE);
     f.descriptor.threshold = threshold;
     put_message(&writer, held(&f, HONEST, CNS_PHASE_SHARES));
-    put_message(&writer, held(&f, kind == 1 ? LIAR : HONEST, CNS_PHASE_KEYS));
-    size_t count = kind == 0 ? 7 : 8;
+    put_message(&writer, held(&f, kind == OTHER_KEYS ? LIAR : HONEST, CNS_PHASE_KEYS));
+    memcpy(leaves, member->leaves, sizeof leaves);
+    if (kind == OTHER_POINT) leaves[3].point_s = leaves[4].point_s;
+    if (kind == NO_POINT) memset(&leaves[3].point_s, 0, sizeof leaves[3].point_s);
+    if (kind == TWICE) leaves[3].recipient = leaves[4].recipient;
+    size_t count = kind == FEWER ? 7 : 8;
     cns_write_u16(&writer, (uint16_t)count);
     for (size_t d = 0; d < count; d++)
-      cns_leaf_write(&writer, &member->leaves[d]);
+      cns_leaf_write(&writer, &leaves[d]);
     acquits(&f, &writer);
   }
   federation_deinit(&f);

@@ -74,7 +74,7 @@ static void deinit(struct fork *fork) {
 static const enum cns_phase phases[] = {CNS_PHASE_KEYS, CNS_PHASE_SHARES, CNS_PHASE_READY, CNS_PHASE_UPLOAD,
                                         CNS_PHASE_AGREE};
 
-/* Every phase, every way to split the honest up: at most one view completes,
+/* Every phase, and a sample of the ways to split the honest up: at most one view completes,
  * and of no honest hospital are both b and s known. */
 static void different_lists_to_different_hospitals(void **state) {
   for (size_t p = 0; p < sizeof phases / sizeof phases[0]; p++)
@@ -135,6 +135,12 @@ static void a_hospital_lives_in_one_view(void **state) {
     assert_int_equal(r, 0);
     assert_true(cns_coordinator_receive(other->coordinator, 4, answer, len, &one->root[4], &problem) < 0);
     assert_int_equal(attack_refused(one, 4, attack_request(other, 4)), CNS_ERR_REFUSED);
+    /* Nor is it a second answer there, once the twin's is held: under another
+     * list an honest hospital may be heard to say something else. */
+    struct attack_bytes elsewhere = attack_bytes_copy(answer, len);
+    federation_play_phase(other);
+    assert_int_equal(attack_receive(other, 4, elsewhere, &problem), CNS_ERR_REFUSED);
+    attack_check_names(other, 0);
     attack_finish(one, 0);
     deinit(&fork);
   }
@@ -161,6 +167,39 @@ static void masks_of_two_views_have_nothing_in_common(void **state) {
     for (size_t b = 0; b < count[1]; b++)
       assert_memory_not_equal(&terms[0][a].seed, &terms[1][b].seed, sizeof terms[0][a].seed);
   deinit(&fork);
+}
+
+/* The same messages of phase ready, and one hospital out in one of two signed
+ * lists: two transcripts, of which a hospital takes one. */
+static void a_standing_makes_another_list(void **state) {
+  for (int out_first = 0; out_first < 2; out_first++) {
+    struct federation f;
+    struct cns_problem problem = {0};
+    const uint8_t *answer;
+    size_t len;
+    federation_init(&f, 8, 20, 20);
+    federation_begin(&f, 1, 1);
+    attack_play_until(&f, CNS_PHASE_UPLOAD);
+    struct attack_view *view = attack_view_new(&f, 4);
+    const struct cns_round *round = cns_coordinator_round(f.coordinator);
+    struct cns_entry entries[8];
+    struct cns_digest transcript;
+    memcpy(entries, round->entries[CNS_PHASE_READY], sizeof entries);
+    entries[2].standing = CNS_DISQUALIFIED;
+    cns_transcript_next(&round->transcript[CNS_PHASE_SHARES], CNS_PHASE_READY, &f.descriptor, entries,
+                        &transcript);
+    assert_false(cns_digest_equal(&transcript, &round->transcript[CNS_PHASE_READY]));
+    view->lists[view->count - 1].items[2].standing = CNS_DISQUALIFIED;
+    struct attack_bytes in = attack_request(&f, 4), out = attack_view_write(&f, view);
+    struct attack_bytes *first = out_first ? &out : &in, *second = out_first ? &in : &out;
+    assert_int_equal(cns_hospital_handle(f.hospitals[4], first->data, first->len, &answer, &len, &problem),
+                     CNS_HOSPITAL_UPLOAD);
+    assert_int_equal(attack_refused_saying(&f, 4, *second, "signed two different lists of phase ready"),
+                     CNS_ERR_REFUSED);
+    attack_bytes_free(first);
+    attack_view_free(view);
+    federation_deinit(&f);
+  }
 }
 
 /* ---- different descriptors ---- */
@@ -253,6 +292,7 @@ int main(void) {
       cmocka_unit_test(one_colluder_too_many_breaks_it),
       cmocka_unit_test(a_hospital_lives_in_one_view),
       cmocka_unit_test(masks_of_two_views_have_nothing_in_common),
+      cmocka_unit_test(a_standing_makes_another_list),
       cmocka_unit_test(different_descriptors_to_different_hospitals),
   };
   return cmocka_run_group_tests_name("protocol forks", tests, NULL, NULL);

@@ -213,6 +213,35 @@ static void wrong_share_of_a_leaver(void **state) {
   }
 }
 
+/* What names the holder can't be put together: the machine is as if the answer
+ * had never come, and takes it when it comes again. */
+static void a_wrong_share_that_cannot_be_named_yet(void **state) {
+  struct federation f;
+  struct cns_problem problem;
+  struct cns_digest digest = {{1}};
+  struct cns_merkle_tree *stub = NULL;
+  size_t count;
+  begin_at(&f, CNS_PHASE_UNMASK, 26);
+  struct attack_bytes answer = spoilt(&f, LIAR, 1);
+  struct cns_coordinator_member *dealer = &f.coordinator->members[0], *liar = &f.coordinator->members[LIAR];
+  struct cns_merkle_tree *tree = dealer->tree;
+  assert_int_equal(cns_merkle_tree_new(&digest, 1, &stub), 0);
+  dealer->tree = stub; /* has no path for the holder */
+  assert_true(cns_coordinator_receive(f.coordinator, LIAR, answer.data, answer.len, NULL, &problem) < 0);
+  cns_coordinator_verdicts(f.coordinator, &count);
+  assert_int_equal(count, 0);
+  assert_true(cns_coordinator_awaits(f.coordinator, LIAR));
+  assert_null(liar->messages[CNS_PHASE_UNMASK].bytes);
+  assert_null(liar->released);
+  assert_null(liar->released_good);
+  dealer->tree = tree;
+  cns_merkle_tree_free(stub);
+  assert_int_equal(attack_receive(&f, LIAR, answer, &problem), 0);
+  attack_convicted(&f, LIAR, CNS_BLAME_WRONG_SHARE);
+  attack_finish(&f, LIARS);
+  federation_deinit(&f);
+}
+
 /* t = 5 of 8: three holders of wrong shares do no harm; four end the round, and
  * all four are named. */
 static void wrong_shares_up_to_what_the_threshold_survives(void **state) {
@@ -269,15 +298,20 @@ static void released_shares_of_the_wrong_kind_or_number(void **state) {
 
 /* ---- any phase ---- */
 
-/* The first answer counts; the second, signed and different, convicts. */
+/* The first answer counts; the second, signed and different, convicts, be it as
+ * long as a message can be. */
 static void a_second_different_answer(void **state) {
+  static const size_t lengths[] = {15, CNS_MESSAGE_BODY_MAX, CNS_MESSAGE_BODY_MAX - 160};
+  uint8_t *other = calloc(CNS_MESSAGE_BODY_MAX, 1);
+  assert_non_null(other);
+  memcpy(other, "something else", 15);
   for (size_t p = 0; p < PHASES; p++)
-    for (int closed = 0; closed < 2; closed++) {
+    for (size_t kind = 0; kind < 4; kind++) {
       struct federation f;
       struct cns_problem problem;
-      static const uint8_t other[] = "something else";
+      const bool closed = kind == 3;
       begin_at(&f, phases[p], 50 + p);
-      struct attack_bytes second = attack_answer(&f, LIAR, other, sizeof other, NULL, NULL, 0);
+      struct attack_bytes second = attack_answer(&f, LIAR, other, lengths[kind % 3], NULL, NULL, 0);
       federation_play_phase(&f);
       if (closed) attack_close(&f);
       assert_int_equal(attack_receive(&f, LIAR, second, &problem), CNS_ANSWER_NAMED);
@@ -285,6 +319,7 @@ static void a_second_different_answer(void **state) {
       attack_finish(&f, LIARS);
       federation_deinit(&f);
     }
+  free(other);
 }
 
 static void a_second_answer_that_someone_forged(void **state) {
@@ -427,6 +462,7 @@ int main(void) {
       cmocka_unit_test(signature_on_another_agreement),
       cmocka_unit_test(wrong_shares_name_their_holder),
       cmocka_unit_test(wrong_share_of_a_leaver),
+      cmocka_unit_test(a_wrong_share_that_cannot_be_named_yet),
       cmocka_unit_test(wrong_shares_up_to_what_the_threshold_survives),
       cmocka_unit_test(released_shares_of_the_wrong_kind_or_number),
       cmocka_unit_test(a_second_different_answer),

@@ -205,11 +205,52 @@ static void another_root(struct federation *f, struct attack_view *view, struct 
   last->items[OTHER].path.depth = 0;
 }
 
-/* Nothing that isn't under its dealer's signature is opened, let alone
+/* A dealer that colludes signs a tree whose leaf in our place is for another
+ * hospital, or another dealer's. Opened, it would be shares that nobody has to
+ * stand for; complained of, the complaint would convict us. */
+static void dealt_by_a_colluder(struct federation *f, struct attack_view *view, struct attack_list *last,
+                                uint16_t dealer, uint16_t recipient, bool opens) {
+  struct attack_deal deal;
+  struct cns_digest digests[8];
+  struct attack_item *item = &last->items[OTHER];
+  attack_deal_make(f, OTHER, &deal);
+  deal.leaves[TARGET].dealer = dealer;
+  deal.leaves[TARGET].recipient = recipient;
+  if (opens) attack_deal_seal(f, OTHER, &deal, TARGET);
+  for (size_t d = 0; d < 8; d++)
+    cns_leaf_digest(&deal.leaves[d], &digests[d]);
+  assert_int_equal(cns_merkle_root(digests, 8, &item->root), 0);
+  assert_int_equal(cns_merkle_path(digests, 8, TARGET, &item->path), 0);
+  item->leaf = deal.leaves[TARGET];
+  attack_view_forge(f, view, OTHER, deal.point_b.bytes, CNS_POINT_BYTES, f->identities[OTHER]);
+}
+
+static void addressed_to_another(struct federation *f, struct attack_view *view, struct attack_list *last) {
+  dealt_by_a_colluder(f, view, last, OTHER + 1, TARGET + 2, true);
+}
+
+static void addressed_to_another_and_closed(struct federation *f, struct attack_view *view,
+                                            struct attack_list *last) {
+  dealt_by_a_colluder(f, view, last, OTHER + 1, TARGET + 2, false);
+}
+
+static void in_another_dealers_name(struct federation *f, struct attack_view *view,
+                                    struct attack_list *last) {
+  dealt_by_a_colluder(f, view, last, OTHER + 2, TARGET + 1, true);
+}
+
+/* Nothing that isn't under its dealer's signature, or isn't for us, is opened, let alone
  * complained of: afterwards the target signs a plain ok. */
 static void leaves_not_under_their_dealers_signature(void **state) {
-  change *const changes[] = {leaf_of_another_recipient, leaf_of_another_dealer, garbled_ciphertext,
-                             copied_ciphertext,         swapped_points,         another_root};
+  change *const changes[] = {leaf_of_another_recipient,
+                             leaf_of_another_dealer,
+                             garbled_ciphertext,
+                             copied_ciphertext,
+                             swapped_points,
+                             another_root,
+                             addressed_to_another,
+                             addressed_to_another_and_closed,
+                             in_another_dealers_name};
   for (size_t c = 0; c < sizeof changes / sizeof changes[0]; c++) {
     struct federation f;
     begin_at(&f, CNS_PHASE_READY, 10 + c);

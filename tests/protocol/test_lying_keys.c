@@ -181,6 +181,61 @@ static void keys_of_the_wrong_length(void **state) {
   }
 }
 
+/* A liar may make its message as long as a message can be: the evidence holds it. */
+static void keys_of_the_greatest_length(void **state) {
+  static const size_t lengths[] = {CNS_MESSAGE_BODY_MAX, CNS_MESSAGE_BODY_MAX - 160};
+  uint8_t *body = calloc(CNS_MESSAGE_BODY_MAX, 1);
+  assert_non_null(body);
+  for (size_t l = 0; l < 2; l++) {
+    struct federation f;
+    begin_at(&f, CNS_PHASE_KEYS, 25 + l);
+    genuine_keys(&f, LIAR, body);
+    keys_convict(&f, body, lengths[l]);
+  }
+  free(body);
+}
+
+/* The draws of s and e, in this order, come from streams of their own. */
+struct two_streams {
+  struct cns_rng_seeded s, e;
+  unsigned draws;
+};
+
+static int draw_from_two(void *context, uint8_t *out, size_t len) {
+  struct two_streams *streams = context;
+  return cns_rng_fill(cns_rng_seeded(streams->draws++ == 0 ? &streams->s : &streams->e), out, len);
+}
+
+static void keys_from(struct federation *f, const char *s_label, const char *e_label,
+                      uint8_t body[static CNS_KEYS_BODY_BYTES]) {
+  struct two_streams streams = {.draws = 0};
+  struct cns_scalar s, e;
+  struct cns_keys keys;
+  cns_rng_seeded_init_label(&streams.s, 1, s_label);
+  cns_rng_seeded_init_label(&streams.e, 1, e_label);
+  assert_int_equal(cns_keys_make(cns_hospital_round(f->hospitals[LIAR]), LIAR + 1,
+                                 (struct cns_rng){.fill = draw_from_two, .context = &streams}, &s, &e, &keys,
+                                 body),
+                   0);
+}
+
+/* Each proof is bound to both points: one point and its proof kept, and a fresh
+ * other one with a good proof of its own. */
+static void a_proof_for_another_pair_of_points(void **state) {
+  for (size_t kept = 0; kept < 2; kept++) {
+    struct federation f;
+    uint8_t body[CNS_KEYS_BODY_BYTES], before[CNS_KEYS_BODY_BYTES];
+    begin_at(&f, CNS_PHASE_KEYS, 31 + kept);
+    keys_from(&f, "s", "e", before);
+    keys_from(&f, kept ? "another s" : "s", kept ? "e" : "another e", body);
+    const size_t point = kept * CNS_POINT_BYTES, proof = 64 + kept * CNS_PROOF_BYTES;
+    assert_memory_equal(body + point, before + point, CNS_POINT_BYTES);
+    assert_memory_not_equal(body + proof, before + proof, CNS_PROOF_BYTES);
+    memcpy(body + proof, before + proof, CNS_PROOF_BYTES);
+    keys_convict(&f, body, sizeof body);
+  }
+}
+
 /* Two liars that share a secret can prove both: the second is turned away. */
 static void two_liars_share_a_secret(void **state) {
   struct federation f;
@@ -216,6 +271,8 @@ int main(void) {
       cmocka_unit_test(proof_of_another_round),
       cmocka_unit_test(points_that_are_none),
       cmocka_unit_test(keys_of_the_wrong_length),
+      cmocka_unit_test(keys_of_the_greatest_length),
+      cmocka_unit_test(a_proof_for_another_pair_of_points),
       cmocka_unit_test(two_liars_share_a_secret),
   };
   return cmocka_run_group_tests_name("protocol lying keys", tests, NULL, NULL);

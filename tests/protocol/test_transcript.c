@@ -264,6 +264,41 @@ static void no_seed_is_used_twice(void **state) {
   federation_deinit(&f);
 }
 
+/* Whoever reads the lists has every point, and T_ready: from those no seed in use
+ * follows. */
+static void no_seed_follows_from_what_is_public(void **state) {
+  struct federation f;
+  struct cns_point points[1 + 3 * 6] = {{{0}}};
+  federation_init(&f, 6, 10, 11);
+  federation_begin(&f, 1, 1);
+  attack_finish(&f, 0);
+  const struct cns_digest *ready = &cns_coordinator_round(f.coordinator)->transcript[CNS_PHASE_READY];
+  for (size_t k = 0; k < f.n; k++) {
+    const struct cns_coordinator_member *member = &f.coordinator->members[k];
+    points[1 + 3 * k] = member->keys.s;
+    points[2 + 3 * k] = member->keys.e;
+    memcpy(&points[3 + 3 * k], member->messages[CNS_PHASE_SHARES].view.body, CNS_POINT_BYTES);
+  }
+  for (size_t k = 0; k < f.n; k++) {
+    const struct cns_mask_term *terms;
+    size_t count;
+    assert_int_equal(cns_hospital_masks(f.hospitals[k], &terms, &count), 0);
+    for (size_t p = 0; p < sizeof points / sizeof points[0]; p++) {
+      struct cns_mask_seed guess;
+      struct cns_scalar bytes;
+      memcpy(bytes.bytes, points[p].bytes, sizeof bytes.bytes);
+      cns_self_seed(ready, (uint16_t)(k + 1), &bytes, &guess);
+      assert_memory_not_equal(&terms[0].seed, &guess, sizeof guess);
+      for (size_t t = 1; t < count; t++) {
+        size_t other = t <= k ? t - 1 : t;
+        cns_pair_seed(ready, (uint16_t)(k + 1), (uint16_t)(other + 1), &points[p], &guess);
+        assert_memory_not_equal(&terms[t].seed, &guess, sizeof guess);
+      }
+    }
+  }
+  federation_deinit(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(two_inputs_exchanged_for_two_of_equal_sum),
@@ -271,6 +306,7 @@ int main(void) {
       cmocka_unit_test(an_upload_looks_the_same_whatever_is_in_it),
       cmocka_unit_test(secrets_that_never_travel),
       cmocka_unit_test(no_seed_is_used_twice),
+      cmocka_unit_test(no_seed_follows_from_what_is_public),
   };
   return cmocka_run_group_tests_name("protocol transcript", tests, NULL, NULL);
 }

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The journal when processes die, and when several open it. */
+#include <time.h>
+
+#include "store/database.h"
+
 #include "journal_support.h"
 
 /* ---- crash ---- */
@@ -161,6 +165,68 @@ static void a_reader_reads_while_it_is_written(void **state) {
   cns_journal_free(reader);
 }
 
+static uint64_t now_ms(void) {
+  struct timespec now;
+  assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &now), 0);
+  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* As a backup does, or a `status` that was stopped. */
+static sqlite3 *begin_snapshot(const char *name) {
+  sqlite3 *sqlite = NULL;
+  assert_int_equal(sqlite3_open(scratch_path(name), &sqlite), SQLITE_OK);
+  assert_int_equal(sqlite3_exec(sqlite, "BEGIN; SELECT count(*) FROM entry", NULL, NULL, NULL), SQLITE_OK);
+  return sqlite;
+}
+
+static off_t log_bytes(const char *name) {
+  char wal[64];
+  struct stat status;
+  snprintf(wal, sizeof(wal), "%s-wal", name);
+  return stat(scratch_path(wal), &status) == 0 ? status.st_size : 0;
+}
+
+/* However long it reads; what was erased goes once it has ended. */
+static void a_reader_is_not_waited_for(void **state) {
+  struct cns_journal *journal = open_named("snapshot");
+  assert_int_equal(append_text(journal, 1, 1, 0, "erased"), 0);
+  assert_int_equal(cns_journal_sync(journal, &problem), 0);
+  sqlite3 *reader = begin_snapshot("snapshot");
+  uint64_t began_ms = now_ms();
+  assert_int_equal(cns_journal_erase_bodies(journal, 1, 0, 1, &problem), 0);
+  for (int k = 0; k < 50; k++) {
+    assert_int_equal(append_text(journal, 1, 2, 0, "goes on"), 0);
+    assert_int_equal(cns_journal_sync(journal, &problem), 0);
+  }
+  assert_true(now_ms() - began_ms < CNS_DATABASE_BUSY_TIMEOUT_MS / 2);
+  assert_true(log_bytes("snapshot") > 0);
+  assert_int_equal(sqlite3_close(reader), SQLITE_OK);
+  while (log_bytes("snapshot") > 0) {
+    assert_true(now_ms() - began_ms < 20000);
+    usleep(100000);
+    assert_int_equal(cns_journal_sync(journal, &problem), 0);
+  }
+  cns_journal_free(journal);
+}
+
+/* Killed while somebody read: the next start empties the log. */
+static void child_erasing(int report_fd) {
+  struct cns_journal *journal = NULL;
+  if (cns_journal_open(scratch_path("left"), scratch_key, &journal, NULL) != 0) _exit(1);
+  if (append_text(journal, 1, 1, 0, "erased") != 0 || cns_journal_sync(journal, NULL) != 0) _exit(1);
+  sqlite3 *reader = begin_snapshot("left");
+  if (!reader || cns_journal_erase_bodies(journal, 1, 0, 1, NULL) != 0) _exit(1);
+  if (write(report_fd, "k", 1) != 1) _exit(1);
+}
+
+static void a_log_that_was_left_is_emptied(void **state) {
+  scratch_kill_child(child_erasing);
+  assert_true(log_bytes("left") > 0);
+  struct cns_journal *journal = open_named("left");
+  assert_int_equal(log_bytes("left"), 0);
+  cns_journal_free(journal);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(killed_in_a_transaction),
@@ -168,6 +234,8 @@ int main(void) {
       cmocka_unit_test(killed_while_creating),
       cmocka_unit_test(a_second_coordinator_is_refused),
       cmocka_unit_test(a_reader_reads_while_it_is_written),
+      cmocka_unit_test(a_reader_is_not_waited_for),
+      cmocka_unit_test(a_log_that_was_left_is_emptied),
   };
   return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

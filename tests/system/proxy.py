@@ -11,6 +11,40 @@ PIECE = 16384
 TICK_S = 0.01
 
 
+class Records:
+    """Where in a stream TLS records have their contents: a damaged length would only
+    make the receiver wait for more."""
+
+    def __init__(self):
+        self.header, self.left = b"", 0
+
+    def contents(self, data):
+        """(offset, length) of the contents in the next piece of the stream."""
+        found, at = [], 0
+        while at < len(data):
+            if self.left == 0:
+                more = data[at:at + 5 - len(self.header)]
+                self.header, at = self.header + more, at + len(more)
+                if len(self.header) == 5:
+                    self.header, self.left = b"", struct.unpack(">H", self.header[3:])[0]
+            else:
+                length = min(self.left, len(data) - at)
+                found.append((at, length))
+                self.left, at = self.left - length, at + length
+        return found
+
+
+def damage(data, contents, where):
+    at = int(where * sum(length for _, length in contents))
+    for offset, length in contents:
+        if at < length:
+            damaged = bytearray(data)
+            damaged[offset + at] ^= 0x10
+            return bytes(damaged)
+        at -= length
+    raise AssertionError("nothing to damage")
+
+
 class Way:
     """One direction of a door, over all of its connections."""
 
@@ -18,7 +52,7 @@ class Way:
         self.stalled = False
         self.rate = None  # bytes a second
         self.latency_s = 0
-        self.flips = []  # for each byte to be damaged: where in its piece, 0 to 1
+        self.flips = []  # for each byte to be damaged: where in the records of its piece, 0 to 1
         self.bytes = 0
 
 
@@ -128,7 +162,7 @@ class Pair:
             pass
 
     async def carry(self, source, sink, way):
-        loop = asyncio.get_running_loop()
+        loop, records = asyncio.get_running_loop(), Records()
         try:
             while True:
                 while way.stalled:
@@ -142,10 +176,9 @@ class Pair:
                     await asyncio.sleep(way.latency_s)
                 if way.rate:
                     await asyncio.sleep(len(data) / way.rate)
-                if way.flips:
-                    damaged = bytearray(data)
-                    damaged[int(way.flips.pop(0) * len(damaged))] ^= 0x10
-                    data = bytes(damaged)
+                contents = records.contents(data)
+                if way.flips and contents:
+                    data = damage(data, contents, way.flips.pop(0))
                 way.bytes += len(data)
                 await loop.sock_sendall(sink, data)
         except OSError:

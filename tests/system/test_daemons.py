@@ -13,7 +13,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from federation import Federation, main, run  # noqa: E402
+from federation import PATIENCE_S, Federation, main, run  # noqa: E402
 
 ROGUE = os.environ["CNS_ROGUE"]
 PROGRAM = os.environ["CNS_PROGRAM"]
@@ -51,7 +51,6 @@ def play(f, mode, word, included, *more):
     f.wait(lambda: len(f.completed()) >= seen + 2, f"rounds in mode {mode}")
     f.kill("h5")
     for event in f.completed()[done:]:
-        assert event["attempt"] == 1, (mode, event)
         assert event["included"] == 5 or not included or event["missing"], (mode, event)
         assert event["included"] >= 4, (mode, event)
         if included is False:
@@ -136,9 +135,13 @@ def test_silent_hospital_costs_a_deadline_and_no_more():
         start_rogue(f, "silent")
         f.wait(lambda: "h5 is connected" in f.said(0), "h5")
         done = len(f.completed())
-        f.wait(lambda: len(f.completed()) >= done + 5, "rounds with a silent hospital", 150)
-        for event in f.completed()[done:]:
-            assert event["seconds"] < 40, event
+
+        def waited():
+            return [event["seconds"] for event in f.completed()[done:] for one in event["missing"]
+                    if one["hospital"] == "h5" and "not connected" not in one["reason"]]
+
+        f.wait(lambda: len(waited()) >= 5, "rounds with a silent hospital", 5 * PATIENCE_S)
+        assert max(waited()) <= 2 * waited()[0], waited()
 
 
 def uploads(f):
@@ -295,6 +298,136 @@ def test_changed_roster_ends_the_running_attempt():
         f.wait(lambda: len(f.completed()) >= done + 2, "rounds under the new roster")
         assert "changed while" in f.said(before), f.said(before)
         assert f.completed()[-1]["included"] == 5
+
+
+def test_upload_without_room_costs_one_hospital_one_round():
+    """No room can be reserved for h3's upload: the round goes on without it, said on
+    both sides; the next one has it again."""
+    with Federation(rounds=2, hidden=HIDDEN) as f:
+        flag = os.path.join(f.folder, "full")
+        open(flag, "w").close()
+        f.start_coordinator("--until-finished", FULL=flag,
+                            FOLDER=os.path.join(f.state("coordinator"), "uploads", "round-1-1-hospital-3"))
+        for name in f.names:
+            f.start(name)
+        f.wait_exit("coordinator")
+        first, second = f.completed()
+        assert first["attempt"] == 1 and first["included"] == 4, first
+        assert [one["hospital"] for one in first["missing"]] == ["h3"], first
+        assert second["included"] == 5, second
+        said = [e["text"] for e in f.events() if "upload of hospital h3 is given up" in e["text"]]
+        assert len(said) == 1 and "no space left" in said[0], said
+        assert "can't be taken in this round" in f.log("h3"), f.tails()
+
+
+def room_for_uploads(f, bytes_free):
+    with open(os.path.join(f.folder, "room.new"), "w") as file:
+        file.write(str(bytes_free))
+    os.rename(os.path.join(f.folder, "room.new"), os.path.join(f.folder, "room"))
+
+
+def test_no_round_begins_without_room_for_it():
+    """Below what uploads and the journal's margin need it waits with a word, and
+    begins by itself."""
+    with Federation(rounds=2) as f:
+        room_for_uploads(f, 32 << 20)
+        f.start_coordinator("--until-finished", ROOM=os.path.join(f.folder, "room"))
+        for name in f.names:
+            f.start(name)
+        f.wait(lambda: "make room, the next round begins by itself" in f.said(0), "the word")
+        for name in f.names:
+            f.wait(lambda: f"{name} is connected" in f.said(0), name)
+        time.sleep(1)
+        assert " begins: " not in f.said(0), f.tails()
+        room_for_uploads(f, (32 << 20) + (1 << 20))
+        f.wait_exit("coordinator")
+        assert [event["included"] for event in f.completed()] == [5, 5], f.completed()
+
+
+def test_new_folders_are_synced():
+    """The name of the state folder, too, is there after a crash of the machine."""
+    with Federation(rounds=1) as f:
+        synced = os.path.join(f.folder, "synced")
+        f.start_coordinator(SYNCED=synced)
+        with open(synced) as file:
+            paths = set(file.read().splitlines())
+        assert {os.path.realpath(f.kit("coordinator")), os.path.realpath(f.state("coordinator"))} <= paths, paths
+
+
+def limited_to(f, files):
+    """What the coordinator says at its start under this limit of open files."""
+    before = f.said()
+    command = ["sh", "-c", f'ulimit {files} && exec "$@"', "sh", PROGRAM, "coordinator", f.kit("coordinator"),
+               "--listen", "tls+tcp://127.0.0.1:0"]
+    with open(f.log_path("coordinator"), "a") as log:
+        f.processes["coordinator"] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    f.wait(lambda: "listening on" in f.said(before), "the coordinator")
+    with open(f"/proc/{f.processes['coordinator'].pid}/limits") as file:
+        soft, hard = [line for line in file if line.startswith("Max open files")][0].split()[3:5]
+    f.kill("coordinator", signal.SIGTERM)
+    return f.said(before), soft, hard
+
+
+def test_limit_of_open_files_is_raised():
+    with Federation(rounds=1) as f:
+        said, soft, hard = limited_to(f, "-Sn 100")
+        assert soft == hard != "100", (soft, hard)
+        assert "may open" not in said, said
+        said, soft, hard = limited_to(f, "-n 100")
+        assert soft == hard == "100", (soft, hard)
+        assert "may open 100 files and streams" in said and "LimitNOFILE" in said, said
+
+
+def hang_up(f, word):
+    before = f.said()
+    f.processes["coordinator"].send_signal(signal.SIGHUP)
+    f.wait(lambda: word in f.said(before), f"\"{word}\" after SIGHUP")
+
+
+def test_roster_is_reloaded_while_it_runs():
+    """SIGHUP: refused without a newer roster that the authority signed; with one, the
+    revoked hospital is cut off at once and doesn't get in again, the running round
+    ends under its own roster, and the next ones are under the new."""
+    with Federation(rounds=100000, count=6) as f:
+        coordinator = f.start_coordinator()
+        for name in f.names:
+            f.start(name)
+        f.wait(lambda: len(f.completed()) >= 2, "two rounds")
+        hang_up(f, "version 1 is known already")
+        path = os.path.join(f.kit("coordinator"), "roster.json")
+        with open(path) as file:
+            text = file.read()
+        with open(path, "w") as file:
+            file.write(text.replace('"h1"', '"x1"', 1))
+        hang_up(f, "the roster is not taken over: ")
+        with open(path, "w") as file:
+            file.write(text)
+        done = len(f.completed())
+        f.wait(lambda: any(event["included"] == 6 for event in f.completed()[done:]), "rounds all the same")
+
+        # A hospital that is stopped holds a round open.
+        f.processes["h1"].send_signal(signal.SIGSTOP)
+        before = f.said()
+        time.sleep(0.5)
+        revoke(f, "h6")
+        hang_up(f, "the running round ends under the one before")
+        f.wait(lambda: "hospital h6 is gone: the roster has revoked hospital 6" in f.said(before), "h6's end")
+        f.wait(lambda: "the roster has revoked hospital 6" in f.log("h6") or "is revoked" in f.log("h6"), "h6's word")
+        done = len(f.completed())
+        f.processes["h1"].send_signal(signal.SIGCONT)
+        f.wait(lambda: len(f.completed()) > done, "the running round's result")
+        assert f.completed()[done]["attempt"] == 1, f.completed()[done]
+        for name in f.names[:5]:
+            f.kill(name, signal.SIGTERM)
+            f.start(name)
+        f.wait(lambda: any(event["included"] == event["expected"] == 5 and event["missing"] == []
+                           for event in f.completed()[done:]), "rounds of five under the new roster")
+        assert coordinator.poll() is None, f.tails()
+        assert all(event["included"] <= 5 for event in f.completed()[done + 1:]), f.completed()[done:]
+        f.kill("coordinator")
+        f.start_coordinator()
+        done = len(f.completed())
+        f.wait(lambda: len(f.completed()) >= done + 2, "rounds after a restart")
 
 
 if __name__ == "__main__":

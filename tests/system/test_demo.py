@@ -142,7 +142,7 @@ def test_json_has_all_figures():
 
 def test_signals_leave_nothing_behind():
     for number, code, group in ((signal.SIGINT, 130, False), (signal.SIGINT, 130, True), (signal.SIGTERM, 143, False)):
-        demo = Demo("--rounds", "1000")
+        demo = Demo("--rounds", "1000", "--no-kill")
         demo.wait_for("round 3/")
         assert len(processes()) == 6, processes()
         if group:

@@ -17,6 +17,9 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from federation import PATIENCE_S, Federation, main, run  # noqa: E402
 
+# More rounds than a test takes part in: it looks on from outside, perhaps slowly,
+# and waits for what follows from what it did.
+ENDLESS = 100000
 PHASES = ("keys", "shares", "ready", "upload", "agree", "unmask")
 
 
@@ -32,6 +35,11 @@ def assert_same(one, other):
     assert len(one) == len(other)
     worst = max(abs(a - b) for a, b in zip(one, other))
     assert worst < 1e-4, f"models differ by {worst}"
+
+
+def check_each_round_once(f):
+    done = [event["round"] for event in f.completed()]
+    assert done == list(range(1, len(done) + 1)), done
 
 
 def test_five_hospitals_finish_a_study():
@@ -91,89 +99,124 @@ def test_coordinator_killed_at_its_syncs():
     print(f"# {kills} kills; gone on in phases: {', '.join(sorted(phases))}")
 
 
-def test_coordinator_killed_in_each_phase():
-    """A hospital that is stopped holds a phase open, wherever the round is; then
-    the coordinator is killed and started again, until each phase had its turn."""
-    rounds = 2000
-    with Federation(rounds=rounds) as f:
-        f.start_coordinator()
-        for name in f.names:
-            f.start(name)
-        victim, last = f.processes["h3"], 0
-        for number in range(400):
-            before = f.said()
-            f.wait(lambda: " begins: " in f.said(before), "a round")
-            last = max([event["round"] for event in f.completed()] or [0])
-            time.sleep(0.004 * (number * 7 % 40))
-            victim.send_signal(signal.SIGSTOP)
-            time.sleep(0.1)
+def lines_of(path):
+    if not os.path.exists(path):
+        return 0
+    with open(path) as file:
+        return len(file.readlines())
+
+
+def is_stopped(process):
+    with open(f"/proc/{process.pid}/stat") as file:
+        return file.read().rsplit(")", 1)[1].split()[0] == "T"
+
+
+def killed_while_held(f, name):
+    """A hospital that stops itself before each sync of its record, which comes before
+    each of its answers, so holds each phase open: the coordinator is killed there."""
+    flag, synced, kills = os.path.join(f.folder, "stop"), os.path.join(f.folder, "synced"), 0
+    open(flag, "w").close()
+    f.start_coordinator("--until-finished")
+    for other in f.names:
+        f.start(other, **({"STOP_SYNC": flag, "SYNCED": synced} if other == name else {}))
+    while "unmask" not in phases_gone_on_in(f):
+        f.wait(lambda: is_stopped(f.processes[name]), f"{name} to hold a phase")
+        if " begins: " in f.log("coordinator"):
             f.kill("coordinator")
-            f.start_coordinator()
-            victim.send_signal(signal.SIGCONT)
-            if set(PHASES) <= phases_gone_on_in(f):
+            before, kills = f.said(), kills + 1
+            f.start_coordinator("--until-finished")
+            f.wait(lambda: "going on with round" in f.said(before), "the restart")
+        before = lines_of(synced)
+        f.processes[name].send_signal(signal.SIGCONT)
+        f.wait(lambda: lines_of(synced) > before, f"{name} to go on")
+        assert kills < 40, f.tails()
+    os.unlink(flag)
+    f.processes[name].send_signal(signal.SIGCONT)
+    f.kill("coordinator")
+    return kills
+
+
+def test_coordinator_killed_in_each_phase():
+    """Once in each phase at least, and from phase unmask on at each sync of its own
+    until the result is out: the same model as without."""
+    with Federation(rounds=1) as f:
+        held = killed_while_held(f, "h3")
+        for number in itertools.count(1):
+            fault = "KILL_SYNC" if number % 2 else "KILL_AFTER_SYNC"
+            code = f.start_coordinator("--until-finished", **{fault: number}).wait(timeout=PATIENCE_S)
+            if code == 0:
                 break
-        f.wait(lambda: f.completed()[-1]["round"] >= last + 3, "rounds after the kills")
+            assert code == -signal.SIGKILL and number < 200, f"exit {code}\n{f.tails()}"
+        assert "finished after 1 rounds" in f.log("coordinator"), f.tails()
         phases = phases_gone_on_in(f)
-        done = [event["round"] for event in f.completed()]
-        assert done == sorted(set(done)), done  # each round once, none lost
-        assert done[-1] - done[0] == len(done) - 1, done
-        assert set(PHASES) <= phases, phases
-    print(f"# {number + 1} kills; gone on in phases: {', '.join(sorted(phases))}")
+        assert phases == {*PHASES, "result"}, phases
+        manifests = os.listdir(os.path.join(f.state("coordinator"), "models", "manifests"))
+        assert sum(name.endswith(".manifest") for name in manifests) == 1, manifests
+        model = f.model()
+    assert_same(model, undisturbed_model(1))
+    print(f"# {held} kills in phases that were held, {number - 1} at syncs; gone on in: {', '.join(sorted(phases))}")
 
 
 def test_hospital_killed_comes_back():
-    with Federation(rounds=60) as f:
+    with Federation(rounds=ENDLESS) as f:
         f.start_all()
         f.wait(lambda: len(f.completed()) >= 3, "three rounds")
         f.kill("h2")
         done = len(f.completed())
-        f.wait(lambda: len(f.completed()) >= done + 2, "rounds without h2")
+        f.wait(lambda: len([event for event in f.completed()[done:] if event["included"] == 4]) >= 2,
+               "rounds without h2")
         f.start("h2")
-        f.wait_exit("coordinator")
-        included = [event["included"] for event in f.completed()]
-        assert 4 in included and included[-1] == 5, included
-        without = [event for event in f.completed() if event["included"] == 4]
+        back = len(f.completed())
+        f.wait(lambda: any(event["included"] == 5 for event in f.completed()[back:]), "h2 back")
+        without = [event for event in f.completed()[done:back] if event["included"] == 4]
         assert all(event["missing"][0]["hospital"] == "h2" for event in without)
+        check_each_round_once(f)
 
 
 def test_two_hospitals_lost_is_one_too_many():
     """n = 5 survives one loss; with two there is no sum, a clear reason, and the
     study goes on when they are back."""
-    with Federation(rounds=20) as f:
+    with Federation(rounds=ENDLESS) as f:
         f.start_all()
         f.wait(lambda: len(f.completed()) >= 1, "a round")
         f.kill("h4")
+        before = len(f.events())
         f.kill("h5")
-        f.wait(lambda: any(e["event"] == "waiting" or "reason" in e for e in f.events()), "a word of waiting")
+        f.wait(lambda: any(e["event"] == "waiting" or "reason" in e for e in f.events()[before:]),
+               "a word of waiting")
+        done = len(f.completed())
         f.start("h4")
         f.start("h5")
-        f.wait_exit("coordinator")
-        assert [event["round"] for event in f.completed()] == list(range(1, 21))
+        f.wait(lambda: len(f.completed()) >= done + 3, "rounds when both are back")
+        f.wait(lambda: any(event["included"] == 5 for event in f.completed()[done:]), "a round of all")
+        check_each_round_once(f)
 
 
 def test_hospital_out_of_disk_and_back():
-    with Federation(rounds=60) as f:
+    with Federation(rounds=ENDLESS) as f:
         flag = os.path.join(f.folder, "full")
-        f.start_coordinator("--until-finished")
+        f.start_coordinator()
         for name in f.names:
             if name == "h1":
                 f.start(name, FULL=flag, FOLDER=f.state(name))
             else:
                 f.start(name)
         f.wait(lambda: len(f.completed()) >= 2, "two rounds")
+        done = len(f.completed())
         open(flag, "w").close()
-        f.wait(lambda: any(e["included"] == 4 for e in f.completed()), "a round without h1")
+        f.wait(lambda: any(e["included"] == 4 for e in f.completed()[done:]), "a round without h1")
         os.unlink(flag)
-        f.wait_exit("coordinator")
-        assert f.completed()[-1]["included"] == 5, [e["included"] for e in f.completed()]
+        done = len(f.completed())
+        f.wait(lambda: any(e["included"] == 5 for e in f.completed()[done:]), "h1 back")
+        check_each_round_once(f)
         assert "no space" in f.log("h1").lower() or "full" in f.log("h1").lower(), f.tails()
 
 
 def test_coordinator_out_of_disk():
     """It ends with a clear word, and goes on from its journal when there is room."""
-    with Federation(rounds=20) as f:
+    with Federation(rounds=ENDLESS) as f:
         flag = os.path.join(f.folder, "full")
-        f.start_coordinator("--until-finished", FULL=flag, FOLDER=f.state("coordinator"))
+        f.start_coordinator(FULL=flag, FOLDER=f.state("coordinator"))
         for name in f.names:
             f.start(name)
         f.wait(lambda: len(f.completed()) >= 1, "a round")
@@ -182,9 +225,10 @@ def test_coordinator_out_of_disk():
         assert f.processes["coordinator"].returncode not in (0, -signal.SIGKILL)
         assert "make room" in f.log("coordinator") or "no space" in f.log("coordinator").lower(), f.tails()
         os.unlink(flag)
-        f.start_coordinator("--until-finished")
-        f.wait_exit("coordinator")
-        assert f.completed()[-1]["round"] == 20
+        done = len(f.completed())
+        f.start_coordinator()
+        f.wait(lambda: len(f.completed()) >= done + 3, "rounds when there is room")
+        check_each_round_once(f)
 
 
 def tls_of(f, name):
