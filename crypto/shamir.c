@@ -269,12 +269,11 @@ static int dual_word(const uint16_t *indices, size_t count, size_t threshold,
 /* sum += factor*point. Zero factors are left out, since multiplication refuses
  * them; the sum itself may pass through the identity. */
 static int accumulate(const struct cns_scalar *factor, const struct cns_point *point, struct cns_point *sum) {
-  if (cns_point_check(point) != CNS_OK) return CNS_ERR_PROOF;
-  if (cns_scalar_is_zero(factor)) return CNS_OK;
   struct cns_point term;
-  if (cns_point_mul(factor, point, &term) != CNS_OK || cns_point_add(sum, &term, sum) != CNS_OK)
-    return CNS_ERR_LIBRARY;
-  return CNS_OK;
+  if (cns_scalar_is_zero(factor)) return cns_point_check(point) == CNS_OK ? CNS_OK : CNS_ERR_PROOF;
+  const int error = cns_point_mul(factor, point, &term); /* checks the point */
+  if (error) return error == CNS_ERR_FORMAT ? CNS_ERR_PROOF : CNS_ERR_LIBRARY;
+  return cns_point_add(sum, &term, sum) == CNS_OK ? CNS_OK : CNS_ERR_LIBRARY;
 }
 
 int cns_shamir_check_degree(const struct cns_point *secret_point, const uint16_t *indices,

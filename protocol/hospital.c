@@ -8,12 +8,12 @@
 
 static int allocate(struct cns_hospital *h) {
   size_t n = h->round.descriptor.member_count;
-  h->secrets = sodium_malloc(sizeof *h->secrets + n * sizeof h->secrets->shares[0]);
+  h->secrets = sodium_malloc(sizeof *h->secrets + n * sizeof h->secrets->with[0]);
   h->keys = calloc(n, sizeof *h->keys);
   h->share_good = calloc(n, 1);
   h->complaints = calloc(n, sizeof *h->complaints);
   if (!h->secrets || !h->keys || !h->share_good || !h->complaints) return CNS_ERR_MEMORY;
-  sodium_memzero(h->secrets, sizeof *h->secrets + n * sizeof h->secrets->shares[0]);
+  sodium_memzero(h->secrets, sizeof *h->secrets + n * sizeof h->secrets->with[0]);
   return 0;
 }
 

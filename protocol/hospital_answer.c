@@ -55,30 +55,31 @@ int cns_hospital_answer_keys(struct cns_hospital *h, struct cns_problem *problem
 int cns_hospital_answer_shares(struct cns_hospital *h, struct cns_problem *problem) {
   size_t n = h->round.descriptor.member_count, count = 0;
   uint16_t *indices = calloc(n, sizeof *indices);
-  struct cns_keys *keys = calloc(n, sizeof *keys);
+  const struct cns_point **pairs = calloc(n, sizeof *pairs);
   struct cns_leaf *leaves = calloc(n, sizeof *leaves);
   struct cns_deal deal = {
       .transcript = &h->round.transcript[CNS_PHASE_KEYS],
       .threshold = h->round.descriptor.threshold,
       .s = &h->secrets->s,
-      .e = &h->secrets->e,
       .rng = h->config.rng,
   };
   struct cns_point point_b;
   struct private_part part;
   cns_writer_init(&part.bytes, CNS_ANSWER_BYTES_MAX);
-  int r = indices && keys && leaves ? 0 : CNS_ERR_MEMORY;
+  int r = indices && pairs && leaves ? 0 : CNS_ERR_MEMORY;
   if (r < 0) goto out;
-  for (size_t k = 0; k < n; k++) {
+  for (size_t k = 0; k < n && r == 0; k++) {
     if (!cns_round_present(&h->round, CNS_PHASE_KEYS, k)) continue;
     if (k == h->own) deal.own = count;
     indices[count] = h->round.descriptor.members[k].index;
-    keys[count++] = h->keys[k];
+    pairs[count++] = &h->secrets->with[k].pair;
+    if (k != h->own) r = cns_point_mul(&h->secrets->e, &h->keys[k].e, &h->secrets->with[k].pair);
   }
+  if (r < 0) goto out;
   deal.recipients = indices;
-  deal.keys = keys;
+  deal.pairs = pairs;
   deal.count = count;
-  r = cns_shares_deal(&deal, &h->secrets->b, &point_b, &h->secrets->shares[h->own], leaves);
+  r = cns_shares_deal(&deal, &h->secrets->b, &point_b, &h->secrets->with[h->own].share, leaves);
   if (r == 0) r = cns_leaves_root(leaves, count, &part.root);
   for (size_t k = 0; k < count && r == 0; k++)
     cns_leaf_write(&part.bytes, &leaves[k]);
@@ -88,7 +89,7 @@ int cns_hospital_answer_shares(struct cns_hospital *h, struct cns_problem *probl
 out:
   cns_writer_deinit(&part.bytes);
   free(indices);
-  free(keys);
+  free(pairs);
   free(leaves);
   if (r < 0)
     return cns_problem_set(problem, r, "shares for the round could not be dealt (%s)", cns_error_name(r));
@@ -204,7 +205,7 @@ int cns_hospital_answer_unmask(struct cns_hospital *h, struct cns_problem *probl
   if (r == 0) {
     size_t count = cns_round_releases(&h->round, &h->agreement, released, positions);
     for (size_t k = 0; k < count && r == 0; k++) {
-      const struct cns_share_pair *pair = &h->secrets->shares[positions[k]];
+      const struct cns_share_pair *pair = &h->secrets->with[positions[k]].share;
       if (!h->share_good[positions[k]]) r = CNS_ERR_STATE; /* U2 has only dealers that were checked */
       released[k].share = released[k].kind == CNS_SHARE_B ? pair->b : pair->s;
     }

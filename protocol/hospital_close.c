@@ -157,7 +157,6 @@ static int take_leaf(struct cns_hospital *h, struct cns_reader *reader, const st
   struct cns_leaf leaf = {0};
   struct cns_merkle_path path = {0};
   struct cns_digest digest;
-  struct cns_point pair;
   cns_leaf_read(reader, &leaf);
   path.depth = cns_read_u8(reader);
   if (path.depth > CNS_MERKLE_DEPTH_MAX) return malformed(problem, CNS_PHASE_SHARES);
@@ -173,10 +172,10 @@ static int take_leaf(struct cns_hospital *h, struct cns_reader *reader, const st
                            "the share that hospital %u is said to have dealt to us isn't under its signature",
                            message->index);
   if (k == h->own) return 0;
-  int r = cns_point_mul(&h->secrets->e, &h->keys[k].e, &pair);
+  struct cns_hospital_pair *with = &h->secrets->with[k];
+  int r = cns_point_is_identity(&with->pair) ? cns_point_mul(&h->secrets->e, &h->keys[k].e, &with->pair) : 0;
   if (r < 0) return r;
-  r = cns_leaf_open(&pair, &h->round.transcript[CNS_PHASE_KEYS], &leaf, &h->secrets->shares[k]);
-  cns_wipe(&pair, sizeof pair);
+  r = cns_leaf_open(&with->pair, &h->round.transcript[CNS_PHASE_KEYS], &leaf, &with->share);
   h->share_good[k] = r == 0;
   return r == 0 ? 0 : complain(h, k, message, &leaf, position, &path);
 }

@@ -7,7 +7,10 @@
 /* In sodium_malloc'd (locked, guarded) memory. */
 struct cns_hospital_secrets {
   struct cns_scalar s, e, b;
-  struct cns_share_pair shares[]; /* by position of the dealer */
+  struct cns_hospital_pair {
+    struct cns_share_pair share; /* of this dealer */
+    struct cns_point pair;       /* e*E, for sealing and opening; zeros before phase shares */
+  } with[];                      /* by position */
 };
 
 struct cns_hospital_answer {

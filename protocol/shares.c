@@ -75,19 +75,15 @@ static size_t associated_data(const struct cns_digest *transcript, const struct 
 
 static int seal_leaf(const struct cns_deal *deal, size_t k, const struct cns_share_pair *pair,
                      struct cns_leaf *leaf) {
-  struct cns_point shared;
   struct seal_material material;
   uint8_t ad[36], plain[2 * CNS_SCALAR_BYTES];
-  int r = cns_point_mul(deal->e, &deal->keys[k].e, &shared);
-  if (r < 0) return r;
-  seal_material(&shared, deal->transcript, leaf->dealer, leaf->recipient, &material);
+  seal_material(deal->pairs[k], deal->transcript, leaf->dealer, leaf->recipient, &material);
   memcpy(plain, pair->s.bytes, CNS_SCALAR_BYTES);
   memcpy(plain + CNS_SCALAR_BYTES, pair->b.bytes, CNS_SCALAR_BYTES);
   size_t ad_len = associated_data(deal->transcript, leaf, ad);
-  r = cns_seal(material.key, material.nonce, ad, ad_len, plain, sizeof plain, leaf->sealed);
+  int r = cns_seal(material.key, material.nonce, ad, ad_len, plain, sizeof plain, leaf->sealed);
   cns_wipe(plain, sizeof plain);
   cns_wipe(&material, sizeof material);
-  cns_wipe(&shared, sizeof shared);
   return r;
 }
 

@@ -38,16 +38,16 @@ void cns_leaf_read(struct cns_reader *reader, struct cns_leaf *ret_leaf);
 void cns_leaf_digest(const struct cns_leaf *leaf, struct cns_digest *ret_digest);
 
 /* What a dealer needs; recipients are the roster indices of phase keys, sorted,
- * with their keys; own is the dealer's position among them. */
+ * with the points K = e*E of each (secret; the dealer's own isn't looked at);
+ * own is the dealer's position among them. */
 struct cns_deal {
   const struct cns_digest *transcript; /* T_keys */
   const uint16_t *recipients;
-  const struct cns_keys *keys;
+  const struct cns_point *const *pairs;
   size_t count;
   size_t own;
   size_t threshold;
   const struct cns_scalar *s;
-  const struct cns_scalar *e;
   struct cns_rng rng;
 };
 /* ret_leaves has count entries; ret_own is the share kept. */

@@ -213,8 +213,9 @@ static void secrets_that_never_travel(void **state) {
     assert_false(contains(&view, secrets->b.bytes, CNS_SCALAR_BYTES));
     for (size_t d = 0; d < f.n; d++) { /* shares of dealer d that i holds */
       bool asked = i != leaver, left = d == leaver;
-      assert_int_equal(contains(&view, secrets->shares[d].s.bytes, CNS_SCALAR_BYTES), asked && left);
-      assert_int_equal(contains(&view, secrets->shares[d].b.bytes, CNS_SCALAR_BYTES), asked && !left);
+      assert_int_equal(contains(&view, secrets->with[d].share.s.bytes, CNS_SCALAR_BYTES), asked && left);
+      assert_int_equal(contains(&view, secrets->with[d].share.b.bytes, CNS_SCALAR_BYTES), asked && !left);
+      if (d != i) assert_false(contains(&view, secrets->with[d].pair.bytes, CNS_POINT_BYTES));
     }
     for (size_t j = 0; j < f.n; j++) {
       struct cns_point pair;
