@@ -31,10 +31,12 @@ static void verb_of(const char *synopsis, char out[static 64]) {
 
 static int complain(const char *verb, const char *fmt, va_list args) CNS_PRINTF(2, 0);
 
+/* Arguments may hold anything, and come from others' scripts. */
 static int complain(const char *verb, const char *fmt, va_list args) {
-  fprintf(stderr, "consilium %s: ", verb);
-  vfprintf(stderr, fmt, args);
-  fprintf(stderr, "\nTry: consilium %s --help\n", verb);
+  char sentence[1024];
+  vsnprintf(sentence, sizeof sentence, fmt, args);
+  cns_text_clean(sentence);
+  fprintf(stderr, "consilium %s: %s\nTry: consilium %s --help\n", verb, sentence, verb);
   return CNS_EXIT_USAGE;
 }
 
@@ -61,10 +63,9 @@ static int set_int(const struct parse *parse, const struct cns_option *option, c
   errno = 0;
   long long value = strtoll(text, &end, 10);
   bool digits = *text && strspn(text + (*text == '-'), "0123456789") == strlen(text + (*text == '-'));
-  if (!digits || *end || errno)
-    return refuse(parse, "--%s must be a whole number, not \"%s\"", option->name, text);
-  if ((double)value < option->min || (double)value > option->max)
-    return refuse(parse, "--%s must be from %.0f to %.0f, not %s", option->name, option->min, option->max,
+  if (!digits || *end) return refuse(parse, "--%s must be a whole number, not \"%s\"", option->name, text);
+  if (errno || (double)value < option->min || (double)value > option->max)
+    return refuse(parse, "--%s must be from %.0f to %.0f, not %.40s", option->name, option->min, option->max,
                   text);
   *(int64_t *)option->value = value;
   return 0;
@@ -126,9 +127,9 @@ static int parse_option(struct parse *parse, int argc, char **argv, int *at) {
 static int check_operands(const struct parse *parse, int count, char **argv) {
   const struct cns_usage *usage = parse->usage;
   if (count < usage->operands_min)
-    return refuse(parse, "an argument is missing\nUsage: consilium %s", usage->synopsis);
+    return refuse(parse, "an argument is missing; usage: consilium %s", usage->synopsis);
   if (count > usage->operands_max)
-    return refuse(parse, "\"%s\" is one argument too many\nUsage: consilium %s",
+    return refuse(parse, "\"%.80s\" is one argument too many; usage: consilium %s",
                   argv[usage->operands_max + 1], usage->synopsis);
   return 0;
 }
@@ -199,9 +200,11 @@ static int exit_code(int error) {
 
 int cns_cli_fail(int error, const struct cns_problem *problem) {
   fflush(stdout);
-  if (problem && problem->text[0])
-    fprintf(stderr, "consilium: %s\n", problem->text);
-  else
+  if (problem && problem->text[0]) {
+    struct cns_problem clean = *problem; /* it may name what came from others */
+    cns_text_clean(clean.text);
+    fprintf(stderr, "consilium: %s\n", clean.text);
+  } else
     fprintf(stderr, "consilium: failed (%s)\n", cns_error_name(error));
   return exit_code(error);
 }
@@ -262,6 +265,9 @@ int cns_cli_dispatch(const char *of, const char *about, const struct cns_verb *v
   }
   for (const struct cns_verb *verb = verbs; verb->name; verb++)
     if (strcmp(verb->name, argv[1]) == 0) return verb->run(argc - 1, argv + 1);
-  fprintf(stderr, "%s: unknown verb \"%.40s\"\nTry: %s --help\n", of, argv[1], of);
+  char unknown[41];
+  snprintf(unknown, sizeof unknown, "%s", argv[1]);
+  cns_text_clean(unknown);
+  fprintf(stderr, "%s: unknown verb \"%s\"\nTry: %s --help\n", of, unknown, of);
   return CNS_EXIT_USAGE;
 }

@@ -115,7 +115,7 @@ void cns_demo_signals_default(void);
 /* ---- demo_run.c: the federation ---- */
 
 struct cns_demo_result {
-  double *alone; /* hospital_count */
+  double *alone; /* AUCs, hospital_count of them; NAN: the test set has one class */
   double pooled, federated;
   cJSON *rounds;         /* array of the coordinator's lines */
   const char *killed;    /* hospital; NULL: none */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -44,7 +45,7 @@ static int compute(struct cns_demo_compare *compare) {
     struct cns_metrics metrics;
     r = train(compare, table, (uint32_t)h, params, update);
     if (!r) r = cns_model_evaluate(&parts->plan, params, &parts->test, &metrics, &compare->problem);
-    if (!r) *(h == 0 ? &compare->pooled : &compare->alone[h - 1]) = metrics.auc;
+    if (!r) *(h == 0 ? &compare->pooled : &compare->alone[h - 1]) = metrics.has_auc ? metrics.auc : NAN;
   }
   free(params);
   free(update);

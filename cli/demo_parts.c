@@ -197,8 +197,11 @@ static int deal(const struct cns_demo_options *options, const struct source *sou
   }
   int r = cns_split_uneven(all->label, all->patient, all->rows, all->classes, &split, part);
   if (r)
-    cns_problem_set(problem, r, "%s: %zu patients can't be dealt out to %zu hospitals; take fewer",
-                    source->table_name, all->patients, parts->hospital_count);
+    cns_problem_set(
+        problem, r,
+        "%s: %zu patients can't be dealt out to %zu hospitals; take more patients, or fewer hospitals (at "
+        "least 4)",
+        source->table_name, all->patients, parts->hospital_count);
   if (!r && (r = deal_all(parts, all, part)) != 0)
     cns_problem_set(problem, r, "%s: the hospitals' tables can't be prepared (%s)", source->table_name,
                     cns_error_name(r));

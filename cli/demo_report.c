@@ -9,8 +9,9 @@
 static const char protected_text[] =
     "What was protected: no update of a single hospital was seen by anybody, the coordinator\n"
     "included. Each left its hospital under masks that cancel only in the sum over all hospitals\n"
-    "of the round; the patients' rows never left their hospital's process; all traffic went through\n"
-    "TLS 1.3 between certificates that a signed roster names. What was not: this version adds no\n"
+    "of the round; all traffic went through TLS 1.3 between certificates that a signed roster names. In\n"
+    "a real federation the patients' rows never leave their hospital; here the demo dealt them out\n"
+    "itself. What was not protected: this version adds no\n"
     "noise, so the sums and the models themselves say something about the patients behind them, and\n"
     "who compares the sums of successive rounds, one of them without a hospital, can narrow that\n"
     "hospital's update down. Who took part, and with about how many patients, is public. And here all\n"
@@ -91,7 +92,7 @@ static struct summary summarise(const struct cns_demo_parts *parts, const struct
   struct summary summary = {0};
   for (size_t h = 0; h < parts->hospital_count; h++) {
     summary.mean_alone += result->alone[h] / (double)parts->hospital_count;
-    summary.best_alone = fmax(summary.best_alone, result->alone[h]);
+    if (!(result->alone[h] <= summary.best_alone)) summary.best_alone = result->alone[h];
     summary.trained_patients += parts->hospitals[h].patients;
   }
   return summary;
@@ -106,21 +107,39 @@ static void print_against(double value, double other, const char *what, const ch
     printf("%.4f %s %s (%.4f)%s", fabs(difference), difference > 0 ? "above" : "below", what, other, end);
 }
 
+static void print_auc(double auc) {
+  if (isnan(auc))
+    printf("no AUC\n");
+  else
+    printf("%.4f\n", auc);
+}
+
+static void add_auc(cJSON *json, const char *name, double auc) {
+  if (!isnan(auc)) cJSON_AddNumberToObject(json, name, auc);
+}
+
 void cns_demo_report_text(const struct cns_demo_parts *parts, const struct cns_demo_result *result) {
   const struct cns_plan *plan = &parts->plan;
   struct summary summary = summarise(parts, result);
   printf("\nTest AUC on %zu patients whom no model has seen; same model, %u epochs each:\n\n",
          parts->test.patients, plan->rounds * plan->local_epochs);
   printf("                        patients   test AUC\n");
-  for (size_t h = 0; h < parts->hospital_count; h++)
-    printf("  %-12s alone     %6zu     %.4f\n", parts->hospitals[h].name, parts->hospitals[h].patients,
-           result->alone[h]);
-  printf("  the federation         %6zu     %.4f\n", summary.trained_patients, result->federated);
-  printf("  all data pooled        %6zu     %.4f\n\n", summary.trained_patients, result->pooled);
-  printf("The federation is ");
-  print_against(result->federated, result->pooled, "the pooled data", ",\n");
-  print_against(result->federated, summary.mean_alone, "the mean of the hospitals alone", " and\n");
-  print_against(result->federated, summary.best_alone, "the best hospital alone", ".\n");
+  for (size_t h = 0; h < parts->hospital_count; h++) {
+    printf("  %-12s alone     %6zu     ", parts->hospitals[h].name, parts->hospitals[h].patients);
+    print_auc(result->alone[h]);
+  }
+  printf("  the federation         %6zu     ", summary.trained_patients);
+  print_auc(result->federated);
+  printf("  all data pooled        %6zu     ", summary.trained_patients);
+  print_auc(result->pooled);
+  if (isnan(result->federated)) {
+    printf("\nAll patients held out have the same class: there is no AUC to compare.\n");
+  } else {
+    printf("\nThe federation is ");
+    print_against(result->federated, result->pooled, "the pooled data", ",\n");
+    print_against(result->federated, summary.mean_alone, "the mean of the hospitals alone", " and\n");
+    print_against(result->federated, summary.best_alone, "the best hospital alone", ".\n");
+  }
   if (result->killed && result->back_round)
     printf("%s was killed in round %" PRIu64 " and took part again in round %" PRIu64 ".\n", result->killed,
            result->killed_round, result->back_round);
@@ -138,7 +157,7 @@ static cJSON *hospitals_json(const struct cns_demo_parts *parts, const struct cn
     cJSON_AddStringToObject(one, "name", hospital->name);
     cJSON_AddNumberToObject(one, "patients", (double)hospital->patients);
     cJSON_AddNumberToObject(one, "last_class_share", last_class_percent(hospital) / 100);
-    cJSON_AddNumberToObject(one, "alone_auc", result->alone[h]);
+    add_auc(one, "alone_auc", result->alone[h]);
     cJSON_AddItemToArray(array, one);
   }
   return array;
@@ -154,10 +173,10 @@ cJSON *cns_demo_report_json(const struct cns_demo_options *options, const struct
   cJSON_AddNumberToObject(json, "epochs", parts->plan.rounds * parts->plan.local_epochs);
   cJSON_AddNumberToObject(json, "test_patients", (double)parts->test.patients);
   cJSON_AddItemToObject(json, "hospitals", hospitals_json(parts, result));
-  cJSON_AddNumberToObject(json, "federated_auc", result->federated);
-  cJSON_AddNumberToObject(json, "pooled_auc", result->pooled);
-  cJSON_AddNumberToObject(json, "alone_auc_mean", summary.mean_alone);
-  cJSON_AddNumberToObject(json, "alone_auc_best", summary.best_alone);
+  add_auc(json, "federated_auc", result->federated);
+  add_auc(json, "pooled_auc", result->pooled);
+  add_auc(json, "alone_auc_mean", summary.mean_alone);
+  add_auc(json, "alone_auc_best", summary.best_alone);
   cJSON_AddItemToObject(json, "rounds", cJSON_Duplicate(result->rounds, true));
   if (result->killed) {
     cJSON *killed = cJSON_AddObjectToObject(json, "killed");

@@ -3,6 +3,7 @@
  * again, and what came of it. One thread; all waiting is in turn(). */
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -388,7 +389,7 @@ static int evaluate_federation(struct run *run) {
     cns_models_deinit(&models);
   }
   if (!r) r = cns_model_evaluate(plan, params, &run->parts->test, &metrics, run->problem);
-  if (!r) run->result->federated = metrics.auc;
+  if (!r) run->result->federated = metrics.has_auc ? metrics.auc : NAN;
   free(params);
   return r;
 }

@@ -35,13 +35,20 @@ static int check_empty(const char *path, struct cns_problem *problem) {
   return 0;
 }
 
+static int cant_create(int number, const char *path, struct cns_problem *problem) {
+  if (!*path) return cns_problem_set(problem, CNS_ERR_NOT_FOUND, "an empty path is no folder's name");
+  if (number != ENOENT) return cns_folder_fail(number, path, "creating it", problem);
+  return cns_problem_set(problem, CNS_ERR_NOT_FOUND,
+                         "%s: the folder that it is to be made in is not there; make that first", path);
+}
+
 int cns_claim_folder(const char *path, struct cns_claim *ret_claim, struct cns_problem *problem) {
   struct cns_claim claim = {.path = strdup(path), .created = true};
   if (!claim.path) return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", path);
   int r = 0;
   if (mkdir(path, 0700) != 0) {
     claim.created = false;
-    r = errno == EEXIST ? check_empty(path, problem) : cns_folder_fail(errno, path, "creating it", problem);
+    r = errno == EEXIST ? check_empty(path, problem) : cant_create(errno, path, problem);
   }
   if (r) {
     free(claim.path);

@@ -64,12 +64,12 @@ static int print_json(const char *folder, const struct cns_federation_options *o
 static int print_text(const char *folder, const struct cns_federation_options *options,
                       const char *authority) {
   printf("The federation is in %s.\n\n"
-         "  authority    %s/authority    keep offline; its key is the one root of trust\n"
-         "  officer      %s/officer    signs the policy\n"
-         "  coordinator  %s/coordinator    kit\n",
+         "  authority      %s/authority    keep offline; its key is the one root of trust\n"
+         "  officer        %s/officer    signs the policy\n"
+         "  coordinator    %s/coordinator    kit\n",
          folder, folder, folder, folder);
   for (size_t i = 0; i < options->name_count; i++)
-    printf("  hospital %-3zu %s/hospitals/%s    kit; its data goes to data.csv\n", i + 1, folder,
+    printf("  hospital %-4zu  %s/hospitals/%s    kit; its data goes to data.csv\n", i + 1, folder,
            options->names[i]);
   printf("\nThe authority's key, for comparing: %s\n", authority);
   if (options->enrol)

@@ -206,7 +206,8 @@ int cns_cli_simulate(int argc, char **argv) {
   const struct cns_option table[] = {
       {"hospitals", "N", "hospitals in the cohort, 4 to 1000 (required)", CNS_OPTION_INT, &call.hospitals, 1,
        1e9},
-      {"dim", "D", "parameters of the model (required)", CNS_OPTION_INT, &call.dim, 1, 1e15},
+      {"dim", "D", "parameters of the model, 1 to 268435456 (required)", CNS_OPTION_INT, &call.dim, 1,
+       (double)CNS_DIM_MAX},
       {"rounds", "R", "rounds one after another, default 1", CNS_OPTION_INT, &call.rounds, 1,
        CNS_SIMULATION_ROUNDS_MAX},
       {"threshold", "T", "hospitals that must answer each phase; default by the policy", CNS_OPTION_INT,

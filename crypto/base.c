@@ -125,6 +125,15 @@ static size_t utf8_length(const unsigned char *p) {
   return len;
 }
 
+bool cns_text_is_utf8(const char *text) {
+  while (*text) {
+    const size_t len = utf8_length((const unsigned char *)text);
+    if (len == 0) return false;
+    text += len;
+  }
+  return true;
+}
+
 /* p: one whole character of len bytes. */
 static bool steers(const unsigned char *p, size_t len) {
   if (len == 1) return p[0] < 0x20 || p[0] == 0x7f;

@@ -76,6 +76,9 @@ void cns_hex_encode(const uint8_t *bytes, size_t len, char *out);
 /* Exactly len bytes from exactly 2*len hex digits, else CNS_ERR_FORMAT. */
 CNS_MUST_CHECK int cns_hex_decode(const char *hex, size_t len, uint8_t *ret_bytes);
 
+/* RFC 3629; no character may be cut off. */
+bool cns_text_is_utf8(const char *text);
+
 /*
  * For logs and screens: makes one line of readable UTF-8 of a text, whoever
  * wrote it. '?' takes the place of each byte that isn't UTF-8 (RFC 3629) and of

@@ -261,7 +261,7 @@ int cns_certificate_check_key(const char *key_path, const struct cns_tls_pin *pi
   struct cns_tls_pin found;
   uint8_t *pem = NULL;
   size_t len = 0;
-  if (stat(key_path, &info) == 0 && (info.st_mode & 077) != 0)
+  if (stat(key_path, &info) == 0 && S_ISREG(info.st_mode) && (info.st_mode & 077) != 0)
     return cns_problem_set(problem, CNS_ERR_PERMISSION,
                            "%s: others than its owner can read this secret key; run: chmod 600 %s", key_path,
                            key_path);

@@ -131,7 +131,7 @@ int cns_identity_save(const struct cns_identity *identity, const char *path, str
     return cns_problem_set(problem, CNS_ERR_EXISTS,
                            "%s exists already and an identity is never overwritten; move it away first",
                            path);
-  return cns_problem_set(problem, cns_error_from_errno(number), "The key file %s can't be written: %s", path,
+  return cns_problem_set(problem, cns_error_from_errno(number), "the key file %s can't be written: %s", path,
                          strerror(number));
 }
 
@@ -152,13 +152,13 @@ static int read_all(int fd, char *out, size_t size, size_t *ret_len) {
 static int check_key_file(int fd, const char *path, struct cns_problem *problem) {
   struct stat status;
   if (fstat(fd, &status) != 0)
-    return cns_problem_set(problem, cns_error_from_errno(errno), "The key file %s can't be read: %s", path,
+    return cns_problem_set(problem, cns_error_from_errno(errno), "the key file %s can't be read: %s", path,
                            strerror(errno));
   if (!S_ISREG(status.st_mode))
     return cns_problem_set(problem, CNS_ERR_FORMAT, "%s is not a file; give the path of the key file", path);
   if (status.st_mode & (S_IRWXG | S_IRWXO))
     return cns_problem_set(problem, CNS_ERR_PERMISSION,
-                           "The key file %s is open to others on this machine (mode %03o); run: chmod 600 %s",
+                           "the key file %s is open to others on this machine (mode %03o); run: chmod 600 %s",
                            path, (unsigned)(status.st_mode & 0777), path);
   return CNS_OK;
 }
@@ -182,7 +182,7 @@ static int load_seed(int fd, const char *path, uint8_t seed[static SEED_BYTES], 
   size_t len = 0;
   const int number = read_all(fd, line, sizeof line, &len);
   if (number)
-    error = cns_problem_set(problem, cns_error_from_errno(number), "The key file %s can't be read: %s", path,
+    error = cns_problem_set(problem, cns_error_from_errno(number), "the key file %s can't be read: %s", path,
                             strerror(number));
   else if (parse_line(line, len, seed) != CNS_OK)
     error = cns_problem_set(problem, CNS_ERR_FORMAT,
@@ -197,14 +197,14 @@ int cns_identity_load(const char *path, struct cns_identity **ret_identity, stru
   /* O_NONBLOCK: a pipe under this name must not hang us. */
   const int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0)
-    return cns_problem_set(problem, cns_error_from_errno(errno), "The key file %s can't be opened: %s", path,
+    return cns_problem_set(problem, cns_error_from_errno(errno), "the key file %s can't be opened: %s", path,
                            strerror(errno));
   uint8_t seed[SEED_BYTES];
   int error = load_seed(fd, path, seed, problem);
   close(fd);
   if (!error) {
     error = cns_identity_from_seed(seed, ret_identity);
-    if (error) error = cns_problem_set(problem, error, "No locked memory for the key of %s", path);
+    if (error) error = cns_problem_set(problem, error, "no locked memory for the key of %s", path);
   }
   cns_wipe(seed, sizeof seed);
   return error;

@@ -47,6 +47,11 @@ bool cns_number_parse(const char *text, double *ret_value) {
   return true;
 }
 
+bool cns_number_is_too_large(const char *text) {
+  double value = 0;
+  return has_shape(text, '.') && !cns_number_parse(text, &value);
+}
+
 bool cns_number_has_comma(const char *text) {
   return has_shape(text, ',');
 }

@@ -152,7 +152,8 @@ static int read_features(struct reading *reading, struct cns_problem *problem) {
       drop = drop || feature->missing == CNS_MISSING_DROP;
     } else if (!cns_number_parse(cell, &value)) {
       return cell_problem(reading, feature->name,
-                          cns_number_has_comma(cell)
+                          cns_number_is_too_large(cell) ? "a number that is too large or too long; correct it"
+                          : cns_number_has_comma(cell)
                               ? "not a number; write decimals with a point, not a comma"
                               : "not a number; correct it, or clear the cell if it is missing",
                           problem);
@@ -180,6 +181,9 @@ static int add_row(struct reading *reading, uint16_t label, struct cns_problem *
     if (is_missing(identifier))
       return cell_problem(reading, reading->plan->patient_column,
                           "no patient identifier, so the patient's rows can't be kept together", problem);
+    if (!cns_text_is_utf8(identifier))
+      return cell_problem(reading, reading->plan->patient_column,
+                          "an identifier that isn't UTF-8; save the table as UTF-8 text", problem);
     r = patient_number(reading, identifier, &patient, problem);
     if (r < 0) return r;
   } else {

@@ -117,13 +117,15 @@ static void mistakes_are_named(void **state) {
   refuse("--count must be a whole number, not \"4x\"", WORDS("show", "first", "--count", "4x"));
   refuse("--count must be a whole number", WORDS("show", "first", "--count="));
   refuse("--count must be a whole number", WORDS("show", "first", "--count", " 4"));
-  refuse("--count must be a whole number", WORDS("show", "first", "--count", "99999999999999999999"));
+  refuse("--count must be from 4 to 1000, not 9999999",
+         WORDS("show", "first", "--count", "99999999999999999999"));
   refuse("--count must be from 4 to 1000, not 3", WORDS("show", "first", "--count", "3"));
   refuse("--count must be from 4 to 1000, not -5", WORDS("show", "first", "--count", "-5"));
   refuse("--rate must be a number", WORDS("show", "first", "--rate", "fast"));
   refuse("--rate must be a number", WORDS("show", "first", "--rate", "nan"));
   refuse("--rate must be from 0 to 1", WORDS("show", "first", "--rate", "1.5"));
   refuse("an argument is missing", WORDS("show"));
+  refuse("\"a?[2Jb?c\" is one argument", WORDS("show", "first", "second", "a\033[2Jb\nc"));
   refuse("\"third\" is one argument too many", WORDS("show", "first", "second", "third"));
 }
 

@@ -81,7 +81,8 @@ static const struct {
      "line 2 (data row 1), column \"grade\": the label"},
     {"pid,grade,age,marker,blood pressure\n,low,9,0,100\n", "no patient identifier"},
     {"pid,grade,age,marker,blood pressure\nA,low,inf,0,100\n", "not a number"},
-    {"pid,grade,age,marker,blood pressure\nA,low,1e999,0,100\n", "not a number"},
+    {"pid,grade,age,marker,blood pressure\nA,low,1e999,0,100\n", "a number that is too large"},
+    {"pid,grade,age,marker,blood pressure\nA\xff,low,9,0,100\n", "isn't UTF-8"},
 };
 
 static void bad_tables_are_refused(void **state) {

@@ -261,6 +261,19 @@ def test_own_data():
     nothing_is_left()
 
 
+def test_a_table_of_one_class_has_no_auc():
+    own_data()
+    rows = read("data/table.csv", "r").splitlines()
+    write("data/table.csv", "\n".join([rows[0]] + [row for row in rows[1:] if ",B," in row]) + "\n")
+    text = run("demo", "--data", "data", "--rounds", "1", "--hospitals", "4")
+    assert text.count("no AUC") == 7 and "there is no AUC to compare" in text and "nan" not in text.lower(), text
+    result = run_json("demo", "--data", "data", "--rounds", "1", "--hospitals", "4", "--json")
+    assert not any("auc" in key for key in result) and "alone_auc" not in result["hospitals"][0], result
+    write("data/table.csv", "\n".join(rows[:8]) + "\n")
+    run("demo", "--data", "data", expect=FAILED, says="or fewer hospitals (at least 4)")
+    nothing_is_left()
+
+
 def test_wrong_calls():
     run("demo", "--hospitals", "3", expect=USAGE, says="--hospitals must be from 4 to 50")
     run("demo", "--rounds", "0", expect=USAGE, says="--rounds must be")

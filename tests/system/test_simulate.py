@@ -159,7 +159,7 @@ def test_wrong_calls():
     refused(2, "--hospitals", 1001, "--dim", 10, None, "1000")
     refused(2, "--hospitals", -5, "--dim", 10, None, "--hospitals")
     refused(2, "--hospitals", 16, "--dim", 0, None, "--dim")
-    refused(2, "--hospitals", 16, "--dim", 10 ** 12, None, "parameters")
+    refused(2, "--hospitals", 16, "--dim", 10 ** 12, None, "from 1 to 268435456")
     refused(2, "--hospitals", 16, "--dim", "1e6", None, "whole number")
     refused(2, *ok, "--drop", "upload", None, "PHASE:COUNT")
     refused(2, *ok, "--drop", "audit:1", None, "keys, shares, ready, upload, agree or unmask")
