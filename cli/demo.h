@@ -104,7 +104,7 @@ void cns_demo_children_stop(struct cns_demo_child *children, size_t count);
 
 /* ---- demo_signal.c ---- */
 
-/* From here on SIGINT, SIGTERM, SIGHUP and SIGCHLD only make the pipe readable. */
+/* From here on SIGINT, SIGTERM, SIGQUIT, SIGHUP and SIGCHLD only make the pipe readable. */
 CNS_MUST_CHECK int cns_demo_signals_open(int *ret_pipe, struct cns_problem *problem);
 /* The signal that asks the demo to end; 0: none has come. Empties the pipe up to it. */
 int cns_demo_signals_next(int pipe);

@@ -131,7 +131,7 @@ static void kill_victim(struct run *run) {
   run->result->killed = run->parts->hospitals[VICTIM - 1].name;
   run->result->killed_round = run->rounds_done + 1;
   run->restart_ms = now_ms() + RESTART_MS;
-  say(run, "  -- %s is killed (SIGKILL) in the middle of round %" PRIu64 "; the round goes on\n", child->name,
+  say(run, "  -- %s is killed (SIGKILL) as round %" PRIu64 " begins; the round goes on\n", child->name,
       run->result->killed_round);
 }
 

@@ -6,7 +6,7 @@
 
 #include "cli/demo.h"
 
-static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGCHLD};
+static const int numbers[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGCHLD};
 static int write_end = -1;
 
 /* Handlers and a pipe, and no mask: OpenBLAS has started threads before main,

@@ -105,7 +105,7 @@ int cns_cli_demo(int argc, char **argv) {
       "demo [OPTION]...",
       "Runs a federation on this machine: a coordinator and hospitals as processes, over TLS, from\n"
       "fresh keys, on the Wisconsin breast-cancer data dealt out unevenly. One hospital is killed\n"
-      "in the middle and comes back. At the end: test AUC of each hospital alone, of the\n"
+      "as a round begins and comes back. At the end: test AUC of each hospital alone, of the\n"
       "federation and of the pooled data. Nothing stays behind, also after Ctrl-C.",
       table, 0, 0};
   int operands = 0;

@@ -123,7 +123,7 @@ int cns_cli_init(int argc, char **argv) {
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
       "init DIR --study FILE (--hospitals A,B,C | --count N | --enrol) [OPTION]...",
-      "Makes a federation in DIR, which must not exist or be empty: the authority, a privacy\n"
+      "Makes a federation in DIR, which must be new or empty: the authority, a privacy\n"
       "officer, the coordinator's kit and a kit for each hospital, with keys, certificates,\n"
       "roster, policy and study.",
       table, 1, 1};

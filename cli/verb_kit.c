@@ -42,11 +42,11 @@ int cns_cli_kit_request(int argc, char **argv) {
       {"name", "NAME", "the hospital's name: a-z 0-9 . _ -", CNS_OPTION_TEXT, &name, 0, 0},
       {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
-  const struct cns_usage usage = {
-      "kit request DIR --name NAME [--json]",
-      "At the hospital: makes new keys in DIR, which must not exist or be empty, and\n"
-      "DIR/" CNS_REQUEST_FILE ", a request to the authority to be taken into the roster.",
-      table, 1, 1};
+  const struct cns_usage usage = {"kit request DIR --name NAME [--json]",
+                                  "At the hospital: makes new keys in DIR, which must be new or empty, and\n"
+                                  "DIR/" CNS_REQUEST_FILE
+                                  ", a request to the authority to be taken into the roster.",
+                                  table, 1, 1};
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
   if (!name) return cns_cli_usage_error("kit request", "--name NAME is missing");
