@@ -7,6 +7,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -15,7 +16,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from federation import PATIENCE_S, Federation, main, run  # noqa: E402
+from federation import PATIENCE_S, PROGRAM, Federation, main, run  # noqa: E402
 
 # More rounds than a test takes part in: it looks on from outside, perhaps slowly,
 # and waits for what follows from what it did.
@@ -67,6 +68,49 @@ def syncs_of_a_start(f):
     f.kill("coordinator", signal.SIGTERM)
     with open(count) as file:
         return int(file.read())
+
+
+def json_lines(path):
+    with open(path) as file:
+        lines = [json.loads(line) for line in file]
+    for line in lines:
+        assert list(line)[:3] == ["time", "event", "text"], line
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line["time"]), line
+        assert re.fullmatch("[a-z_]+", line["event"]) and line["text"] and "\n" not in line["text"], line
+    return lines
+
+
+def test_rounds_go_to_stdout_and_events_to_stderr():
+    """As objects of one form in both daemons; and the end of a study is said by a
+    coordinator that stays."""
+    with Federation(rounds=2) as f:
+        f.start_coordinator()
+        f.kill("coordinator")
+        os.remove(f.log_path("coordinator"))
+        with open(os.path.join(f.folder, "url")) as file:
+            url = file.read()
+        rounds = os.path.join(f.folder, "rounds")
+        with open(rounds, "w") as out, open(f.log_path("coordinator"), "w") as log:
+            f.processes["coordinator"] = subprocess.Popen(
+                [PROGRAM, "coordinator", f.kit("coordinator"), "--json", "--listen", url], stdout=out, stderr=log)
+        for name in f.names:
+            f.start(name, "--json", "--until-finished")
+        f.wait(lambda: '"finished"' in f.log("coordinator"), "the end of the study")
+        for name in f.names:
+            f.wait_exit(name)
+        assert f.processes["coordinator"].poll() is None
+        f.processes["coordinator"].terminate()
+        f.wait_exit("coordinator")
+        lines = json_lines(rounds)
+        assert [line["round"] for line in lines] == [1, 2] and {line["event"] for line in lines} == {"round"}, lines
+        assert lines[1]["text"].startswith("round 2/2: 5 of 5 hospitals, 100.0 % of the weight"), lines
+        events = json_lines(f.log_path("coordinator"))
+        kinds = [line["event"] for line in events]
+        assert {"start", "connected", "begin", "finished", "stop"} <= set(kinds) and "round" not in kinds, kinds
+        assert kinds.count("finished") == 1 and kinds.count("begin") == 2, kinds
+        assert "finished after 2 rounds; its last model" in events[kinds.index("finished")]["text"]
+        for name in f.names:
+            assert "result" in [line["event"] for line in json_lines(f.log_path(name))]
 
 
 def phases_gone_on_in(f):
