@@ -112,11 +112,11 @@ int cns_mask_plan_new(const struct cns_mask_term *terms, size_t term_count, stru
   return CNS_OK;
 }
 
-static int generate(struct cns_mask_plan *plan, struct stream *stream, size_t len) {
+/* At most BLOCK_ELEMENTS, in the keystream's own order of bytes. */
+static int generate(struct stream *stream, uint32_t *keystream, size_t len) {
   int done = 0;
   const int bytes = (int)(4 * len);
-  if (EVP_EncryptUpdate(stream->cipher, (uint8_t *)plan->keystream, &done, zeros, bytes) != 1 ||
-      done != bytes)
+  if (EVP_EncryptUpdate(stream->cipher, (uint8_t *)keystream, &done, zeros, bytes) != 1 || done != bytes)
     return CNS_ERR_LIBRARY;
   return CNS_OK;
 }
@@ -129,7 +129,7 @@ static int plan_seek(struct cns_mask_plan *plan, uint64_t first) {
     struct stream *stream = &plan->streams[k];
     if (EVP_EncryptInit_ex2(stream->cipher, NULL, NULL, counter, NULL) != 1) return CNS_ERR_LIBRARY;
     /* The cipher keeps the rest of a block that was begun. */
-    const int error = generate(plan, stream, first % AES_BLOCK_ELEMENTS);
+    const int error = generate(stream, plan->keystream, first % AES_BLOCK_ELEMENTS);
     if (error) return error;
   }
   return CNS_OK;
@@ -138,7 +138,7 @@ static int plan_seek(struct cns_mask_plan *plan, uint64_t first) {
 static int apply_block(struct cns_mask_plan *plan, uint32_t *vector, size_t len) {
   for (size_t k = 0; k < plan->stream_count; k++) {
     struct stream *stream = &plan->streams[k];
-    const int error = generate(plan, stream, len);
+    const int error = generate(stream, plan->keystream, len);
     if (error) return error;
     if (stream->negative)
       subtract_block(vector, plan->keystream, len);
@@ -148,15 +148,38 @@ static int apply_block(struct cns_mask_plan *plan, uint32_t *vector, size_t len)
   return CNS_OK;
 }
 
-int cns_mask_plan_apply(struct cns_mask_plan *plan, uint32_t *vector, size_t len, uint64_t first) {
+/* To `first`, if the streams don't stand there. */
+static int plan_begin(struct cns_mask_plan *plan, uint64_t first, size_t len) {
   if (len > POSITION_NONE - 1 - first || first == POSITION_NONE) return CNS_ERR_ARGUMENT;
   const bool continues = first == plan->position;
   plan->position = POSITION_NONE; /* until everything went well */
-  int error = continues ? CNS_OK : plan_seek(plan, first);
+  return continues ? CNS_OK : plan_seek(plan, first);
+}
+
+int cns_mask_plan_apply(struct cns_mask_plan *plan, uint32_t *vector, size_t len, uint64_t first) {
+  int error = plan_begin(plan, first, len);
   for (size_t at = 0; at < len && !error; at += BLOCK_ELEMENTS) {
     const size_t part = len - at < BLOCK_ELEMENTS ? len - at : BLOCK_ELEMENTS;
     error = apply_block(plan, vector + at, part);
   }
+  if (!error) plan->position = first + len;
+  return error;
+}
+
+static int stream_write(struct stream *stream, uint32_t *ret_elements, size_t len) {
+  int error = CNS_OK;
+  for (size_t at = 0; at < len && !error; at += BLOCK_ELEMENTS)
+    error = generate(stream, ret_elements + at, len - at < BLOCK_ELEMENTS ? len - at : BLOCK_ELEMENTS);
+  for (size_t k = 0; k < len && !error; k++)
+    ret_elements[k] = le32toh(ret_elements[k]);
+  return error;
+}
+
+int cns_mask_plan_generate(struct cns_mask_plan *plan, uint64_t first, size_t len, size_t stride,
+                           uint32_t *ret_elements) {
+  int error = stride < len ? CNS_ERR_ARGUMENT : plan_begin(plan, first, len);
+  for (size_t t = 0; t < plan->stream_count && !error; t++)
+    error = stream_write(&plan->streams[t], ret_elements + t * stride, len);
   if (!error) plan->position = first + len;
   return error;
 }

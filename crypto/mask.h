@@ -39,4 +39,9 @@ CNS_MUST_CHECK int cns_mask_plan_new(const struct cns_mask_term *terms, size_t t
  * one ended are cheapest; any other `first` seeks. */
 CNS_MUST_CHECK int cns_mask_plan_apply(struct cns_mask_plan *plan, uint32_t *vector, size_t len,
                                        uint64_t first);
+/* The masks themselves, whatever their signs: ret_elements[t*stride + k] =
+ * PRG(seed of term t)[first + k], k in 0..len-1. Seeks likewise; stride >= len.
+ * After a failure what was written is part of the masks: wipe it all the same. */
+CNS_MUST_CHECK int cns_mask_plan_generate(struct cns_mask_plan *plan, uint64_t first, size_t len,
+                                          size_t stride, uint32_t *ret_elements);
 struct cns_mask_plan *cns_mask_plan_free(struct cns_mask_plan *plan); /* wipes; returns NULL */

@@ -383,6 +383,38 @@ def mask_vectors():
                                     "digest": H("consilium/1 mask test", stream).hex()}}
 
 
+def sketch(key, k, first, vector):
+    """A*v of elements from `first` on: crypto/sketch.h, byte by byte."""
+    w, rows = k // 8, [0] * k
+    stream = struct.pack(f"<{2 * len(vector)}I", *keystream(key, 2 * first, 2 * len(vector)))
+    for c, value in enumerate(vector):
+        for block in range(8):
+            byte = stream[8 * c + block]
+            row = block * w + byte % w
+            rows[row] = (rows[row] + (-value if byte >= 128 else value)) % 2**32
+    return rows
+
+
+def sketch_vectors():
+    keys, rows, masks = [], [], []
+    for k in range(3):
+        transcript, nonce = draw(f"sketch transcript {k}", 32), draw(f"sketch nonce {k}", 32)
+        keys.append({"transcript": transcript.hex(), "nonce": nonce.hex(),
+                     "key": H("consilium/1 sketch matrix", transcript, nonce).hex()})
+    for k, first, length in ((128, 0, 1), (128, 0, 700), (128, 3, 37), (256, 0, 65), (256, 2**32 - 5, 100),
+                             (256, 1, 1), (512, 2047, 130), (512, 0, 17), (1024, 0, 3000), (1024, 2**40 + 1, 9)):
+        key = draw(f"sketch key {k} {first} {length}", 32)
+        vector = struct.unpack(f"<{length}I", draw(f"sketch vector {k} {first} {length}", 4 * length))
+        rows.append({"key": key.hex(), "k": k, "first": str(first), "vector": struct.pack(f"<{length}I", *vector).hex(),
+                     "sketch": struct.pack(f"<{k}I", *sketch(key, k, first, vector)).hex()})
+    for k, count, words in ((128, 1, 4096), (256, 3, 5003), (512, 17, 100), (1024, 9, 2049)):
+        key, seeds = draw(f"sketch mask key {k}", 32), [draw(f"sketch seed {k} {v}", 32) for v in range(count)]
+        sketches = [struct.pack(f"<{k}I", *sketch(key, k, 0, keystream(seed, 0, words))) for seed in seeds]
+        masks.append({"key": key.hex(), "k": k, "words": words, "seeds": [s.hex() for s in seeds],
+                      "sketches": b"".join(sketches).hex()})
+    return {"keys": keys, "vectors": rows, "masks": masks}
+
+
 def seed_vectors():
     """Seeds of masks, from the text of protocol/upload.h: what they are bound to, and the secret last."""
     own, pairs = [], []
@@ -403,7 +435,7 @@ def main():
     OUT.mkdir(exist_ok=True)
     files = {"hash": hash_vectors, "rng": rng_vectors, "identity": identity_vectors, "group": group_vectors,
              "proof": proof_vectors, "shamir": shamir_vectors, "merkle": merkle_vectors, "seal": seal_vectors,
-             "mask": mask_vectors, "seeds": seed_vectors}
+             "mask": mask_vectors, "seeds": seed_vectors, "sketch": sketch_vectors}
     for name in sys.argv[1:] or files:
         (OUT / f"{name}.json").write_text(json.dumps(files[name](), indent=1) + "\n")
 

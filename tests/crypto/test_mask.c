@@ -166,6 +166,44 @@ static void a_plan_goes_on_and_seeks(void **state) {
   free(s);
 }
 
+/* Generated masks are the streams themselves, side by side and without signs. */
+static void a_plan_generates(void **state) {
+  struct cns_rng_seeded seeded;
+  cns_rng_seeded_init_label(&seeded, test_seed(), "generate");
+  const struct cns_rng rng = cns_rng_seeded(&seeded);
+  static uint32_t raw[7][LONG];
+  struct sample *s = sample_new(rng);
+  uint32_t *found = calloc(7 * (LONG + 9), sizeof *found), *vector = calloc(LONG, sizeof *vector);
+  struct cns_mask_plan *plan = NULL;
+  assert_true(found && vector);
+  for (size_t t = 0; t < 7; t++)
+    raw_keystream(&s->terms[t].seed, raw[t], LONG);
+  assert_int_equal(cns_mask_plan_new(s->terms, 7, &plan), CNS_OK);
+  for (int draw = 0; draw < 60; draw++) {
+    uint64_t first, len, gap, rest;
+    assert_int_equal(cns_rng_uniform_u64(rng, LONG, &first), CNS_OK);
+    assert_int_equal(cns_rng_uniform_u64(rng, LONG - first + 1, &len), CNS_OK);
+    assert_int_equal(cns_rng_uniform_u64(rng, 9, &gap), CNS_OK);
+    memset(found, 0xee, 7 * (LONG + 9) * sizeof *found);
+    assert_int_equal(cns_mask_plan_generate(plan, first, len, len + gap, found), CNS_OK);
+    for (size_t t = 0; t < 7; t++) {
+      assert_memory_equal(found + t * (len + gap), raw[t] + first, 4 * len);
+      for (size_t k = 0; k < gap; k++)
+        assert_int_equal(found[t * (len + gap) + len + k], 0xeeeeeeee);
+    }
+    rest = LONG - first - len; /* and the plan goes on from there */
+    memcpy(vector, s->start, 4 * rest);
+    assert_int_equal(cns_mask_plan_apply(plan, vector, rest, first + len), CNS_OK);
+    expect(s, vector, first + len, rest);
+  }
+  assert_int_equal(cns_mask_plan_generate(plan, 0, 5, 4, found), CNS_ERR_ARGUMENT);
+  assert_int_equal(cns_mask_plan_generate(plan, UINT64_MAX - 3, 4, 4, found), CNS_ERR_ARGUMENT);
+  cns_mask_plan_free(plan);
+  free(found);
+  free(vector);
+  free(s);
+}
+
 /* What secure aggregation rests on: plus and minus the same seed is nothing. */
 static void opposite_signs_cancel(void **state) {
   static uint32_t a[5000], b[5000], zero[5000];
@@ -200,6 +238,7 @@ int main(void) {
       cmocka_unit_test(known_answers),
       cmocka_unit_test(any_window),
       cmocka_unit_test(a_plan_goes_on_and_seeks),
+      cmocka_unit_test(a_plan_generates),
       cmocka_unit_test(opposite_signs_cancel),
       cmocka_unit_test(edges),
   };
