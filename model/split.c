@@ -8,24 +8,11 @@
 
 #include "crypto/rng.h"
 #include "model/csv.h"
+#include "model/split_internal.h"
 
 #define FITTING_ROUNDS 200
 
-/* Patients, their labels, and how many of each class each part is to get. */
-struct dealing {
-  const struct cns_split_options *options;
-  size_t classes;
-  size_t patients;
-  uint16_t *label_of; /* by patient */
-  uint16_t *part_of;  /* by patient */
-  uint32_t *order;
-  double *shares;    /* hospitals */
-  double *wanted;    /* hospitals x classes */
-  size_t *quota;     /* hospitals x classes, whole */
-  size_t *per_class; /* patients left for hospitals */
-};
-
-static void dealing_deinit(struct dealing *dealing) {
+static void dealing_deinit(struct cns_split_dealing *dealing) {
   free(dealing->label_of);
   free(dealing->part_of);
   free(dealing->order);
@@ -35,14 +22,15 @@ static void dealing_deinit(struct dealing *dealing) {
   free(dealing->per_class);
 }
 
-static int dealing_init(struct dealing *dealing, const struct cns_split_options *options, size_t patients,
+static int dealing_init(struct cns_split_dealing *dealing, const struct cns_split_wish *wish, size_t patients,
                         size_t classes) {
-  *dealing = (struct dealing){.options = options, .classes = classes, .patients = patients};
-  size_t cells = options->hospitals * classes;
+  *dealing = (struct cns_split_dealing){
+      .wish = wish, .hospitals = wish->hospitals, .classes = classes, .patients = patients};
+  size_t cells = wish->hospitals * classes;
   dealing->label_of = calloc(patients, sizeof *dealing->label_of);
   dealing->part_of = calloc(patients, sizeof *dealing->part_of);
   dealing->order = calloc(patients, sizeof *dealing->order);
-  dealing->shares = calloc(options->hospitals, sizeof *dealing->shares);
+  dealing->shares = calloc(wish->hospitals, sizeof *dealing->shares);
   dealing->wanted = calloc(cells, sizeof *dealing->wanted);
   dealing->quota = calloc(cells, sizeof *dealing->quota);
   dealing->per_class = calloc(classes, sizeof *dealing->per_class);
@@ -53,9 +41,9 @@ static int dealing_init(struct dealing *dealing, const struct cns_split_options 
   return CNS_ERR_MEMORY;
 }
 
-static int shuffle(struct dealing *dealing) {
+static int shuffle(struct cns_split_dealing *dealing) {
   struct cns_rng_seeded generator;
-  cns_rng_seeded_init_label(&generator, dealing->options->seed, "uneven split");
+  cns_rng_seeded_init_label(&generator, dealing->wish->seed, dealing->wish->label);
   for (size_t i = 0; i < dealing->patients; i++)
     dealing->order[i] = (uint32_t)i;
   for (size_t i = dealing->patients; i > 1; i--) {
@@ -70,26 +58,31 @@ static int shuffle(struct dealing *dealing) {
 }
 
 /* Share of all patients that each hospital should get. */
-static void size_shares(const struct cns_split_options *options, double *shares) {
-  double steps = options->hospitals > 1 ? (double)(options->hospitals - 1) : 1, sum = 0;
-  for (size_t h = 0; h < options->hospitals; h++)
-    sum += shares[h] = pow(options->size_ratio, -(double)h / steps);
-  for (size_t h = 0; h < options->hospitals; h++)
+static void size_shares(const struct cns_split_wish *wish, double *shares) {
+  double steps = wish->hospitals > 1 ? (double)(wish->hospitals - 1) : 1, sum = 0;
+  for (size_t h = 0; h < wish->hospitals; h++)
+    sum += shares[h] = pow(wish->size_ratio, -(double)h / steps);
+  for (size_t h = 0; h < wish->hospitals; h++)
     shares[h] /= sum;
+}
+
+static int mix_alternating(struct cns_split_dealing *dealing) {
+  const struct cns_split_options *options = dealing->wish->options;
+  for (size_t h = 0; h < dealing->hospitals; h++)
+    for (size_t c = 0; c < dealing->classes; c++)
+      dealing->wanted[h * dealing->classes + c] =
+          pow(options->mix_ratio, (h % 2 ? -0.5 : 0.5) * (double)c / (double)(dealing->classes - 1));
+  return 0;
 }
 
 /* Iterative proportional fitting: cells with the wanted odds between the
  * hospitals' case mixes, sizes and class totals. */
-static void fit(struct dealing *dealing) {
-  size_t hospitals = dealing->options->hospitals, classes = dealing->classes;
+static void fit(struct cns_split_dealing *dealing) {
+  size_t hospitals = dealing->hospitals, classes = dealing->classes;
   double *cell = dealing->wanted, all = 0;
   for (size_t c = 0; c < classes; c++)
     all += (double)dealing->per_class[c];
-  for (size_t h = 0; h < hospitals; h++)
-    for (size_t c = 0; c < classes; c++)
-      cell[h * classes + c] =
-          pow(dealing->options->mix_ratio, (h % 2 ? -0.5 : 0.5) * (double)c / (double)(classes - 1));
-  size_shares(dealing->options, dealing->shares);
+  size_shares(dealing->wish, dealing->shares);
   for (int round = 0; round < FITTING_ROUNDS; round++) {
     for (size_t h = 0; h < hospitals; h++) {
       double sum = 0;
@@ -109,8 +102,8 @@ static void fit(struct dealing *dealing) {
 }
 
 /* Whole numbers with the right class totals: largest remainders get the rest. */
-static void round_quotas(struct dealing *dealing) {
-  size_t hospitals = dealing->options->hospitals, classes = dealing->classes;
+static void round_quotas(struct cns_split_dealing *dealing) {
+  size_t hospitals = dealing->hospitals, classes = dealing->classes;
   for (size_t c = 0; c < classes; c++) {
     size_t given = 0;
     for (size_t h = 0; h < hospitals; h++) {
@@ -133,7 +126,7 @@ static void round_quotas(struct dealing *dealing) {
 }
 
 /* Test set first, stratified; then quota by quota, in shuffled order. */
-static int deal(struct dealing *dealing) {
+static int deal(struct cns_split_dealing *dealing) {
   size_t classes = dealing->classes;
   int r = shuffle(dealing);
   if (r < 0) return r;
@@ -142,12 +135,15 @@ static int deal(struct dealing *dealing) {
   for (size_t p = 0; p < dealing->patients; p++)
     dealing->per_class[dealing->label_of[p]]++;
   for (size_t c = 0; c < classes; c++) {
-    test_left[c] = (size_t)llround(dealing->options->test_share * (double)dealing->per_class[c]);
+    test_left[c] = (size_t)llround(dealing->wish->test_share * (double)dealing->per_class[c]);
     dealing->per_class[c] -= test_left[c];
   }
-  fit(dealing);
-  round_quotas(dealing);
-  for (size_t k = 0; k < dealing->patients; k++) {
+  r = dealing->wish->mix(dealing);
+  if (r == 0) {
+    fit(dealing);
+    round_quotas(dealing);
+  }
+  for (size_t k = 0; r == 0 && k < dealing->patients; k++) {
     size_t p = dealing->order[k], c = dealing->label_of[p];
     if (test_left[c] > 0) {
       test_left[c]--;
@@ -161,11 +157,11 @@ static int deal(struct dealing *dealing) {
     dealing->part_of[p] = (uint16_t)(h + 1);
   }
   free(test_left);
-  return 0;
+  return r;
 }
 
-static int check_parts(const struct dealing *dealing) {
-  for (size_t h = 1; h <= dealing->options->hospitals; h++) {
+static int check_parts(const struct cns_split_dealing *dealing) {
+  for (size_t h = 1; h <= dealing->hospitals; h++) {
     size_t p = 0;
     while (p < dealing->patients && dealing->part_of[p] != h)
       p++;
@@ -180,18 +176,17 @@ static bool options_are_sound(const struct cns_split_options *options) {
          options->mix_ratio >= 1 && options->mix_ratio <= 1e6;
 }
 
-int cns_split_uneven(const uint16_t *label, const uint32_t *groups, size_t rows, size_t classes,
-                     const struct cns_split_options *options, uint16_t *ret_part) {
-  if (rows == 0 || rows > UINT32_MAX || classes < 2 || classes > UINT16_MAX || !options_are_sound(options))
-    return CNS_ERR_ARGUMENT;
+int cns_split_deal(const uint16_t *label, const uint32_t *groups, size_t rows, size_t classes,
+                   const struct cns_split_wish *wish, uint16_t *ret_part) {
+  if (rows == 0 || rows > UINT32_MAX || classes < 2 || classes > UINT16_MAX) return CNS_ERR_ARGUMENT;
   size_t patients = 0;
   for (size_t i = 0; i < rows; i++) {
     size_t number = groups ? groups[i] : i;
     if (label[i] >= classes || number >= rows) return CNS_ERR_ARGUMENT;
     if (number >= patients) patients = number + 1;
   }
-  struct dealing dealing;
-  int r = dealing_init(&dealing, options, patients, classes);
+  struct cns_split_dealing dealing;
+  int r = dealing_init(&dealing, wish, patients, classes);
   if (r < 0) return r;
   for (size_t i = rows; i-- > 0;) /* backwards: the first row decides */
     dealing.label_of[groups ? groups[i] : i] = label[i];
@@ -201,6 +196,19 @@ int cns_split_uneven(const uint16_t *label, const uint32_t *groups, size_t rows,
     ret_part[i] = dealing.part_of[groups ? groups[i] : i];
   dealing_deinit(&dealing);
   return r;
+}
+
+int cns_split_uneven(const uint16_t *label, const uint32_t *groups, size_t rows, size_t classes,
+                     const struct cns_split_options *options, uint16_t *ret_part) {
+  if (!options_are_sound(options)) return CNS_ERR_ARGUMENT;
+  struct cns_split_wish wish = {.seed = options->seed,
+                                .label = "uneven split",
+                                .hospitals = options->hospitals,
+                                .test_share = options->test_share,
+                                .size_ratio = options->size_ratio,
+                                .mix = mix_alternating,
+                                .options = options};
+  return cns_split_deal(label, groups, rows, classes, &wish, ret_part);
 }
 
 /* Appends the current record with a line break at its end. */

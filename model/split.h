@@ -28,6 +28,25 @@ CNS_MUST_CHECK int cns_split_uneven(const uint16_t *label, const uint32_t *group
                                     size_t classes, const struct cns_split_options *options,
                                     uint16_t *ret_part);
 
+/*
+ * Label skew as in the literature on federated learning: the class mix of each
+ * hospital is drawn from a symmetric Dirichlet(alpha) (Hsu, Qi, Brown 2019,
+ * section 2, with the parameter counted per class), then fitted to the hospitals'
+ * sizes and the class totals: alpha 0.3 gives many hospitals with one class
+ * only, a large alpha the same mix everywhere.
+ */
+struct cns_split_dirichlet_options {
+  uint64_t seed;
+  size_t hospitals;
+  double test_share; /* as above */
+  double size_ratio; /* as above; 1 = all of one size */
+  double alpha;      /* 1e-3..1e9 */
+};
+/* As cns_split_uneven. */
+CNS_MUST_CHECK int cns_split_dirichlet(const uint16_t *label, const uint32_t *groups, size_t rows,
+                                       size_t classes, const struct cns_split_dirichlet_options *options,
+                                       uint16_t *ret_part);
+
 /* CSV text of one part: the header record and the data records with
  * part[record] == which, byte for byte; malloc'd. record_count is checked. */
 CNS_MUST_CHECK int cns_split_csv(const char *text, size_t len, const uint16_t *part, size_t record_count,

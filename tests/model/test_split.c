@@ -74,6 +74,74 @@ static void impossible_splits_are_refused(void **state) {
   assert_int_equal(cns_split_uneven(label, NULL, 3, 2, &options, part), CNS_ERR_ARGUMENT);
 }
 
+/* Mean over hospitals of the larger class's share: near 1 for a small alpha. */
+static double purity(double alpha, uint64_t seed, size_t *ret_smallest) {
+  uint16_t label[ROWS], part[ROWS];
+  size_t rows[21] = {0}, ones[21] = {0}, total = 0;
+  struct cns_split_dirichlet_options options = {
+      .seed = seed, .hospitals = 20, .size_ratio = 1, .alpha = alpha};
+  draw_labels(label);
+  assert_int_equal(cns_split_dirichlet(label, NULL, ROWS, 2, &options, part), 0);
+  for (size_t i = 0; i < ROWS; i++) {
+    assert_in_range(part[i], 1, 20);
+    rows[part[i]]++;
+    ones[part[i]] += label[i];
+    total += label[i];
+  }
+  assert_int_equal(total, MALIGNANT);
+  double sum = 0;
+  *ret_smallest = ROWS;
+  for (size_t h = 1; h <= 20; h++) {
+    size_t zeros = rows[h] - ones[h];
+    if (rows[h] < *ret_smallest) *ret_smallest = rows[h];
+    sum += (double)(zeros > ones[h] ? zeros : ones[h]) / (double)rows[h] / 20;
+  }
+  return sum;
+}
+
+static void dirichlet_mixes_follow_alpha(void **state) {
+  double mixed = 0, iid = 0, pure = 0;
+  size_t smallest;
+  for (uint64_t seed = 1; seed <= 10; seed++) {
+    iid += purity(1e9, seed, &smallest) / 10;
+    assert_in_range(smallest, 27, 29);
+    mixed += purity(1, seed, &smallest) / 10;
+    assert_in_range(smallest, 26, 29);
+    pure += purity(0.01, seed, &smallest) / 10;
+    assert_true(smallest >= 20);
+  }
+  print_message("# larger class: %.3f iid, %.3f alpha 1, %.3f alpha 0.01\n", iid, mixed, pure);
+  assert_true(fabs(iid - 357.0 / 569) < 0.02);
+  assert_true(mixed > 0.7 && mixed < 0.85); /* max(u, 1-u) of a uniform u: 0.75 before fitting */
+  assert_true(pure > 0.88);                 /* not 1, since sizes and class totals are kept */
+}
+
+static void dirichlet_follows_seed_and_size(void **state) {
+  uint16_t label[ROWS], part[ROWS], again[ROWS];
+  size_t rows[6] = {0};
+  struct cns_split_dirichlet_options options = {
+      .seed = 4, .hospitals = 5, .test_share = 0.2, .size_ratio = 5.6, .alpha = 0.3};
+  draw_labels(label);
+  assert_int_equal(cns_split_dirichlet(label, NULL, ROWS, 2, &options, part), 0);
+  assert_int_equal(cns_split_dirichlet(label, NULL, ROWS, 2, &options, again), 0);
+  assert_memory_equal(part, again, sizeof part);
+  for (size_t i = 0; i < ROWS; i++)
+    rows[part[i]]++;
+  assert_int_equal(rows[0], 42 + 71);
+  assert_true(rows[1] > 160 && rows[5] < 45);
+  options.seed++;
+  assert_int_equal(cns_split_dirichlet(label, NULL, ROWS, 2, &options, again), 0);
+  assert_memory_not_equal(part, again, sizeof part);
+  static const double bad[] = {0, -1, NAN, INFINITY};
+  for (size_t i = 0; i < 4; i++) {
+    options.alpha = bad[i];
+    assert_int_equal(cns_split_dirichlet(label, NULL, ROWS, 2, &options, part), CNS_ERR_ARGUMENT);
+  }
+  options.alpha = 1;
+  options.hospitals = ROWS;
+  assert_int_equal(cns_split_dirichlet(label, NULL, ROWS, 2, &options, part), CNS_ERR_RANGE);
+}
+
 static void csv_parts_are_byte_for_byte(void **state) {
   static const char text[] = "\xEF\xBB\xBFid,v\r\na,1\r\nb,\"2\n2\"\n\nc,3";
   static const uint16_t part[] = {1, 2, 2};
@@ -92,10 +160,9 @@ static void csv_parts_are_byte_for_byte(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(split_is_uneven_and_complete),
-      cmocka_unit_test(patients_stay_together),
-      cmocka_unit_test(impossible_splits_are_refused),
-      cmocka_unit_test(csv_parts_are_byte_for_byte),
+      cmocka_unit_test(split_is_uneven_and_complete),    cmocka_unit_test(patients_stay_together),
+      cmocka_unit_test(impossible_splits_are_refused),   cmocka_unit_test(dirichlet_mixes_follow_alpha),
+      cmocka_unit_test(dirichlet_follows_seed_and_size), cmocka_unit_test(csv_parts_are_byte_for_byte),
   };
   return cmocka_run_group_tests(tests, setup, NULL);
 }
