@@ -230,9 +230,9 @@ static void count_bytes(struct cns_simulation *s) {
 static void report(struct cns_simulation *s) {
   struct cns_simulation_result *result = &s->result;
   const struct cns_round *round = cns_coordinator_round(s->coordinator);
-  const struct cns_agreement *agreement = cns_coordinator_agreement(s->coordinator);
+  const struct cns_agreement *outcomes = cns_coordinator_outcomes(s->coordinator);
   for (size_t k = 0; k < s->options.hospitals; k++) {
-    result->included[k] = result->completed && agreement->outcomes[k] == CNS_INCLUDED;
+    result->included[k] = result->completed && outcomes->outcomes[k] == CNS_INCLUDED;
     result->included_count += result->included[k];
     result->missing[k] = CNS_PHASE_COUNT;
     for (enum cns_phase p = CNS_PHASE_KEYS; p < CNS_PHASE_RESULT; p = (enum cns_phase)(p + 1))

@@ -292,9 +292,9 @@ static void compare_task(void *argument, size_t k) {
 /* Whose vectors were added must be whom the agreement includes. */
 static int collect_weights(struct comparison *job) {
   struct cns_simulation *s = job->s;
-  const struct cns_agreement *agreement = cns_coordinator_agreement(s->coordinator);
+  const struct cns_agreement *outcomes = cns_coordinator_outcomes(s->coordinator);
   for (size_t k = 0; k < s->options.hospitals; k++) {
-    bool included = agreement->outcomes[k] == CNS_INCLUDED;
+    bool included = outcomes->outcomes[k] == CNS_INCLUDED;
     if (included != s->hospitals[k].uploaded) return CNS_ERR_STATE;
     if (!included) continue;
     job->weights[job->included++] = s->hospitals[k].weight;

@@ -39,8 +39,8 @@ void cns_agent_give_up(struct cns_agent *agent, const struct cns_problem *proble
 /* Durable, then sent; a second, different answer can never leave. */
 static int answer(struct cns_agent *agent, enum cns_phase phase, const uint8_t *bytes, size_t len,
                   struct cns_problem *problem) {
-  int r = cns_hospital_store_put_message(agent->site.store, &agent->round->digest, (uint8_t)phase, bytes, len,
-                                         problem);
+  uint8_t slot = cns_hospital_slot(agent->round->machine, phase);
+  int r = cns_hospital_store_put_message(agent->site.store, &agent->round->digest, slot, bytes, len, problem);
   if (r) return r;
   r = agent->link ? cns_link_send(agent->link, CNS_WIRE_ANSWER, bytes, len) : 0;
   if (r && r != CNS_ERR_CLOSED)
@@ -325,6 +325,9 @@ void cns_agent_requested(struct cns_agent *agent, const uint8_t *data, size_t le
       cns_problem_set(&problem, r, "the request of phase %s can't be answered (%s)", cns_phase_name(phase),
                       cns_error_name(r));
     cns_agent_decline(agent, &digest, &problem);
+  } else if (r == CNS_HOSPITAL_AUDIT) {
+    cns_problem_set(&problem, CNS_ERR_UNSUPPORTED, "this hospital's program takes no part in audits");
+    cns_agent_give_up(agent, &problem);
   } else if (r == CNS_HOSPITAL_UPLOAD || phase == CNS_PHASE_UPLOAD) {
     open_upload(agent); /* also once answered: the coordinator says what it has */
   } else if ((r = answer(agent, phase, bytes, bytes_len, &problem)) < 0) {

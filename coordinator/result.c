@@ -125,7 +125,7 @@ static int publish(struct cns_server *s, struct result_job *job, struct cns_prob
   uint8_t *bytes = NULL;
   size_t len = 0;
   const struct cns_aggregation *a = &job->aggregation;
-  int r = cns_manifest_of_round(cns_coordinator_round(s->machine), cns_coordinator_agreement(s->machine),
+  int r = cns_manifest_of_round(cns_coordinator_round(s->machine), cns_coordinator_outcomes(s->machine),
                                 &manifest);
   if (r < 0) return r;
   r = adopt_model(s, &job->params, problem);
@@ -194,14 +194,14 @@ static void computed(uv_work_t *work, int status) {
 
 static int collect(struct cns_server *s, struct result_job *job) {
   const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
-  const struct cns_agreement *agreement = cns_coordinator_agreement(s->machine);
+  const struct cns_agreement *outcomes = cns_coordinator_outcomes(s->machine);
   struct cns_aggregation *a = &job->aggregation;
   job->uploads = calloc(d->member_count, sizeof(struct cns_vector_file *));
   job->weights = calloc(d->member_count, sizeof *job->weights);
   job->params = calloc(d->dim, sizeof *job->params);
   if (!job->uploads || !job->weights || !job->params) return CNS_ERR_MEMORY;
   for (size_t k = 0; k < d->member_count; k++) {
-    if (agreement->outcomes[k] != CNS_INCLUDED) continue;
+    if (outcomes->outcomes[k] != CNS_INCLUDED) continue;
     if (!s->uploads[k].file) return CNS_ERR_STATE;
     job->uploads[a->count] = s->uploads[k].file;
     job->weights[a->count++] = d->members[k].weight;

@@ -41,7 +41,7 @@ static bool too_few_answered(const struct cns_server *s) {
 bool cns_schedule_phase_is_over(struct cns_server *s) {
   const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
   enum cns_phase phase = cns_coordinator_phase(s->machine);
-  if (s->job_running || phase >= CNS_PHASE_RESULT) return false;
+  if (s->job_running || phase == CNS_PHASE_RESULT) return false;
   if (d->deadline_ms[phase] && cns_server_now(s) - s->phase_started_ms > d->deadline_ms[phase]) return true;
   uint64_t grace = too_few_answered(s) ? CNS_SERVER_NEEDED_GRACE_MS : CNS_SERVER_GRACE_MS;
   for (size_t k = 0; k < d->member_count; k++)
@@ -126,8 +126,8 @@ static int cohort_of(const struct cns_server *s, struct cns_descriptor *d) {
 
 static void commit_to_nonce(struct cns_descriptor *d) {
   /* Without an audit there is no nonce: the commitment is to 32 zero bytes. */
-  static const uint8_t no_nonce[32];
-  cns_hash_once("consilium/1 nonce commitment", no_nonce, sizeof no_nonce, &d->nonce_commitment);
+  static const uint8_t no_nonce[CNS_SKETCH_NONCE_BYTES];
+  cns_nonce_commit(no_nonce, &d->nonce_commitment);
 }
 
 /* By the rules that hospitals check too: better one clear word here than a
@@ -172,8 +172,8 @@ static void begin_round(struct cns_server *s) {
       .colluders = policy->colluders,
       .minimum_included = policy->minimum_included,
   };
-  for (enum cns_phase p = CNS_PHASE_KEYS; p < CNS_PHASE_RESULT; p = (enum cns_phase)(p + 1))
-    d.deadline_ms[p] = deadline_of(s, p);
+  for (enum cns_phase p = CNS_PHASE_KEYS; p < CNS_PHASE_COUNT; p = (enum cns_phase)(p + 1))
+    if (p != CNS_PHASE_RESULT && p != CNS_PHASE_ABANDON) d.deadline_ms[p] = deadline_of(s, p);
   commit_to_nonce(&d);
   int r = cohort_of(s, &d);
   if (r == 0) {

@@ -20,7 +20,7 @@ static void write_message_blob(struct cns_writer *writer, const struct cns_messa
 
 static void write_lists(const struct cns_coordinator *c, enum cns_phase last, struct cns_writer *writer) {
   cns_write_u8(writer, (uint8_t)last);
-  for (enum cns_phase p = CNS_PHASE_NONE; p < last;) {
+  for (enum cns_phase p = CNS_PHASE_NONE; p != last;) {
     p = cns_round_next(&c->round, p);
     for (size_t k = 0; k < c->round.descriptor.member_count; k++) {
       cns_write_u8(writer, c->round.entries[p][k].standing);
@@ -122,12 +122,6 @@ static void write_complaint_blob(struct cns_writer *writer, const struct cns_com
   cns_writer_deinit(&inner);
 }
 
-static void write_path(struct cns_writer *writer, const struct cns_merkle_path *path) {
-  cns_write_u8(writer, path->depth);
-  for (size_t d = 0; d < path->depth; d++)
-    cns_write_bytes(writer, path->siblings[d].bytes, CNS_DIGEST_BYTES);
-}
-
 int cns_coordinator_blame_bad_share(struct cns_coordinator *c, size_t accused, size_t complainer,
                                     const struct cns_complaint *complaint) {
   struct cns_writer writer;
@@ -146,13 +140,14 @@ int cns_coordinator_blame_complainer(struct cns_coordinator *c, size_t complaine
   int r = begin_evidence(c, complainer, CNS_BLAME_FALSE_COMPLAINT, CNS_PHASE_SHARES, &writer);
   write_message_blob(&writer, &c->members[complainer].messages[CNS_PHASE_READY].view);
   write_complaint_blob(&writer, complaint);
-  write_path(&writer, path);
+  cns_path_write(&writer, path);
   write_both_keys(c, accused, complainer, &writer);
   return r < 0 ? (cns_writer_deinit(&writer), r)
                : finish_evidence(c, complainer, CNS_BLAME_FALSE_COMPLAINT, &writer);
 }
 
-int cns_coordinator_blame_wrong_share(struct cns_coordinator *c, size_t holder, size_t dealer) {
+int cns_coordinator_blame_wrong_share(struct cns_coordinator *c, size_t holder, size_t dealer,
+                                      enum cns_phase phase) {
   struct cns_writer writer;
   struct cns_merkle_path path;
   int position = cns_coordinator_leaf_position(c, holder);
@@ -161,9 +156,32 @@ int cns_coordinator_blame_wrong_share(struct cns_coordinator *c, size_t holder, 
   int r = cns_merkle_tree_path(c->members[dealer].tree, (size_t)position, &path);
   if (r < 0) return r;
   r = begin_evidence(c, holder, CNS_BLAME_WRONG_SHARE, CNS_PHASE_AGREE, &writer);
-  write_message_blob(&writer, &c->members[holder].messages[CNS_PHASE_UNMASK].view);
+  write_message_blob(&writer, &c->members[holder].messages[phase].view);
+  if (phase == CNS_PHASE_FORFEIT) cns_forfeits_write(&writer, &c->audit.forfeits);
   write_message_blob(&writer, &c->members[dealer].messages[CNS_PHASE_SHARES].view);
   cns_leaf_write(&writer, &c->members[dealer].leaves[position]);
-  write_path(&writer, &path);
+  cns_path_write(&writer, &path);
   return r < 0 ? (cns_writer_deinit(&writer), r) : finish_evidence(c, holder, CNS_BLAME_WRONG_SHARE, &writer);
+}
+
+int cns_coordinator_blame_sketch(struct cns_coordinator *c, size_t k, size_t j, const struct cns_claim *claim,
+                                 bool within_bound) {
+  struct cns_writer writer;
+  enum cns_blame blame = j == k ? CNS_BLAME_FALSE_SELF : CNS_BLAME_FALSE_PAIR;
+  for (size_t v = 0; v < c->verdict_count && !within_bound; v++) /* by what is known now */
+    if (c->verdicts[v].index == c->round.descriptor.members[k].index) c->verdicts[v].within_bound = false;
+  if (known(c, k, blame)) return 0;
+  int r = begin_evidence(c, k, blame, CNS_PHASE_AUDIT, &writer);
+  cns_write_bytes(&writer, c->audit.nonce, sizeof c->audit.nonce);
+  write_message_blob(&writer, &c->members[k].messages[CNS_PHASE_AUDIT].view);
+  write_message_blob(&writer, &c->members[k].messages[j == k ? CNS_PHASE_SHARES : CNS_PHASE_KEYS].view);
+  if (j != k) write_message_blob(&writer, &c->members[j].messages[CNS_PHASE_KEYS].view);
+  cns_claim_write(&writer, claim, c->round.descriptor.sketch);
+  if (r < 0) {
+    cns_writer_deinit(&writer);
+    return r;
+  }
+  r = finish_evidence(c, k, blame, &writer);
+  if (r == 0) c->verdicts[c->verdict_count - 1].within_bound = within_bound;
+  return r;
 }

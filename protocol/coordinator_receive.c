@@ -227,7 +227,7 @@ static int take_unmask(struct cns_coordinator *c, size_t k, const struct cns_mes
 static int take(struct cns_coordinator *c, size_t k, const struct cns_message *message,
                 struct cns_reader *reader, const struct cns_digest *upload_root,
                 struct cns_problem *problem) {
-  if (message->phase != CNS_PHASE_SHARES && message->phase != CNS_PHASE_READY) {
+  if (!cns_phase_has_root((enum cns_phase)message->phase)) {
     if (cns_reader_finish(reader) < 0 || !sodium_is_zero(message->root.bytes, CNS_DIGEST_BYTES))
       return MALFORMED("hospital %s's answer has something behind it", c->members[k].hospital->name);
   }
@@ -241,13 +241,19 @@ static int take(struct cns_coordinator *c, size_t k, const struct cns_message *m
   case CNS_PHASE_UPLOAD:
     return take_upload(c, k, message, upload_root, problem);
   case CNS_PHASE_AGREE:
-    if (message->body_len == c->agreement_len &&
+    if (c->agreement_bytes && message->body_len == c->agreement_len &&
         memcmp(message->body, c->agreement_bytes, c->agreement_len) == 0)
       return 0;
     return REFUSED("hospital %s signed another agreement than the one proposed",
                    c->members[k].hospital->name);
   case CNS_PHASE_UNMASK:
     return take_unmask(c, k, message, problem);
+  case CNS_PHASE_AUDIT:
+    return cns_coordinator_take_audit(c, k, message, reader, problem);
+  case CNS_PHASE_DISPUTE:
+    return cns_coordinator_take_dispute(c, k, message, reader, problem);
+  case CNS_PHASE_FORFEIT:
+    return cns_coordinator_take_forfeit(c, k, message, problem);
   default:
     return MALFORMED("hospital %s answered a phase that has no answer", c->members[k].hospital->name);
   }
@@ -261,7 +267,7 @@ static int check_frame(const struct cns_coordinator *c, size_t k, const struct c
     return REFUSED("hospital %s sent an answer that belongs to another round", name);
   if (message->index != c->round.descriptor.members[k].index)
     return REFUSED("hospital %s sent an answer in the name of hospital %u", name, message->index);
-  if (message->phase < CNS_PHASE_KEYS || message->phase > CNS_PHASE_UNMASK)
+  if (!cns_round_has_answers(&c->round, (enum cns_phase)message->phase))
     return MALFORMED("hospital %s answered a phase that has no answer", name);
   return 0;
 }
@@ -278,6 +284,35 @@ static int keep(struct cns_coordinator *c, size_t k, const struct cns_message *m
   kept->view.body = bytes + (message->body - answer);
   cns_message_digest(message, &kept->digest);
   return 0;
+}
+
+/* T that an answer in the present phase is signed under. */
+static const struct cns_digest *transcript_now(const struct cns_coordinator *c) {
+  if (c->phase == CNS_PHASE_FORFEIT) return &c->audit.forfeit_transcripts[c->audit.forfeits.rounds - 1];
+  return &c->round.transcript[cns_round_previous(&c->round, c->phase)];
+}
+
+/* An answer in an earlier round of forfeits. */
+static bool is_late_forfeit(const struct cns_coordinator *c, const struct cns_message *message) {
+  if (message->phase != CNS_PHASE_FORFEIT) return false;
+  for (size_t f = 0; f + 1 < c->audit.forfeits.rounds; f++)
+    if (cns_digest_equal(&message->transcript, &c->audit.forfeit_transcripts[f])) return true;
+  return false;
+}
+
+static int blame_bad_shares(struct cns_coordinator *c, size_t k) {
+  const struct cns_forfeits *forfeits = &c->audit.forfeits;
+  int r = 0;
+  for (size_t e = 0; r == 0 && c->phase == CNS_PHASE_UNMASK && e < c->expected_count; e++)
+    if (!c->members[k].released_good[e])
+      r = cns_coordinator_blame_wrong_share(c, k, c->expected_positions[e], CNS_PHASE_UNMASK);
+  size_t first = cns_forfeits_last(forfeits), count = cns_forfeits_count(forfeits) - first;
+  for (size_t a = 0; r == 0 && c->phase == CNS_PHASE_FORFEIT && a < count; a++) {
+    int dealer = cns_descriptor_position(&c->round.descriptor, forfeits->accused[first + a]);
+    if (!c->members[k].forfeit_good[a])
+      r = cns_coordinator_blame_wrong_share(c, k, (size_t)dealer, CNS_PHASE_FORFEIT);
+  }
+  return r;
 }
 
 /* As if the answer had never come: it will be given again. */
@@ -297,6 +332,17 @@ static void forget(struct cns_coordinator *c, size_t k, enum cns_phase phase) {
     member->released = NULL;
     member->released_good = NULL;
   }
+  if (phase == CNS_PHASE_DISPUTE) {
+    free(member->openings);
+    member->openings = NULL;
+    member->opening_count = 0;
+  }
+  if (phase == CNS_PHASE_FORFEIT) {
+    sodium_free(member->forfeit_released);
+    free(member->forfeit_good);
+    member->forfeit_released = NULL;
+    member->forfeit_good = NULL;
+  }
 }
 
 int cns_coordinator_receive(struct cns_coordinator *c, size_t k, const uint8_t *answer, size_t len,
@@ -309,13 +355,15 @@ int cns_coordinator_receive(struct cns_coordinator *c, size_t k, const uint8_t *
   if (reader.error) return MALFORMED("hospital %s sent a malformed answer", c->members[k].hospital->name);
   int r = check_frame(c, k, &message, problem);
   if (r < 0) return r;
+  if (is_late_forfeit(c, &message)) return CNS_ANSWER_LATE;
   if (c->members[k].messages[message.phase].bytes) return receive_again(c, k, &message, problem);
-  if (c->end != CNS_END_NONE || message.phase < c->phase) return CNS_ANSWER_LATE;
-  if (message.phase > c->phase)
+  unsigned order = cns_phase_order((enum cns_phase)message.phase), now = cns_phase_order(c->phase);
+  if (c->end != CNS_END_NONE || order < now) return CNS_ANSWER_LATE;
+  if (order > now)
     return REFUSED("hospital %s answered phase %s before it was asked", c->members[k].hospital->name,
                    cns_phase_name(message.phase));
-  if (!cns_round_asked(&c->round, c->phase, k)) return CNS_NOT_ASKED;
-  if (!cns_digest_equal(&message.transcript, &c->round.transcript[cns_round_previous(&c->round, c->phase)]))
+  if (!cns_coordinator_asks(c, k)) return CNS_NOT_ASKED;
+  if (!cns_digest_equal(&message.transcript, transcript_now(c)))
     return REFUSED("hospital %s answered phase %s under another list", c->members[k].hospital->name,
                    cns_phase_name(message.phase));
   if (cns_message_verify(&message, &c->members[k].hospital->identity) < 0)
@@ -325,9 +373,8 @@ int cns_coordinator_receive(struct cns_coordinator *c, size_t k, const uint8_t *
   r = take(c, k, &message, &reader, upload_root, problem);
   if (r != 0) return r;
   r = keep(c, k, &message, answer, len);
-  for (size_t e = 0; r == 0 && message.phase == CNS_PHASE_UNMASK && e < c->expected_count; e++)
-    if (!c->members[k].released_good[e])
-      r = cns_coordinator_blame_wrong_share(c, k, c->expected_positions[e]);
+  if (r == 0) r = blame_bad_shares(c, k);
+  if (r == 0 && message.phase == CNS_PHASE_AUDIT) cns_coordinator_keep_audit(c, k);
   if (r < 0) forget(c, k, (enum cns_phase)message.phase);
   return r;
 }

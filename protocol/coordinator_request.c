@@ -17,9 +17,7 @@ static void write_leaf(const struct cns_coordinator *c, size_t dealer, int posit
     return;
   }
   cns_leaf_write(writer, &c->members[dealer].leaves[position]);
-  cns_write_u8(writer, path.depth);
-  for (size_t d = 0; d < path.depth; d++)
-    cns_write_bytes(writer, path.siblings[d].bytes, CNS_DIGEST_BYTES);
+  cns_path_write(writer, &path);
 }
 
 static void write_closing(const struct cns_coordinator *c, enum cns_phase phase, size_t recipient,
@@ -40,8 +38,7 @@ static void write_closing(const struct cns_coordinator *c, enum cns_phase phase,
     if (entries[k].standing == CNS_ABSENT) continue;
     if (phase != CNS_PHASE_AGREE) cns_write_blob(writer, message->body, message->body_len);
     cns_write_bytes(writer, message->signature.bytes, CNS_SIGNATURE_BYTES);
-    if (phase == CNS_PHASE_SHARES || phase == CNS_PHASE_READY)
-      cns_write_bytes(writer, message->root.bytes, CNS_DIGEST_BYTES);
+    if (cns_phase_has_root(phase)) cns_write_bytes(writer, message->root.bytes, CNS_DIGEST_BYTES);
     if (phase == CNS_PHASE_SHARES) write_leaf(c, k, position, writer);
   }
 }
@@ -49,22 +46,54 @@ static void write_closing(const struct cns_coordinator *c, enum cns_phase phase,
 /* The last phase that member k answered: what it may not know begins there. */
 static enum cns_phase last_answered(const struct cns_coordinator *c, size_t k) {
   enum cns_phase last = CNS_PHASE_KEYS;
-  for (enum cns_phase p = CNS_PHASE_KEYS; p < CNS_PHASE_RESULT; p = (enum cns_phase)(p + 1))
-    if (c->members[k].messages[p].bytes) last = p;
+  for (enum cns_phase p = CNS_PHASE_KEYS; p < CNS_PHASE_COUNT; p = (enum cns_phase)(p + 1))
+    if (c->members[k].messages[p].bytes && cns_phase_order(p) > cns_phase_order(last)) last = p;
   return last;
 }
 
+/* Is the list of phase p among those that lead to the present phase? What
+ * follows phase agree hangs on that one's list. */
+static bool leads_here(const struct cns_coordinator *c, enum cns_phase p) {
+  enum cns_phase last = cns_round_previous(&c->round, c->phase);
+  return cns_phase_order(p) <= cns_phase_order(last);
+}
+
+static int write_tail(const struct cns_coordinator *c, size_t k, struct cns_writer *writer) {
+  uint8_t words[CNS_AUDIT_SKETCH_BYTES_MAX];
+  size_t len = (size_t)4 * c->round.descriptor.sketch;
+  switch (c->phase) {
+  case CNS_PHASE_AUDIT:
+    cns_write_bytes(writer, c->audit.nonce, sizeof c->audit.nonce);
+    return 0;
+  case CNS_PHASE_DISPUTE:
+    return cns_coordinator_write_contradictions(c, k, writer);
+  case CNS_PHASE_AGREE:
+    cns_write_blob(writer, c->agreement_bytes, c->agreement_len);
+    if (c->round.descriptor.audit_level == CNS_AUDIT_NONE) return 0;
+    const uint32_t *z = cns_agreement_sketch(&c->agreement, k) ? cns_coordinator_sketch(c, k) : NULL;
+    if (z) cns_audit_words_write(z, c->round.descriptor.sketch, words);
+    cns_write_blob(writer, words, z ? len : 0);
+    return 0;
+  case CNS_PHASE_FORFEIT:
+    cns_forfeits_write(writer, &c->audit.forfeits);
+    cns_write_bytes(writer, c->audit.cases.data, c->audit.cases.len);
+    return 0;
+  default:
+    return 0;
+  }
+}
+
 int cns_coordinator_request(const struct cns_coordinator *c, size_t k, struct cns_writer *writer) {
-  if (c->phase < CNS_PHASE_SHARES || !cns_coordinator_awaits(c, k)) return CNS_NOT_ASKED;
+  if (c->phase == CNS_PHASE_KEYS || !cns_coordinator_awaits(c, k) || c->audit.undecided) return CNS_NOT_ASKED;
   enum cns_phase first = last_answered(c, k);
   uint16_t closings = 0;
-  for (enum cns_phase p = first; p < c->phase; p = cns_round_next(&c->round, p))
+  for (enum cns_phase p = first; leads_here(c, p); p = cns_round_next(&c->round, p))
     closings++;
   cns_write_u8(writer, CNS_REQUEST_VERSION);
   cns_write_bytes(writer, c->round.digest.bytes, CNS_DIGEST_BYTES);
   cns_write_u8(writer, (uint8_t)c->phase);
   cns_write_u16(writer, closings);
-  for (enum cns_phase p = first; p < c->phase; p = cns_round_next(&c->round, p)) {
+  for (enum cns_phase p = first; leads_here(c, p); p = cns_round_next(&c->round, p)) {
     struct cns_writer closing;
     cns_writer_init(&closing, CNS_REQUEST_BYTES_MAX);
     write_closing(c, p, k, &closing);
@@ -73,6 +102,6 @@ int cns_coordinator_request(const struct cns_coordinator *c, size_t k, struct cn
     cns_writer_deinit(&closing);
     if (r < 0) return r;
   }
-  if (c->phase == CNS_PHASE_AGREE) cns_write_blob(writer, c->agreement_bytes, c->agreement_len);
-  return cns_writer_finish(writer);
+  int r = write_tail(c, k, writer);
+  return r < 0 ? r : cns_writer_finish(writer);
 }

@@ -8,8 +8,6 @@
 
 struct rebuild_job {
   struct cns_coordinator *c;
-  struct cns_scalar *secrets; /* by expected release; sodium_malloc'd */
-  size_t *first_term;         /* where its masks go */
   int *results;
   /* The first t holders of the first secret with their Lagrange weights. They
    * are those of all others too, unless somebody released a wrong share. */
@@ -66,49 +64,10 @@ static int rebuild_secret(const struct rebuild_job *job, size_t e, struct cns_sc
   return r;
 }
 
-static int masks_of_leaver(const struct cns_coordinator *c, size_t e, const struct cns_scalar *s,
-                           struct cns_mask_term *terms) {
-  const struct cns_digest *ready = &c->round.transcript[CNS_PHASE_READY];
-  uint16_t leaver = c->expected[e].dealer;
-  for (size_t q = 0; q < c->expected_count; q++) {
-    struct cns_point shared;
-    if (c->expected[q].kind != CNS_SHARE_B) continue;
-    uint16_t included = c->expected[q].dealer;
-    int r = cns_point_mul(s, &c->members[c->expected_positions[q]].keys.s, &shared);
-    if (r < 0) return r;
-    cns_pair_seed(ready, included, leaver, &shared, &terms->seed);
-    terms->sign = -cns_pair_sign(included, leaver);
-    cns_wipe(&shared, sizeof shared);
-    terms++;
-  }
-  return 0;
-}
-
 static void rebuild_one(void *argument, size_t e) {
   struct rebuild_job *job = argument;
   struct cns_coordinator *c = job->c;
-  struct cns_mask_term *terms = &c->terms[job->first_term[e]];
-  int r = rebuild_secret(job, e, &job->secrets[e]);
-  if (r == 0 && c->expected[e].kind == CNS_SHARE_S) r = masks_of_leaver(c, e, &job->secrets[e], terms);
-  if (r == 0 && c->expected[e].kind == CNS_SHARE_B) {
-    cns_self_seed(&c->round.transcript[CNS_PHASE_READY], c->expected[e].dealer, &job->secrets[e],
-                  &terms->seed);
-    terms->sign = -1;
-  }
-  job->results[e] = r;
-}
-
-static int lay_out_terms(struct cns_coordinator *c, size_t *first_term) {
-  size_t included = 0, total = 0;
-  for (size_t e = 0; e < c->expected_count; e++)
-    included += c->expected[e].kind == CNS_SHARE_B;
-  for (size_t e = 0; e < c->expected_count; e++) {
-    first_term[e] = total;
-    total += c->expected[e].kind == CNS_SHARE_B ? 1 : included;
-  }
-  c->terms = sodium_malloc((total ? total : 1) * sizeof *c->terms);
-  c->term_count = total;
-  return c->terms ? 0 : CNS_ERR_MEMORY;
+  job->results[e] = rebuild_secret(job, e, &c->secrets[c->expected_positions[e]]);
 }
 
 static int prepare_weights(struct rebuild_job *job) {
@@ -129,13 +88,82 @@ static int prepare_weights(struct rebuild_job *job) {
 }
 
 static int prepare(struct rebuild_job *job) {
-  size_t count = job->c->expected_count ? job->c->expected_count : 1;
-  job->secrets = sodium_malloc(count * sizeof *job->secrets);
-  job->first_term = calloc(count, sizeof *job->first_term);
-  job->results = calloc(count, sizeof *job->results);
-  if (!job->secrets || !job->first_term || !job->results) return CNS_ERR_MEMORY;
-  int r = prepare_weights(job);
-  return r < 0 ? r : lay_out_terms(job->c, job->first_term);
+  size_t n = job->c->round.descriptor.member_count;
+  job->results = calloc(n, sizeof *job->results);
+  job->c->secrets = sodium_malloc(n * sizeof *job->c->secrets);
+  job->c->forfeited = sodium_malloc(n * sizeof *job->c->forfeited);
+  if (!job->results || !job->c->secrets || !job->c->forfeited) return CNS_ERR_MEMORY;
+  return prepare_weights(job);
+}
+
+/* ---- the masks that are to come off ---- */
+
+struct term_job {
+  struct cns_coordinator *c;
+  int *results;
+};
+
+/* Block 0 has the self masks of the still included; every other block the pair
+ * masks of one that isn't, with them. */
+static void make_term(void *argument, size_t t) {
+  struct term_job *job = argument;
+  struct cns_coordinator *c = job->c;
+  const struct cns_descriptor *d = &c->round.descriptor;
+  const struct cns_digest *ready = &c->round.transcript[CNS_PHASE_READY];
+  struct cns_mask_term *term = &c->terms[t];
+  size_t block = t / c->still_count, k = c->still[t % c->still_count];
+  uint16_t index = d->members[k].index;
+  struct cns_point shared;
+  if (block == 0) {
+    cns_self_seed(ready, index, &c->secrets[k], &term->seed);
+    term->sign = -1;
+    return;
+  }
+  size_t other = c->others[block - 1];
+  bool forfeited = c->agreement.outcomes[other] == CNS_INCLUDED;
+  int r =
+      cns_point_mul(forfeited ? &c->forfeited[other] : &c->secrets[other], &c->members[k].keys.s, &shared);
+  if (r == 0) {
+    cns_pair_seed(ready, index, d->members[other].index, &shared, &term->seed);
+    term->sign = -cns_pair_sign(index, d->members[other].index);
+    cns_wipe(&shared, sizeof shared);
+  }
+  job->results[t] = r;
+}
+
+static bool has_forfeited(const struct cns_coordinator *c, size_t k) {
+  return cns_forfeits_has(&c->audit.forfeits, c->round.descriptor.members[k].index);
+}
+
+/* Who is still in, and who isn't: leavers first, then the forfeited in the order
+ * of their forfeits, so that blocks keep their places. */
+static void sort_members(struct cns_coordinator *c) {
+  const struct cns_forfeits *forfeits = &c->audit.forfeits;
+  c->still_count = c->other_count = 0;
+  for (size_t e = 0; e < c->expected_count; e++) {
+    uint16_t k = c->expected_positions[e];
+    if (c->expected[e].kind == CNS_SHARE_S)
+      c->others[c->other_count++] = k;
+    else if (!has_forfeited(c, k))
+      c->still[c->still_count++] = k;
+  }
+  for (size_t a = 0; a < cns_forfeits_count(forfeits); a++)
+    c->others[c->other_count++] =
+        (uint16_t)cns_descriptor_position(&c->round.descriptor, forfeits->accused[a]);
+}
+
+int cns_coordinator_make_terms(struct cns_coordinator *c) {
+  sodium_free(c->terms);
+  sort_members(c);
+  c->term_count = c->still_count * (1 + c->other_count);
+  c->terms = sodium_malloc((c->term_count ? c->term_count : 1) * sizeof *c->terms);
+  struct term_job job = {.c = c, .results = calloc(c->term_count ? c->term_count : 1, sizeof *job.results)};
+  int r = c->terms && job.results ? 0 : CNS_ERR_MEMORY;
+  if (r == 0) cns_parallel_run(c->config.parallel, c->term_count, make_term, &job);
+  for (size_t t = 0; t < c->term_count && r == 0; t++)
+    r = job.results[t];
+  free(job.results);
+  return r;
 }
 
 int cns_coordinator_rebuild(struct cns_coordinator *c, struct cns_problem *problem) {
@@ -148,20 +176,21 @@ int cns_coordinator_rebuild(struct cns_coordinator *c, struct cns_problem *probl
     too_few |= job.results[e] == CNS_ERR_NOT_FOUND;
     if (job.results[e] < 0 && job.results[e] != CNS_ERR_NOT_FOUND) r = job.results[e];
   }
-  if (r == 0 && too_few)
-    cns_coordinator_stop(
-        c, CNS_END_TOO_FEW,
-        "too many released shares don't match their points: the round ends without a result");
-  else if (r == CNS_ERR_PROOF || r == CNS_ERR_FORMAT) {
-    cns_problem_set(problem, r, "a rebuilt secret doesn't give its published point");
-    cns_coordinator_stop(c, CNS_END_BROKEN, "a rebuilt secret doesn't give its published point");
-    r = 0;
-  } else if (r == 0)
-    c->end = CNS_END_COMPLETED;
-  sodium_free(job.secrets);
-  free(job.first_term);
   free(job.results);
   free(job.usual);
   free(job.weights);
-  return r;
+  if (r == 0 && too_few) {
+    cns_coordinator_stop(
+        c, CNS_END_TOO_FEW,
+        "too many released shares don't match their points: the round ends without a result");
+    return 0;
+  }
+  if (r == CNS_ERR_PROOF || r == CNS_ERR_FORMAT) {
+    cns_problem_set(problem, r, "a rebuilt secret doesn't give its published point");
+    cns_coordinator_stop(c, CNS_END_BROKEN, "a rebuilt secret doesn't give its published point");
+    return 0;
+  }
+  if (r == 0) r = cns_agreement_copy(&c->agreement, &c->outcomes);
+  if (r == 0) r = cns_coordinator_make_terms(c);
+  return r < 0 ? r : cns_coordinator_check_claims(c, 0);
 }

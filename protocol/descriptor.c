@@ -8,11 +8,21 @@
 #include "dp/quantize.h"
 
 static const char *const phase_names[CNS_PHASE_COUNT] = {
-    "none", "keys", "shares", "ready", "upload", "audit", "agree", "unmask", "result", "abandon",
+    "none",  "keys",   "shares", "ready",   "upload",  "audit",
+    "agree", "unmask", "result", "abandon", "dispute", "forfeit",
+};
+static const uint8_t phase_order[CNS_PHASE_COUNT] = {
+    [CNS_PHASE_KEYS] = 1,    [CNS_PHASE_SHARES] = 2,  [CNS_PHASE_READY] = 3,    [CNS_PHASE_UPLOAD] = 4,
+    [CNS_PHASE_AUDIT] = 5,   [CNS_PHASE_DISPUTE] = 6, [CNS_PHASE_AGREE] = 7,    [CNS_PHASE_UNMASK] = 8,
+    [CNS_PHASE_FORFEIT] = 9, [CNS_PHASE_RESULT] = 10, [CNS_PHASE_ABANDON] = 11,
 };
 
 const char *cns_phase_name(enum cns_phase phase) {
   return (unsigned)phase < CNS_PHASE_COUNT ? phase_names[phase] : "unknown";
+}
+
+unsigned cns_phase_order(enum cns_phase phase) {
+  return (unsigned)phase < CNS_PHASE_COUNT ? phase_order[phase] : UINT8_MAX;
 }
 
 void cns_study_digest(const char *consortium, const char *name, struct cns_digest *ret_digest) {

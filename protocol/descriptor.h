@@ -21,8 +21,13 @@ enum cns_phase {
   CNS_PHASE_UNMASK = 7,
   CNS_PHASE_RESULT = 8,
   CNS_PHASE_ABANDON = 9,
+  CNS_PHASE_DISPUTE = 10, /* between audit and agree; closed empty unless two sketches contradict */
+  CNS_PHASE_FORFEIT = 11, /* after unmask, only if somebody is proven to have lied in the audit */
 };
-#define CNS_PHASE_COUNT 10
+#define CNS_PHASE_COUNT 12
+/* Place in the course of a round, whatever the number: 1 keys, ... 6 dispute, 7
+ * agree, 8 unmask, 9 forfeit, 10 result. */
+unsigned cns_phase_order(enum cns_phase phase);
 
 /* "keys", "shares", ... */
 const char *cns_phase_name(enum cns_phase phase);
@@ -58,7 +63,7 @@ struct cns_descriptor {
   uint16_t threshold;
   uint16_t minimum_included;
   uint32_t deadline_ms[CNS_PHASE_COUNT];
-  struct cns_digest nonce_commitment; /* of the coordinator's audit nonce */
+  struct cns_digest nonce_commitment; /* of the coordinator's audit nonce: cns_nonce_commit */
   uint16_t member_count;              /* n, the cohort */
   struct cns_member *members;         /* sorted by index */
 };
@@ -101,6 +106,11 @@ struct cns_expectation {
   uint32_t last_attempt;
   uint16_t index;      /* own; 0 for the coordinator's check of itself */
   uint32_t own_weight; /* checked when index != 0 */
+  /* With an audit in the policy: numbers A*x that this hospital has revealed in
+   * this study so far, refunded or not; and whether it took part in phase upload
+   * of an audited attempt on this parent. */
+  uint64_t sketch_spent;
+  bool audited_parent;
   struct cns_floor floor;
 };
 
@@ -109,8 +119,10 @@ struct cns_expectation {
  * members in the roster and not revoked, n >= max(minimum cohort, 4, 3c+1,
  * floor), c the policy's, t = floor((n+c)/2)+1 and >= floor, included minimum
  * >= max(c+2, policy, floor), clip, weights, scale (the finest that can't
- * wrap, no other), audit level and noise placement. CNS_ERR_REFUSED (or _UNSUPPORTED) with a
- * sentence that names the rule and the numbers.
+ * wrap, no other), noise placement; audit level, with dim >= 32k and >= 4096,
+ * k the policy's, the hospital's sketch budget, and answers that fit a frame.
+ * CNS_ERR_REFUSED (or _UNSUPPORTED) with a sentence that names the rule and the
+ * numbers.
  */
 CNS_MUST_CHECK int cns_descriptor_check(const struct cns_descriptor *descriptor,
                                         const struct cns_expectation *expectation,

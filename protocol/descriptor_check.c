@@ -2,7 +2,7 @@
 /* What a hospital refuses in a descriptor, rule by rule. docs/protocol.md, "Parties" and "Numbers". */
 #include <inttypes.h>
 
-#include "protocol/descriptor.h"
+#include "protocol/audit.h"
 
 #define REFUSE(...) return cns_problem_set(problem, CNS_ERR_REFUSED, __VA_ARGS__)
 
@@ -46,21 +46,61 @@ static int check_numbers(const struct cns_descriptor *d, const struct cns_expect
   return 0;
 }
 
+/* Under a policy with an audit. docs/protocol.md, "Sketch budget". */
+static int check_unaudited(const struct cns_descriptor *d, const struct cns_expectation *e,
+                           struct cns_problem *problem) {
+  if (e->policy->when_spent == CNS_SPENT_STOP)
+    REFUSE("the round is not audited, and the policy allows no round without an audit");
+  if (e->audited_parent)
+    REFUSE("an audited attempt was made on this model: an unaudited one may not follow as a fallback");
+  if (d->sketch != 0) REFUSE("a sketch of %u numbers without an audit", d->sketch);
+  return 0;
+}
+
+static int check_audited(const struct cns_descriptor *d, const struct cns_expectation *e,
+                         struct cns_problem *problem) {
+  uint64_t budget = cns_policy_sketch_budget(e->policy, d->dim);
+  if (d->sketch != e->policy->sketch || !cns_sketch_size_valid(d->sketch))
+    REFUSE("the round's sketch has %u numbers, the policy says %u", d->sketch, e->policy->sketch);
+  if (d->dim < CNS_AUDIT_DIM_MIN || d->dim / CNS_SKETCH_WORDS_PER_NUMBER < d->sketch)
+    REFUSE("a sketch of %u numbers would say too much of %" PRIu64
+           " parameters: an audit needs at least %u of "
+           "them for each number, and %u; without an audit the policy must say \"none\"",
+           d->sketch, d->dim, CNS_SKETCH_WORDS_PER_NUMBER, CNS_AUDIT_DIM_MIN);
+  if (e->sketch_spent > budget || budget - e->sketch_spent < d->sketch)
+    REFUSE("this hospital has revealed %" PRIu64 " of the %" PRIu64
+           " numbers that the policy's sketch budget allows in this study; the round asks for %u more",
+           e->sketch_spent, budget, d->sketch);
+  if (cns_audit_answer_bytes(d->member_count, d->sketch) > CNS_ANSWER_BYTES_MAX)
+    REFUSE(
+        "sketches of %u numbers from %u hospitals don't fit into an answer of %u bytes: a smaller sketch or "
+        "a smaller cohort is needed",
+        d->sketch, d->member_count, CNS_ANSWER_BYTES_MAX);
+  return 0;
+}
+
+static int check_audit(const struct cns_descriptor *d, const struct cns_expectation *e,
+                       struct cns_problem *problem) {
+  if (d->audit_level != CNS_AUDIT_NONE && d->audit_level != e->policy->audit_level)
+    REFUSE("the round's audit level is %u, the policy's is %u", d->audit_level, e->policy->audit_level);
+  if (d->audit_level != CNS_AUDIT_NONE && d->audit_level != CNS_AUDIT_OPEN)
+    return cns_problem_set(problem, CNS_ERR_UNSUPPORTED,
+                           "audit level %u is reserved; this version offers none and open", d->audit_level);
+  if (d->audit_level == CNS_AUDIT_OPEN) return check_audited(d, e, problem);
+  if (e->policy->audit_level != CNS_AUDIT_NONE) return check_unaudited(d, e, problem);
+  if (d->sketch != 0) REFUSE("a sketch of %u numbers without an audit", d->sketch);
+  return 0;
+}
+
 static int check_levels(const struct cns_descriptor *d, const struct cns_expectation *e,
                         struct cns_problem *problem) {
-  if (d->audit_level != e->policy->audit_level)
-    REFUSE("the round's audit level is %u, the policy's is %u", d->audit_level, e->policy->audit_level);
   if (d->noise_placement != e->policy->noise_placement)
     REFUSE("the round's noise placement is %u, the policy's is %u", d->noise_placement,
            e->policy->noise_placement);
-  if (d->audit_level != CNS_AUDIT_NONE)
-    return cns_problem_set(problem, CNS_ERR_UNSUPPORTED,
-                           "audit level %u is reserved; this version offers none", d->audit_level);
   if (d->noise_placement != CNS_NOISE_NONE)
     return cns_problem_set(problem, CNS_ERR_UNSUPPORTED,
                            "noise placement %u is reserved; this version offers none", d->noise_placement);
-  if (d->sketch != 0) REFUSE("a sketch of %u numbers without an audit", d->sketch);
-  return 0;
+  return check_audit(d, e, problem);
 }
 
 static int check_sizes(const struct cns_descriptor *d, const struct cns_expectation *e,

@@ -4,11 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "protocol/verdict.h"
+#include "protocol/evidence_internal.h"
 
 static const char *const blame_names[CNS_BLAME_COUNT] = {
-    "",          "bad keys",        "bad points",  "points of too high a degree",
-    "bad share", "false complaint", "wrong share", "equivocation",
+    "",
+    "bad keys",
+    "bad points",
+    "points of too high a degree",
+    "bad share",
+    "false complaint",
+    "wrong share",
+    "equivocation",
+    "false pair sketch",
+    "false self sketch",
 };
 
 const char *cns_blame_name(enum cns_blame blame) {
@@ -20,15 +28,7 @@ void cns_verdict_deinit(struct cns_verdict *verdict) {
   verdict->evidence = NULL;
 }
 
-struct court {
-  const struct cns_roster *roster;
-  struct cns_round round; /* with the lists that came with the evidence */
-  struct cns_reader reader;
-  uint16_t accused;
-  bool other_roster; /* than the one that the round was made under */
-};
-
-static int read_list(struct court *court, enum cns_phase phase) {
+static int read_list(struct cns_court *court, enum cns_phase phase) {
   size_t n = court->round.descriptor.member_count;
   struct cns_entry *entries = calloc(n, sizeof *entries);
   if (!entries) return CNS_ERR_MEMORY;
@@ -40,10 +40,12 @@ static int read_list(struct court *court, enum cns_phase phase) {
   return court->reader.error ? CNS_ERR_FORMAT : 0;
 }
 
-static int read_lists(struct court *court) {
+static int read_lists(struct cns_court *court) {
   enum cns_phase last = (enum cns_phase)cns_read_u8(&court->reader);
-  if (court->reader.error || last > CNS_PHASE_AGREE) return CNS_ERR_FORMAT;
-  while (court->round.closed < last) {
+  bool has_list = last == CNS_PHASE_NONE || (cns_round_has_answers(&court->round, last) &&
+                                             cns_phase_order(last) <= cns_phase_order(CNS_PHASE_AGREE));
+  if (court->reader.error || !has_list) return CNS_ERR_FORMAT;
+  while (court->round.closed != last) {
     int r = read_list(court, cns_round_next(&court->round, court->round.closed));
     if (r < 0) return r;
   }
@@ -52,7 +54,7 @@ static int read_lists(struct court *court) {
 
 /* The next message blob; it must be of this round and phase and signed by the
  * hospital it names. */
-static int next_message(struct court *court, enum cns_phase phase, struct cns_message *ret_message) {
+static int next_message(struct cns_court *court, enum cns_phase phase, struct cns_message *ret_message) {
   struct cns_reader inner;
   size_t len = 0;
   const uint8_t *bytes = cns_read_blob(&court->reader, CNS_MESSAGE_BYTES_MAX, &len);
@@ -66,37 +68,36 @@ static int next_message(struct court *court, enum cns_phase phase, struct cns_me
   return cns_message_verify(ret_message, &sender->identity) < 0 ? CNS_ERR_PROOF : 0;
 }
 
-static int next_message_of(struct court *court, enum cns_phase phase, uint16_t index,
-                           struct cns_message *ret_message) {
+int cns_court_message(struct cns_court *court, enum cns_phase phase, uint16_t index,
+                      struct cns_message *ret_message) {
   int r = next_message(court, phase, ret_message);
   return r < 0 ? r : ret_message->index == index ? 0 : CNS_ERR_PROOF;
 }
 
-/* Is it the message that the list of its phase has? */
-static bool listed(const struct court *court, const struct cns_message *message) {
+bool cns_court_listed(const struct cns_court *court, const struct cns_message *message) {
   struct cns_digest digest;
   int position = cns_descriptor_position(&court->round.descriptor, message->index);
-  if (position < 0 || message->phase > court->round.closed || !court->round.entries[message->phase])
+  if (position < 0 || message->phase >= CNS_PHASE_COUNT || !court->round.entries[message->phase])
     return false;
   const struct cns_entry *entry = &court->round.entries[message->phase][position];
   cns_message_digest(message, &digest);
   return entry->standing != CNS_ABSENT && cns_digest_equal(&digest, &entry->message);
 }
 
-static int keys_of(struct court *court, uint16_t index, bool must_be_listed, struct cns_keys *ret_keys) {
+int cns_court_keys(struct cns_court *court, uint16_t index, bool must_be_listed, struct cns_keys *ret_keys) {
   struct cns_message message;
-  int r = next_message_of(court, CNS_PHASE_KEYS, index, &message);
+  int r = cns_court_message(court, CNS_PHASE_KEYS, index, &message);
   if (r < 0) return r;
-  if (must_be_listed && !listed(court, &message)) return CNS_ERR_PROOF;
+  if (must_be_listed && !cns_court_listed(court, &message)) return CNS_ERR_PROOF;
   if (cns_keys_check(&message.round, index, message.body, message.body_len, ret_keys) < 0)
     return CNS_ERR_PROOF;
   return 0;
 }
 
-static int try_bad_keys(struct court *court) {
+static int try_bad_keys(struct cns_court *court) {
   struct cns_message message;
   struct cns_keys keys;
-  int r = next_message_of(court, CNS_PHASE_KEYS, court->accused, &message);
+  int r = cns_court_message(court, CNS_PHASE_KEYS, court->accused, &message);
   if (r < 0) return r;
   return cns_keys_check(&message.round, message.index, message.body, message.body_len, &keys) < 0
              ? 0
@@ -110,7 +111,7 @@ static bool points_are_points(const struct cns_point *point_b, const struct cns_
   return good;
 }
 
-static int judge_leaves(struct court *court, enum cns_blame blame, const struct cns_message *shares,
+static int judge_leaves(struct cns_court *court, enum cns_blame blame, const struct cns_message *shares,
                         const struct cns_keys *keys, const struct cns_leaf *leaves, size_t count) {
   struct cns_digest root, message;
   struct cns_point point_b;
@@ -128,11 +129,11 @@ static int judge_leaves(struct court *court, enum cns_blame blame, const struct 
   return points && degree == CNS_ERR_PROOF ? 0 : CNS_ERR_PROOF;
 }
 
-static int try_leaves(struct court *court, enum cns_blame blame) {
+static int try_leaves(struct cns_court *court, enum cns_blame blame) {
   struct cns_message shares;
   struct cns_keys keys;
-  int r = next_message_of(court, CNS_PHASE_SHARES, court->accused, &shares);
-  if (r == 0) r = keys_of(court, court->accused, false, &keys);
+  int r = cns_court_message(court, CNS_PHASE_SHARES, court->accused, &shares);
+  if (r == 0) r = cns_court_keys(court, court->accused, false, &keys);
   if (r < 0) return r;
   uint16_t count = cns_read_u16(&court->reader);
   if (shares.body_len != CNS_SHARES_BODY_BYTES || count == 0 || count > CNS_HOSPITALS_MAX)
@@ -148,11 +149,11 @@ static int try_leaves(struct court *court, enum cns_blame blame) {
 
 /* Both kinds of false statement in phase ready; the rest of the evidence holds
  * the keys of accused and complainer. */
-static int settle(struct court *court, const struct cns_complaint *complaint) {
+static int settle(struct cns_court *court, const struct cns_complaint *complaint) {
   struct cns_keys accused_keys, complainer_keys;
   const struct cns_roster_hospital *accused = cns_roster_find(court->roster, complaint->accused);
-  int r = accused ? keys_of(court, complaint->accused, true, &accused_keys) : CNS_ERR_PROOF;
-  if (r == 0) r = keys_of(court, complaint->complainer, true, &complainer_keys);
+  int r = accused ? cns_court_keys(court, complaint->accused, true, &accused_keys) : CNS_ERR_PROOF;
+  if (r == 0) r = cns_court_keys(court, complaint->complainer, true, &complainer_keys);
   if (r < 0) return r;
   struct cns_dispute dispute = {
       .round = &court->round.digest,
@@ -164,7 +165,7 @@ static int settle(struct court *court, const struct cns_complaint *complaint) {
   return cns_complaint_settle(&dispute, complaint);
 }
 
-static int next_complaint(struct court *court, struct cns_complaint *ret_complaint,
+static int next_complaint(struct cns_court *court, struct cns_complaint *ret_complaint,
                           struct cns_digest *ret_leaf) {
   size_t len = 0;
   const uint8_t *bytes = cns_read_blob(&court->reader, CNS_COMPLAINT_BYTES_MAX, &len);
@@ -173,19 +174,9 @@ static int next_complaint(struct court *court, struct cns_complaint *ret_complai
   return 0;
 }
 
-static int next_path(struct court *court, struct cns_merkle_path *ret_path) {
-  struct cns_merkle_path path = {.depth = cns_read_u8(&court->reader)};
-  if (court->reader.error || path.depth > CNS_MERKLE_DEPTH_MAX) return CNS_ERR_FORMAT;
-  for (size_t d = 0; d < path.depth; d++)
-    cns_read_bytes(&court->reader, path.siblings[d].bytes, CNS_DIGEST_BYTES);
-  if (court->reader.error) return CNS_ERR_FORMAT;
-  *ret_path = path;
-  return 0;
-}
-
 /* The one place of a recipient's leaf in the trees that were dealt under these
  * lists; -1 if it has none. */
-static int place_of_leaf(const struct court *court, uint16_t recipient) {
+static int place_of_leaf(const struct cns_court *court, uint16_t recipient) {
   int position = cns_descriptor_position(&court->round.descriptor, recipient), place = 0;
   if (position < 0 || !cns_round_present(&court->round, CNS_PHASE_KEYS, (size_t)position)) return -1;
   for (int k = 0; k < position; k++)
@@ -193,7 +184,7 @@ static int place_of_leaf(const struct court *court, uint16_t recipient) {
   return place;
 }
 
-static int try_bad_share(struct court *court) {
+static int try_bad_share(struct cns_court *court) {
   struct cns_complaint complaint;
   struct cns_digest leaf;
   int r = next_complaint(court, &complaint, &leaf);
@@ -214,16 +205,17 @@ static bool complained(const struct cns_message *ready, const struct cns_complai
   return false;
 }
 
-static int try_false_complaint(struct court *court) {
+static int try_false_complaint(struct cns_court *court) {
   struct cns_message ready;
   struct cns_complaint complaint;
   struct cns_merkle_path path;
   struct cns_digest leaf;
-  int r = next_message_of(court, CNS_PHASE_READY, court->accused, &ready);
+  int r = cns_court_message(court, CNS_PHASE_READY, court->accused, &ready);
   if (r < 0) return r;
   if (!cns_digest_equal(&ready.transcript, &court->round.transcript[CNS_PHASE_SHARES])) return CNS_ERR_PROOF;
   r = next_complaint(court, &complaint, &leaf);
-  if (r == 0) r = next_path(court, &path);
+  cns_path_read(&court->reader, &path);
+  if (r == 0 && court->reader.error) r = CNS_ERR_FORMAT;
   if (r < 0) return r;
   if (complaint.complainer != court->accused || !complained(&ready, &complaint, &leaf, &path))
     return CNS_ERR_PROOF;
@@ -247,20 +239,33 @@ static bool released_wrongly(const struct cns_message *unmask, const struct cns_
   return false;
 }
 
-static int try_wrong_share(struct court *court) {
+/* T that an honest answer with released shares is under, in this round. */
+static int check_transcript(struct cns_court *court, const struct cns_message *message) {
+  const struct cns_digest *agree = &court->round.transcript[CNS_PHASE_AGREE];
+  struct cns_digest transcript = *agree;
+  struct cns_forfeits forfeits = {0};
+  if (message->phase == CNS_PHASE_FORFEIT) {
+    cns_forfeits_read(&court->reader, &forfeits);
+    if (court->reader.error) return CNS_ERR_FORMAT;
+    cns_forfeits_transcript(agree, &forfeits, &transcript);
+  } else if (message->phase != CNS_PHASE_UNMASK)
+    return CNS_ERR_PROOF;
+  return cns_digest_equal(&message->transcript, &transcript) ? 0 : CNS_ERR_PROOF;
+}
+
+static int try_wrong_share(struct cns_court *court) {
   struct cns_message unmask, shares;
   struct cns_leaf leaf = {0};
   struct cns_merkle_path path;
   struct cns_digest digest;
-  int r = next_message_of(court, CNS_PHASE_UNMASK, court->accused, &unmask);
+  int r = cns_court_message(court, CNS_PHASE_NONE, court->accused, &unmask);
+  if (r == 0) r = check_transcript(court, &unmask);
   if (r == 0) r = next_message(court, CNS_PHASE_SHARES, &shares);
   if (r < 0) return r;
-  if (!cns_digest_equal(&unmask.transcript, &court->round.transcript[CNS_PHASE_AGREE]) ||
-      !listed(court, &shares))
-    return CNS_ERR_PROOF;
+  if (!cns_court_listed(court, &shares)) return CNS_ERR_PROOF;
   cns_leaf_read(&court->reader, &leaf);
-  r = next_path(court, &path);
-  if (r < 0) return r;
+  cns_path_read(&court->reader, &path);
+  if (court->reader.error) return CNS_ERR_FORMAT;
   int place = place_of_leaf(court, court->accused);
   if (leaf.dealer != shares.index || leaf.recipient != court->accused || place < 0) return CNS_ERR_PROOF;
   cns_leaf_digest(&leaf, &digest);
@@ -270,11 +275,11 @@ static int try_wrong_share(struct court *court) {
   return released_wrongly(&unmask, &leaf) ? 0 : CNS_ERR_PROOF;
 }
 
-static int try_equivocation(struct court *court) {
+static int try_equivocation(struct cns_court *court) {
   struct cns_message one, other;
   struct cns_digest digest_one, digest_other;
-  int r = next_message_of(court, CNS_PHASE_NONE, court->accused, &one);
-  if (r == 0) r = next_message_of(court, CNS_PHASE_NONE, court->accused, &other);
+  int r = cns_court_message(court, CNS_PHASE_NONE, court->accused, &one);
+  if (r == 0) r = cns_court_message(court, CNS_PHASE_NONE, court->accused, &other);
   if (r < 0) return r;
   cns_message_digest(&one, &digest_one);
   cns_message_digest(&other, &digest_other);
@@ -282,7 +287,7 @@ static int try_equivocation(struct court *court) {
   return same_place && !cns_digest_equal(&digest_one, &digest_other) ? 0 : CNS_ERR_PROOF;
 }
 
-static int try_case(struct court *court, enum cns_blame blame) {
+static int try_case(struct cns_court *court, enum cns_blame blame) {
   switch (blame) {
   case CNS_BLAME_BAD_KEYS:
     return try_bad_keys(court);
@@ -297,11 +302,14 @@ static int try_case(struct court *court, enum cns_blame blame) {
     return try_wrong_share(court);
   case CNS_BLAME_EQUIVOCATION:
     return try_equivocation(court);
+  case CNS_BLAME_FALSE_PAIR:
+  case CNS_BLAME_FALSE_SELF:
+    return cns_court_try_sketch(court, blame == CNS_BLAME_FALSE_SELF);
   }
   return CNS_ERR_FORMAT;
 }
 
-static int open_round(struct court *court) {
+static int open_round(struct cns_court *court) {
   struct cns_descriptor descriptor;
   size_t len = 0;
   const uint8_t *bytes = cns_read_blob(&court->reader, CNS_DESCRIPTOR_BYTES_MAX, &len);
@@ -317,7 +325,7 @@ static int open_round(struct court *court) {
 
 int cns_evidence_check(const struct cns_roster *roster, const uint8_t *evidence, size_t len,
                        uint16_t *ret_index, enum cns_blame *ret_blame, struct cns_problem *problem) {
-  struct court court = {.roster = roster};
+  struct cns_court court = {.roster = roster};
   cns_reader_init(&court.reader, evidence, len);
   uint8_t version = cns_read_u8(&court.reader);
   enum cns_blame blame = (enum cns_blame)cns_read_u8(&court.reader);

@@ -10,9 +10,12 @@ static int allocate(struct cns_hospital *h) {
   size_t n = h->round.descriptor.member_count;
   h->secrets = sodium_malloc(sizeof *h->secrets + n * sizeof h->secrets->with[0]);
   h->keys = calloc(n, sizeof *h->keys);
+  h->points_b = calloc(n, sizeof *h->points_b);
   h->share_good = calloc(n, 1);
   h->complaints = calloc(n, sizeof *h->complaints);
-  if (!h->secrets || !h->keys || !h->share_good || !h->complaints) return CNS_ERR_MEMORY;
+  h->sketches.roots = calloc(n, sizeof *h->sketches.roots);
+  if (!h->secrets || !h->keys || !h->points_b || !h->share_good || !h->complaints || !h->sketches.roots)
+    return CNS_ERR_MEMORY;
   sodium_memzero(h->secrets, sizeof *h->secrets + n * sizeof h->secrets->with[0]);
   return 0;
 }
@@ -45,13 +48,26 @@ out:
   return 0;
 }
 
+static void free_sketches(struct cns_hospital *h) {
+  struct cns_hospital_sketches *s = &h->sketches;
+  sodium_free(s->seeds);
+  if (s->masks) cns_wipe(s->masks, h->term_count * h->round.descriptor.sketch * sizeof *s->masks);
+  free(s->masks);
+  free(s->partners);
+  free(s->roots);
+  free(s->forfeits);
+  cns_wipe(s->own, sizeof s->own);
+}
+
 struct cns_hospital *cns_hospital_free(struct cns_hospital *h) {
   if (!h) return NULL;
   sodium_free(h->secrets); /* wipes */
   sodium_free(h->terms);
   free(h->keys);
+  free(h->points_b);
   free(h->share_good);
   free(h->complaints);
+  free_sketches(h);
   cns_agreement_deinit(&h->agreement);
   for (size_t p = 0; p < CNS_PHASE_COUNT; p++) {
     if (h->answers[p].bytes) cns_wipe(h->answers[p].bytes, h->answers[p].len);
@@ -110,8 +126,21 @@ static int read_closings(struct cns_hospital *h, struct cns_reader *reader, stru
   return 0;
 }
 
-static int answer(struct cns_hospital *h, enum cns_phase phase, const uint8_t *proposal, size_t proposal_len,
+/* Phases whose requests have nothing behind the lists. */
+static bool ends_with_lists(enum cns_phase phase) {
+  return phase != CNS_PHASE_AUDIT && phase != CNS_PHASE_DISPUTE && phase != CNS_PHASE_AGREE &&
+         phase != CNS_PHASE_FORFEIT;
+}
+
+/* What is asked again gets the same; these two may be asked something else. */
+static bool looks_again(enum cns_phase phase) {
+  return phase == CNS_PHASE_AGREE || phase == CNS_PHASE_FORFEIT;
+}
+
+static int answer(struct cns_hospital *h, enum cns_phase phase, const uint8_t *tail, size_t tail_len,
                   struct cns_problem *problem) {
+  if (ends_with_lists(phase) && tail_len > 0)
+    return cns_problem_set(problem, CNS_ERR_FORMAT, "the coordinator's request is malformed at its end");
   switch (phase) {
   case CNS_PHASE_SHARES:
     return cns_hospital_answer_shares(h, problem);
@@ -121,8 +150,14 @@ static int answer(struct cns_hospital *h, enum cns_phase phase, const uint8_t *p
     int r = h->terms ? 0 : cns_hospital_make_masks(h);
     return r < 0 ? r : CNS_HOSPITAL_UPLOAD;
   }
+  case CNS_PHASE_AUDIT:
+    return cns_hospital_open_audit(h, tail, tail_len, problem);
+  case CNS_PHASE_DISPUTE:
+    return cns_hospital_answer_dispute(h, tail, tail_len, problem);
   case CNS_PHASE_AGREE:
-    return cns_hospital_answer_agree(h, proposal, proposal_len, problem);
+    return cns_hospital_answer_agree(h, tail, tail_len, problem);
+  case CNS_PHASE_FORFEIT:
+    return cns_hospital_answer_forfeit(h, tail, tail_len, problem);
   case CNS_PHASE_UNMASK:
     return cns_hospital_answer_unmask(h, problem);
   default:
@@ -144,21 +179,19 @@ int cns_hospital_handle(struct cns_hospital *h, const uint8_t *request, size_t l
   if (!cns_digest_equal(&round, &h->round.digest))
     return cns_problem_set(problem, CNS_ERR_REFUSED,
                            "the request belongs to another round than the one joined");
-  if (phase < CNS_PHASE_SHARES || !h->answers[CNS_PHASE_KEYS].bytes)
+  if (phase < CNS_PHASE_SHARES || !cns_round_has_answers(&h->round, phase) ||
+      !h->answers[CNS_PHASE_KEYS].bytes)
     return cns_problem_set(problem, CNS_ERR_REFUSED, "the request is out of order");
   int r = read_closings(h, &reader, problem);
   if (r < 0) return r;
-  const uint8_t *proposal = NULL;
-  size_t proposal_len = 0;
-  if (phase == CNS_PHASE_AGREE) proposal = cns_read_blob(&reader, CNS_MESSAGE_BODY_MAX, &proposal_len);
-  if (cns_reader_finish(&reader) < 0)
-    return cns_problem_set(problem, CNS_ERR_FORMAT, "the coordinator's request is malformed at its end");
+  size_t tail_len = cns_reader_left(&reader);
+  const uint8_t *tail = cns_read_view(&reader, tail_len);
   if (h->round.closed != cns_round_previous(&h->round, phase))
     return cns_problem_set(problem, CNS_ERR_REFUSED,
                            "phase %s was asked for when the last closed phase is %s", cns_phase_name(phase),
                            cns_phase_name(h->round.closed));
-  if (!h->answers[phase].bytes || phase == CNS_PHASE_AGREE) {
-    r = answer(h, phase, proposal, proposal_len, problem);
+  if (!h->answers[phase].bytes || looks_again(phase)) {
+    r = answer(h, phase, tail, tail_len, problem);
     if (r != 0) return r;
   }
   return give(h, phase, ret_answer, ret_len);
@@ -186,8 +219,26 @@ int cns_hospital_uploaded(struct cns_hospital *h, const struct cns_digest *root,
   return give(h, CNS_PHASE_UPLOAD, ret_answer, ret_len);
 }
 
+int cns_hospital_audited(struct cns_hospital *h, const uint32_t *masks, const uint32_t *of_y,
+                         const uint32_t *of_x, const uint8_t **ret_answer, size_t *ret_len,
+                         struct cns_problem *problem) {
+  if (!h->sketches.opened) return CNS_ERR_STATE;
+  if (!h->answers[CNS_PHASE_AUDIT].bytes) {
+    int r = cns_hospital_answer_audit(h, masks, of_y, of_x, problem);
+    if (r < 0) return r;
+  }
+  return give(h, CNS_PHASE_AUDIT, ret_answer, ret_len);
+}
+
+uint8_t cns_hospital_slot(const struct cns_hospital *h, enum cns_phase phase) {
+  unsigned again = phase == CNS_PHASE_FORFEIT && h->sketches.forfeits ? h->sketches.forfeits->rounds - 1u : 0;
+  _Static_assert(CNS_PHASE_FORFEIT + 1 == CNS_PHASE_COUNT && CNS_PHASE_COUNT + CNS_FORFEIT_ROUNDS_MAX < 256,
+                 "forfeits are numbered behind all phases");
+  return (uint8_t)((unsigned)phase + again);
+}
+
 int cns_hospital_abandon(struct cns_hospital *h, struct cns_signature *ret_signature) {
-  if (h->answers[CNS_PHASE_UNMASK].bytes) return CNS_ERR_STATE;
+  if (h->answers[CNS_PHASE_UNMASK].bytes || h->answers[CNS_PHASE_FORFEIT].bytes) return CNS_ERR_STATE;
   h->abandoned = true; /* before the signature exists */
   return cns_abandon_sign(h->config.identity, &h->round.digest, h->index, ret_signature);
 }

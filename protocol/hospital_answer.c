@@ -5,15 +5,8 @@
 
 #include "protocol/hospital_internal.h"
 
-/* What goes to single recipients only, and the root that the message has of it. */
-struct private_part {
-  struct cns_digest root;
-  struct cns_writer bytes;
-};
-
-/* Signs and keeps one answer; the private part, if any, follows the message. */
-static int seal_answer(struct cns_hospital *h, enum cns_phase phase, const uint8_t *body, size_t body_len,
-                       const struct private_part *part) {
+int cns_hospital_seal(struct cns_hospital *h, enum cns_phase phase, const struct cns_digest *transcript,
+                      const uint8_t *body, size_t body_len, const struct cns_private_part *part) {
   struct cns_message message = {
       .round = h->round.digest,
       .phase = (uint8_t)phase,
@@ -24,6 +17,7 @@ static int seal_answer(struct cns_hospital *h, enum cns_phase phase, const uint8
   };
   struct cns_writer writer;
   if (h->answers[phase].bytes) return CNS_ERR_STATE;
+  if (transcript) message.transcript = *transcript;
   if (part) message.root = part->root;
   int r = cns_message_sign(&message, h->config.identity);
   if (r < 0) return r;
@@ -38,7 +32,7 @@ static int seal_answer(struct cns_hospital *h, enum cns_phase phase, const uint8
     h->answers[phase].bytes = bytes;
     h->answers[phase].len = writer.len;
     cns_message_digest(&message, &h->answers[phase].message);
-    if (phase > h->answered) h->answered = phase;
+    if (cns_phase_order(phase) > cns_phase_order(h->answered)) h->answered = phase;
   }
   cns_writer_deinit(&writer);
   return r;
@@ -49,7 +43,7 @@ int cns_hospital_answer_keys(struct cns_hospital *h, struct cns_problem *problem
   int r = cns_keys_make(&h->round.digest, h->index, h->config.rng, &h->secrets->s, &h->secrets->e,
                         &h->keys[h->own], body);
   if (r < 0) return cns_problem_set(problem, r, "keys for the round could not be drawn");
-  return seal_answer(h, CNS_PHASE_KEYS, body, sizeof body, NULL);
+  return cns_hospital_seal(h, CNS_PHASE_KEYS, NULL, body, sizeof body, NULL);
 }
 
 int cns_hospital_answer_shares(struct cns_hospital *h, struct cns_problem *problem) {
@@ -64,7 +58,7 @@ int cns_hospital_answer_shares(struct cns_hospital *h, struct cns_problem *probl
       .rng = h->config.rng,
   };
   struct cns_point point_b;
-  struct private_part part;
+  struct cns_private_part part;
   cns_writer_init(&part.bytes, CNS_ANSWER_BYTES_MAX);
   int r = indices && pairs && leaves ? 0 : CNS_ERR_MEMORY;
   if (r < 0) goto out;
@@ -84,7 +78,7 @@ int cns_hospital_answer_shares(struct cns_hospital *h, struct cns_problem *probl
   for (size_t k = 0; k < count && r == 0; k++)
     cns_leaf_write(&part.bytes, &leaves[k]);
   if (r == 0) r = cns_writer_finish(&part.bytes);
-  if (r == 0) r = seal_answer(h, CNS_PHASE_SHARES, point_b.bytes, CNS_POINT_BYTES, &part);
+  if (r == 0) r = cns_hospital_seal(h, CNS_PHASE_SHARES, NULL, point_b.bytes, CNS_POINT_BYTES, &part);
   if (r == 0) h->share_good[h->own] = 1;
 out:
   cns_writer_deinit(&part.bytes);
@@ -97,7 +91,7 @@ out:
 }
 
 /* The complaints as blobs, and their root. */
-static int write_complaints(const struct cns_hospital *h, struct private_part *part) {
+static int write_complaints(const struct cns_hospital *h, struct cns_private_part *part) {
   struct cns_digest *digests = calloc(h->complaint_count, sizeof *digests);
   struct cns_writer one;
   if (!digests) return CNS_ERR_MEMORY;
@@ -120,7 +114,7 @@ static int write_complaints(const struct cns_hospital *h, struct private_part *p
 
 int cns_hospital_answer_ready(struct cns_hospital *h, struct cns_problem *problem) {
   struct cns_writer body;
-  struct private_part part = {0};
+  struct cns_private_part part = {0};
   cns_writer_init(&body, CNS_MESSAGE_BODY_MAX);
   cns_writer_init(&part.bytes, CNS_ANSWER_BYTES_MAX);
   cns_write_u16(&body, (uint16_t)h->complaint_count);
@@ -128,7 +122,7 @@ int cns_hospital_answer_ready(struct cns_hospital *h, struct cns_problem *proble
     cns_write_u16(&body, h->complaints[k].accused);
   int r = cns_writer_finish(&body);
   if (r == 0 && h->complaint_count > 0) r = write_complaints(h, &part);
-  if (r == 0) r = seal_answer(h, CNS_PHASE_READY, body.data, body.len, &part);
+  if (r == 0) r = cns_hospital_seal(h, CNS_PHASE_READY, NULL, body.data, body.len, &part);
   cns_writer_deinit(&part.bytes);
   cns_writer_deinit(&body);
   if (r < 0) return cns_problem_set(problem, r, "the answer of phase ready could not be made");
@@ -166,14 +160,37 @@ int cns_hospital_answer_upload(struct cns_hospital *h, struct cns_problem *probl
   memcpy(body, h->upload_root.bytes, CNS_DIGEST_BYTES);
   for (size_t k = 0; k < 8; k++)
     body[CNS_DIGEST_BYTES + k] = (uint8_t)(words >> (8 * k));
-  int r = seal_answer(h, CNS_PHASE_UPLOAD, body, sizeof body, NULL);
+  int r = cns_hospital_seal(h, CNS_PHASE_UPLOAD, NULL, body, sizeof body, NULL);
   if (r < 0) return cns_problem_set(problem, r, "the answer of phase upload could not be made");
   return 0;
 }
 
-int cns_hospital_answer_agree(struct cns_hospital *h, const uint8_t *body, size_t len,
+/* The statement, and our own z where there is an audit. */
+struct proposal {
+  const uint8_t *body, *words;
+  size_t len, words_len;
+};
+
+static int read_proposal(const struct cns_hospital *h, const uint8_t *tail, size_t len,
+                         struct proposal *ret_proposal) {
+  struct cns_reader reader;
+  struct proposal proposal = {0};
+  cns_reader_init(&reader, tail, len);
+  proposal.body = cns_read_blob(&reader, CNS_MESSAGE_BODY_MAX, &proposal.len);
+  if (h->round.descriptor.audit_level != CNS_AUDIT_NONE)
+    proposal.words = cns_read_blob(&reader, CNS_AUDIT_SKETCH_BYTES_MAX, &proposal.words_len);
+  *ret_proposal = proposal;
+  return cns_reader_finish(&reader);
+}
+
+int cns_hospital_answer_agree(struct cns_hospital *h, const uint8_t *tail, size_t tail_len,
                               struct cns_problem *problem) {
   struct cns_agreement agreement;
+  struct proposal proposal;
+  if (read_proposal(h, tail, tail_len, &proposal) < 0)
+    return cns_problem_set(problem, CNS_ERR_FORMAT, "the coordinator's request is malformed at its end");
+  const uint8_t *body = proposal.body;
+  size_t len = proposal.len;
   if (h->answers[CNS_PHASE_AGREE].bytes) {
     /* Signed before: the same statement gets the same answer, another nothing. */
     struct cns_message signed_before = {0};
@@ -185,11 +202,12 @@ int cns_hospital_answer_agree(struct cns_hospital *h, const uint8_t *body, size_
   }
   int r = cns_agreement_read(body, len, &agreement);
   if (r < 0) return cns_problem_set(problem, r, "the proposed agreement is malformed");
-  r = cns_agreement_check(&agreement, &h->round.descriptor, h->round.entries, h->config.policy, &h->floor,
-                          problem);
+  r = cns_agreement_check(&agreement, &h->round, h->config.policy, &h->floor, problem);
+  if (r == 0) r = cns_hospital_check_shown_sketch(h, &agreement, proposal.words, proposal.words_len, problem);
+  if (r == 0) r = cns_hospital_check_own_sketch(h, &agreement, problem);
   cns_agreement_deinit(&agreement);
   if (r < 0) return r;
-  return seal_answer(h, CNS_PHASE_AGREE, body, len, NULL);
+  return cns_hospital_seal(h, CNS_PHASE_AGREE, NULL, body, len, NULL);
 }
 
 int cns_hospital_answer_unmask(struct cns_hospital *h, struct cns_problem *problem) {
@@ -212,7 +230,7 @@ int cns_hospital_answer_unmask(struct cns_hospital *h, struct cns_problem *probl
     cns_released_write(&body, released, count);
   }
   if (r == 0) r = cns_writer_finish(&body);
-  if (r == 0) r = seal_answer(h, CNS_PHASE_UNMASK, body.data, body.len, NULL);
+  if (r == 0) r = cns_hospital_seal(h, CNS_PHASE_UNMASK, NULL, body.data, body.len, NULL);
   cns_writer_deinit(&body);
   sodium_free(released);
   free(positions);

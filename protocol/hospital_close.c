@@ -38,7 +38,8 @@ static int read_entries(const struct cns_hospital *h, struct cns_reader *reader,
 static int check_enough(const struct cns_hospital *h, const struct closing *closing,
                         struct cns_problem *problem) {
   size_t present = 0, needed = cns_round_minimum(&h->round);
-  if (closing->phase > CNS_PHASE_UPLOAD) return 0; /* for those, the threshold of signatures counts */
+  if (cns_phase_order(closing->phase) > cns_phase_order(CNS_PHASE_UPLOAD))
+    return 0; /* for those, the threshold of signatures counts */
   for (size_t k = 0; k < h->round.descriptor.member_count; k++)
     present += closing->entries[k].standing == CNS_PRESENT;
   if (present < needed)
@@ -87,8 +88,7 @@ static int read_message(const struct cns_hospital *h, struct cns_reader *reader,
   };
   if (!common_body) message.body = cns_read_blob(reader, CNS_MESSAGE_BODY_MAX, &message.body_len);
   cns_read_bytes(reader, message.signature.bytes, CNS_SIGNATURE_BYTES);
-  if (phase == CNS_PHASE_SHARES || phase == CNS_PHASE_READY)
-    cns_read_bytes(reader, message.root.bytes, CNS_DIGEST_BYTES);
+  if (cns_phase_has_root(phase)) cns_read_bytes(reader, message.root.bytes, CNS_DIGEST_BYTES);
   if (reader->error) return malformed(problem, phase);
   cns_message_digest(&message, &digest);
   if (!cns_digest_equal(&digest, &closing->entries[k].message))
@@ -158,10 +158,7 @@ static int take_leaf(struct cns_hospital *h, struct cns_reader *reader, const st
   struct cns_merkle_path path = {0};
   struct cns_digest digest;
   cns_leaf_read(reader, &leaf);
-  path.depth = cns_read_u8(reader);
-  if (path.depth > CNS_MERKLE_DEPTH_MAX) return malformed(problem, CNS_PHASE_SHARES);
-  for (size_t d = 0; d < path.depth; d++)
-    cns_read_bytes(reader, path.siblings[d].bytes, CNS_DIGEST_BYTES);
+  cns_path_read(reader, &path);
   if (reader->error || message->body_len != CNS_SHARES_BODY_BYTES)
     return malformed(problem, CNS_PHASE_SHARES);
   cns_leaf_digest(&leaf, &digest);
@@ -171,6 +168,7 @@ static int take_leaf(struct cns_hospital *h, struct cns_reader *reader, const st
     return cns_problem_set(problem, CNS_ERR_REFUSED,
                            "the share that hospital %u is said to have dealt to us isn't under its signature",
                            message->index);
+  memcpy(h->points_b[k].bytes, message->body, CNS_POINT_BYTES);
   if (k == h->own) return 0;
   struct cns_hospital_pair *with = &h->secrets->with[k];
   int r = cns_point_is_identity(&with->pair) ? cns_point_mul(&h->secrets->e, &h->keys[k].e, &with->pair) : 0;
@@ -230,6 +228,36 @@ static int take_messages(struct cns_hospital *h, struct cns_reader *reader, cons
   return 0;
 }
 
+/* Nobody's sketches are in the list of phase audit, only their roots: a value
+ * that is shown later must be under the one that was listed. */
+static int take_audits(struct cns_hospital *h, struct cns_reader *reader, const struct closing *closing,
+                       struct cns_problem *problem) {
+  for (size_t k = 0; k < h->round.descriptor.member_count; k++) {
+    struct cns_message message;
+    if (closing->entries[k].standing == CNS_ABSENT) continue;
+    int r = read_message(h, reader, closing, k, NULL, 0, &message, problem);
+    if (r == 0 && message.body_len != 0) r = malformed(problem, closing->phase);
+    if (r < 0) return r;
+    h->sketches.roots[k] = message.root;
+  }
+  return 0;
+}
+
+/* Who opened which pair: the agreement must convict one of each. */
+static int take_openings(struct cns_hospital *h, struct cns_reader *reader, const struct closing *closing,
+                         struct cns_problem *problem) {
+  h->round.opened_count = 0; /* of a list that was refused */
+  for (size_t k = 0; k < h->round.descriptor.member_count; k++) {
+    struct cns_message message;
+    if (closing->entries[k].standing == CNS_ABSENT) continue;
+    int r = read_message(h, reader, closing, k, NULL, 0, &message, problem);
+    if (r == 0) r = cns_dispute_note(&h->round, k, message.body, message.body_len);
+    if (r == CNS_ERR_FORMAT) return malformed(problem, closing->phase);
+    if (r < 0) return r;
+  }
+  return 0;
+}
+
 /* t signatures on one statement, which must itself pass every rule. */
 static int take_agreement(struct cns_hospital *h, struct cns_reader *reader, const struct closing *closing,
                           struct cns_problem *problem) {
@@ -237,8 +265,8 @@ static int take_agreement(struct cns_hospital *h, struct cns_reader *reader, con
   struct cns_agreement agreement;
   const uint8_t *body = cns_read_blob(reader, CNS_MESSAGE_BODY_MAX, &body_len);
   if (!body || cns_agreement_read(body, body_len, &agreement) < 0) return malformed(problem, CNS_PHASE_AGREE);
-  int r = cns_agreement_check(&agreement, &h->round.descriptor, h->round.entries, h->config.policy, &h->floor,
-                              problem);
+  int r = cns_agreement_check(&agreement, &h->round, h->config.policy, &h->floor, problem);
+  if (r == 0) r = cns_hospital_check_own_sketch(h, &agreement, problem);
   for (size_t k = 0; k < h->round.descriptor.member_count && r == 0; k++) {
     struct cns_message message;
     if (closing->entries[k].standing == CNS_ABSENT) continue;
@@ -267,6 +295,10 @@ static int take_payload(struct cns_hospital *h, struct cns_reader *reader, const
   case CNS_PHASE_READY:
   case CNS_PHASE_UPLOAD:
     return take_messages(h, reader, closing, problem);
+  case CNS_PHASE_AUDIT:
+    return take_audits(h, reader, closing, problem);
+  case CNS_PHASE_DISPUTE:
+    return take_openings(h, reader, closing, problem);
   case CNS_PHASE_AGREE:
     return take_agreement(h, reader, closing, problem);
   default:
@@ -283,7 +315,8 @@ static int check_head(const struct cns_hospital *h, const struct closing *closin
   enum cns_phase phase = closing->phase;
   enum cns_phase previous = cns_round_previous(&h->round, phase);
   *ret_known = h->round.entries[phase] != NULL;
-  if (phase == CNS_PHASE_NONE || (!*ret_known && previous != h->round.closed))
+  if (!cns_round_has_answers(&h->round, phase) || cns_phase_order(phase) > cns_phase_order(CNS_PHASE_AGREE) ||
+      (!*ret_known && previous != h->round.closed))
     return cns_problem_set(problem, CNS_ERR_REFUSED, "the list of phase %s comes after that of phase %s",
                            cns_phase_name(phase), cns_phase_name(h->round.closed));
   cns_transcript_next(&h->round.transcript[previous], phase, &h->round.descriptor, closing->entries, &head);

@@ -21,7 +21,7 @@ static int allocate(struct cns_manifest *manifest, size_t count) {
   return CNS_ERR_MEMORY;
 }
 
-int cns_manifest_of_round(const struct cns_round *round, const struct cns_agreement *agreement,
+int cns_manifest_of_round(const struct cns_round *round, const struct cns_agreement *outcomes,
                           struct cns_manifest *ret_manifest) {
   const struct cns_descriptor *d = &round->descriptor;
   struct cns_manifest manifest = {
@@ -32,13 +32,14 @@ int cns_manifest_of_round(const struct cns_round *round, const struct cns_agreem
       .round = d->round,
       .attempt = d->attempt,
       .descriptor = round->digest,
-      .transcript = round->transcript[CNS_PHASE_UNMASK],
+      .transcript =
+          round->transcript[round->closed == CNS_PHASE_FORFEIT ? CNS_PHASE_FORFEIT : CNS_PHASE_UNMASK],
       .parent = d->parent,
   };
   int r = allocate(&manifest, d->member_count);
   if (r < 0) return r;
   memcpy(manifest.members, d->members, d->member_count * sizeof *d->members);
-  memcpy(manifest.outcomes, agreement->outcomes, d->member_count);
+  memcpy(manifest.outcomes, outcomes->outcomes, d->member_count);
   *ret_manifest = manifest;
   return 0;
 }

@@ -5,7 +5,7 @@
  * they train on that model.
  *
  * Fields: study (digest), plan, roster, policy (digests), round, attempt,
- * descriptor (digest of R), transcript (T_unmask), parent, model (digests),
+ * descriptor (digest of R), transcript (T_unmask, or T of the last forfeit), parent, model (digests),
  * sum (digest of the unmasked sum), hospitals: [{"hospital", "weight",
  * "outcome"}], clipped (coordinates beyond the honest range), metrics: null or
  * {"loss", "auc", "rows", "void"} of the *parent* model, privacy: {"unit",
@@ -35,8 +35,9 @@ struct cns_manifest {
   struct cns_manifest_metrics metrics;
 };
 void cns_manifest_deinit(struct cns_manifest *manifest);
-/* Members and outcomes from a finished round; digests of the round. */
-CNS_MUST_CHECK int cns_manifest_of_round(const struct cns_round *round, const struct cns_agreement *agreement,
+/* Members and outcomes (cns_coordinator_outcomes) from a finished round; digests
+ * of the round. */
+CNS_MUST_CHECK int cns_manifest_of_round(const struct cns_round *round, const struct cns_agreement *outcomes,
                                          struct cns_manifest *ret_manifest);
 /* How many updates are in the sum. */
 size_t cns_manifest_included(const struct cns_manifest *manifest);

@@ -8,11 +8,18 @@
 #include <string.h>
 #include <time.h>
 
+#include "crypto/sketch.h"
+
 #define KIND "policy"
 #define ROLE "officer"
 #define WEIGHT_CAP_MAX 1000000
 #define ROUND_TO_MAX 1000
 #define ATTEMPTS_MAX 10
+#define SKETCH_BUDGET_MAX 1e6
+#define FALSE_POSITIVE_MIN 1e-9
+#define FALSE_POSITIVE_MAX 0.1
+#define TIGHTEN_ROUNDS_MAX 1000
+#define TIGHTEN_FACTOR_MAX 100.0
 /* A year, in which an officer should look at it again. */
 #define VALID_SECONDS (365 * INT64_C(86400))
 
@@ -26,10 +33,18 @@ static const struct name unit_names[] = {{"hospital", 0, false}, {"patient", 1, 
 static const struct name mode_names[] = {
     {"equal", CNS_WEIGHTS_EQUAL, false}, {"patients", CNS_WEIGHTS_PATIENTS, false}, {NULL, 0, false}};
 static const struct name audit_names[] = {{"none", CNS_AUDIT_NONE, false},
-                                          {"open", CNS_AUDIT_OPEN, true},
+                                          {"open", CNS_AUDIT_OPEN, false},
                                           {"norm", CNS_AUDIT_NORM, true},
                                           {"distances", CNS_AUDIT_DISTANCES, true},
                                           {NULL, 0, false}};
+static const struct name spent_names[] = {{"stop", CNS_SPENT_STOP, false},
+                                          {"unaudited", CNS_SPENT_UNAUDITED, false},
+                                          {"random", CNS_SPENT_RANDOM, false},
+                                          {NULL, 0, false}};
+static const struct name flag_names[] = {{"report", CNS_FLAG_REPORT, false},
+                                         {"exclude", CNS_FLAG_EXCLUDE, false},
+                                         {"quarantine", CNS_FLAG_QUARANTINE, false},
+                                         {NULL, 0, false}};
 static const struct name noise_names[] = {{"none", CNS_NOISE_NONE, false},
                                           {"central", CNS_NOISE_CENTRAL, true},
                                           {"distributed", CNS_NOISE_DISTRIBUTED, true},
@@ -76,6 +91,22 @@ void cns_policy_default(const struct cns_roster *roster, struct cns_policy *ret_
   /* Without an audit there is nothing to judge an upload by. */
   policy.maximum_exclusions = 0;
   *ret_policy = policy;
+}
+
+void cns_policy_set_audit(struct cns_policy *policy, uint32_t sketch) {
+  policy->audit_level = CNS_AUDIT_OPEN;
+  policy->sketch = sketch;
+  policy->sketch_budget = 1.0 / 16;
+  policy->when_spent = CNS_SPENT_STOP;
+  policy->on_flag = CNS_FLAG_REPORT;
+  policy->false_positive_rate = 0.001;
+  policy->tighten_rounds = 10;
+  policy->tighten_factor = 10;
+  policy->maximum_exclusions = policy->colluders;
+}
+
+uint64_t cns_policy_sketch_budget(const struct cns_policy *policy, uint64_t dim) {
+  return (uint64_t)(policy->sketch_budget * (double)dim);
 }
 
 static int get_name(const cJSON *object, const char *path, const char *field, const struct name *names,
@@ -133,22 +164,59 @@ static int read_weights(const cJSON *json, struct cns_policy *policy, struct cns
   return 0;
 }
 
-static int read_audit_and_noise(const cJSON *json, struct cns_policy *policy, struct cns_problem *problem) {
-  static const char *const audit_fields[] = {"level", "sketch", NULL};
-  static const char *const noise_fields[] = {"placement", NULL};
-  const cJSON *audit = NULL, *noise = NULL;
-  int level = 0, placement = 0;
+/* What level open has beyond level and sketch. */
+static int read_open(const cJSON *audit, struct cns_policy *policy, struct cns_problem *problem) {
+  static const char *const fields[] = {"level",          "sketch",         "budget",
+                                       "when_spent",     "on_flag",        "false_positive_rate",
+                                       "tighten_rounds", "tighten_factor", NULL};
+  int spent = 0, flag = 0;
+  int64_t rounds = 0;
+  int r = cns_json_only(audit, "audit", fields, problem);
+  if (!r)
+    r = cns_json_get_number(audit, "audit", "budget", 0, SKETCH_BUDGET_MAX, &policy->sketch_budget, problem);
+  if (!r) r = get_name(audit, "audit", "when_spent", spent_names, &spent, problem);
+  if (!r) r = get_name(audit, "audit", "on_flag", flag_names, &flag, problem);
+  if (!r)
+    r = cns_json_get_number(audit, "audit", "false_positive_rate", FALSE_POSITIVE_MIN, FALSE_POSITIVE_MAX,
+                            &policy->false_positive_rate, problem);
+  if (!r) r = cns_json_get_int(audit, "audit", "tighten_rounds", 0, TIGHTEN_ROUNDS_MAX, &rounds, problem);
+  if (!r)
+    r = cns_json_get_number(audit, "audit", "tighten_factor", 1, TIGHTEN_FACTOR_MAX, &policy->tighten_factor,
+                            problem);
+  if (r) return r;
+  policy->when_spent = (enum cns_when_spent)spent;
+  policy->on_flag = (enum cns_on_flag)flag;
+  policy->tighten_rounds = (uint16_t)rounds;
+  return 0;
+}
+
+static int read_audit(const cJSON *json, struct cns_policy *policy, struct cns_problem *problem) {
+  static const char *const fields[] = {"level", "sketch", NULL};
+  const cJSON *audit = NULL;
+  int level = 0;
   int64_t sketch = 0;
   int r = cns_json_get_object(json, "", "audit", &audit, problem);
-  if (!r) r = cns_json_only(audit, "audit", audit_fields, problem);
   if (!r) r = get_name(audit, "audit", "level", audit_names, &level, problem);
-  if (!r) r = cns_json_get_int(audit, "audit", "sketch", 0, 0, &sketch, problem);
-  if (!r) r = cns_json_get_object(json, "", "noise", &noise, problem);
-  if (!r) r = cns_json_only(noise, "noise", noise_fields, problem);
-  if (!r) r = get_name(noise, "noise", "placement", noise_names, &placement, problem);
+  if (!r)
+    r = cns_json_get_int(audit, "audit", "sketch", 0, level == CNS_AUDIT_NONE ? 0 : CNS_SKETCH_MAX, &sketch,
+                         problem);
+  if (!r)
+    r = level == CNS_AUDIT_NONE ? cns_json_only(audit, "audit", fields, problem)
+                                : read_open(audit, policy, problem);
   if (r) return r;
   policy->audit_level = (enum cns_audit_level)level;
   policy->sketch = (uint32_t)sketch;
+  return 0;
+}
+
+static int read_noise(const cJSON *json, struct cns_policy *policy, struct cns_problem *problem) {
+  static const char *const fields[] = {"placement", NULL};
+  const cJSON *noise = NULL;
+  int placement = 0;
+  int r = cns_json_get_object(json, "", "noise", &noise, problem);
+  if (!r) r = cns_json_only(noise, "noise", fields, problem);
+  if (!r) r = get_name(noise, "noise", "placement", noise_names, &placement, problem);
+  if (r) return r;
   policy->noise_placement = (enum cns_noise_placement)placement;
   return 0;
 }
@@ -183,7 +251,8 @@ static int read_policy(const cJSON *json, struct cns_policy *policy, struct cns_
   if (!r) r = get_u16(json, "maximum_exclusions", 0, CNS_HOSPITALS_MAX, &policy->maximum_exclusions, problem);
   if (!r) r = cns_json_get_number(json, "", "clip_norm_max", 0, 1e9, &policy->clip_norm_max, problem);
   if (!r) r = read_weights(json, policy, problem);
-  if (!r) r = read_audit_and_noise(json, policy, problem);
+  if (!r) r = read_audit(json, policy, problem);
+  if (!r) r = read_noise(json, policy, problem);
   if (!r) r = get_name(json, "", "metrics", metrics_names, &metrics, problem);
   if (!r) r = get_u16(json, "attempts_per_parent", 1, ATTEMPTS_MAX, &policy->attempts_per_parent, problem);
   if (r) return r;
@@ -191,6 +260,35 @@ static int read_policy(const cJSON *json, struct cns_policy *policy, struct cns_
   policy->version = (uint64_t)version;
   policy->metrics = metrics;
   return cns_policy_check(policy, problem);
+}
+
+static bool within(double value, double least, double most) {
+  return isfinite(value) && value >= least && value <= most;
+}
+
+static int check_audit(const struct cns_policy *policy, struct cns_problem *problem) {
+  if (policy->audit_level == CNS_AUDIT_NONE && policy->sketch == 0) return 0;
+  if (policy->audit_level == CNS_AUDIT_NONE)
+    return cns_problem_set(problem, CNS_ERR_RANGE, "audit.sketch must be 0 without an audit");
+  if (policy->audit_level != CNS_AUDIT_OPEN)
+    return cns_problem_set(problem, CNS_ERR_UNSUPPORTED,
+                           "audit.level must be \"none\" or \"open\" in version " CNS_VERSION);
+  if (!cns_sketch_size_valid(policy->sketch))
+    return cns_problem_set(problem, CNS_ERR_RANGE,
+                           "audit.sketch is %" PRIu32 ", but must be 128, 256, 512 or 1024", policy->sketch);
+  if (!within(policy->sketch_budget, 0, SKETCH_BUDGET_MAX) || policy->sketch_budget <= 0)
+    return cns_problem_set(problem, CNS_ERR_RANGE,
+                           "audit.budget must be greater than 0: the share of an update's length that one "
+                           "hospital may reveal in a study");
+  if (!within(policy->false_positive_rate, FALSE_POSITIVE_MIN, FALSE_POSITIVE_MAX) ||
+      !within(policy->tighten_factor, 1, TIGHTEN_FACTOR_MAX) || policy->tighten_rounds > TIGHTEN_ROUNDS_MAX)
+    return cns_problem_set(problem, CNS_ERR_RANGE,
+                           "audit.false_positive_rate, tighten_rounds or tighten_factor is out of range");
+  if (policy->on_flag != CNS_FLAG_REPORT && policy->maximum_exclusions == 0)
+    return cns_problem_set(problem, CNS_ERR_RANGE,
+                           "audit.on_flag is \"%s\", but maximum_exclusions is 0: nobody could be left out",
+                           name_of(flag_names, policy->on_flag));
+  return 0;
 }
 
 int cns_policy_check(const struct cns_policy *policy, struct cns_problem *problem) {
@@ -216,11 +314,9 @@ int cns_policy_check(const struct cns_policy *policy, struct cns_problem *proble
     return cns_problem_set(problem, CNS_ERR_RANGE,
                            "weights.cap is %" PRIu32 ", but must be at least round_to, %" PRIu32,
                            policy->weight_cap, policy->weight_round_to);
-  if (policy->audit_level != CNS_AUDIT_NONE || policy->sketch != 0 ||
-      policy->noise_placement != CNS_NOISE_NONE)
-    return cns_problem_set(problem, CNS_ERR_UNSUPPORTED,
-                           "audit and noise must be \"none\", with a sketch of 0, in version " CNS_VERSION);
-  return 0;
+  if (policy->noise_placement != CNS_NOISE_NONE)
+    return cns_problem_set(problem, CNS_ERR_UNSUPPORTED, "noise must be \"none\" in version " CNS_VERSION);
+  return check_audit(policy, problem);
 }
 
 int cns_policy_check_roster(const struct cns_policy *policy, const struct cns_roster *roster,
@@ -287,10 +383,23 @@ int cns_policy_check_time(const struct cns_policy *policy, int64_t now_seconds, 
                          "the policy was valid until %s; ask a privacy officer for a new one", day);
 }
 
+static bool fill_audit(cJSON *audit, const struct cns_policy *policy) {
+  bool done = audit && cJSON_AddStringToObject(audit, "level", name_of(audit_names, policy->audit_level)) &&
+              cJSON_AddNumberToObject(audit, "sketch", policy->sketch);
+  if (!done || policy->audit_level == CNS_AUDIT_NONE) return done;
+  return cJSON_AddNumberToObject(audit, "budget", policy->sketch_budget) &&
+         cJSON_AddStringToObject(audit, "when_spent", name_of(spent_names, policy->when_spent)) &&
+         cJSON_AddStringToObject(audit, "on_flag", name_of(flag_names, policy->on_flag)) &&
+         cJSON_AddNumberToObject(audit, "false_positive_rate", policy->false_positive_rate) &&
+         cJSON_AddNumberToObject(audit, "tighten_rounds", policy->tighten_rounds) &&
+         cJSON_AddNumberToObject(audit, "tighten_factor", policy->tighten_factor);
+}
+
 static int fill_json(cJSON *json, const struct cns_policy *policy) {
   cJSON *weights = cJSON_AddObjectToObject(json, "weights"), *audit = cJSON_AddObjectToObject(json, "audit"),
         *noise = cJSON_AddObjectToObject(json, "noise");
-  bool done = weights && audit && noise && cJSON_AddStringToObject(json, "consortium", policy->consortium) &&
+  bool done = weights && fill_audit(audit, policy) && noise &&
+              cJSON_AddStringToObject(json, "consortium", policy->consortium) &&
               cJSON_AddNumberToObject(json, "version", (double)policy->version) &&
               cJSON_AddStringToObject(json, "unit", unit_names[0].text) &&
               cJSON_AddNumberToObject(json, "colluders", policy->colluders) &&
@@ -301,8 +410,6 @@ static int fill_json(cJSON *json, const struct cns_policy *policy) {
               cJSON_AddStringToObject(weights, "mode", name_of(mode_names, policy->weights_mode)) &&
               cJSON_AddNumberToObject(weights, "cap", policy->weight_cap) &&
               cJSON_AddNumberToObject(weights, "round_to", policy->weight_round_to) &&
-              cJSON_AddStringToObject(audit, "level", name_of(audit_names, policy->audit_level)) &&
-              cJSON_AddNumberToObject(audit, "sketch", policy->sketch) &&
               cJSON_AddStringToObject(noise, "placement", name_of(noise_names, policy->noise_placement)) &&
               cJSON_AddStringToObject(json, "metrics", name_of(metrics_names, policy->metrics)) &&
               cJSON_AddNumberToObject(json, "attempts_per_parent", policy->attempts_per_parent);

@@ -15,10 +15,19 @@
  *   maximum_exclusions   integer >= 0: left out by the coordinator's judgement in one round
  *   clip_norm_max        number > 0, L2 norm of one unweighted update
  *   weights              {"mode": "patients"|"equal", "cap": integer 1..1000000, "round_to": integer 1..1000}
- *   audit                {"level": "none" (reserved: "open", "norm", "distances"), "sketch": 0}
+ *   audit                {"level": "none" (reserved: "norm", "distances"), "sketch": 0}, or
+ *                        {"level": "open",
+ *                         "sketch": k, a power of two from 128 to 1024,
+ *                         "budget": number > 0: numbers that one hospital reveals in a study, as a
+ *                             share of the update's length,
+ *                         "when_spent": "stop" | "unaudited" | "random",
+ *                         "on_flag": "report" | "exclude" | "quarantine",
+ *                         "false_positive_rate": number, of one hospital in one round,
+ *                         "tighten_rounds": integer >= 0, after a confirmed attack,
+ *                         "tighten_factor": number >= 1, times that rate in those rounds}
  *   noise                {"placement": "none" (reserved: "central", "distributed")}
  *   metrics              "exact" (masked histograms, exact sums) | "off"
- *   attempts_per_parent  m, integer 1..10: spent updates on one parent model
+ *   attempts_per_parent  m, integer 1..10: spent updates on one parent model, and so audits
  * A reserved name is CNS_ERR_UNSUPPORTED with a sentence.
  */
 #pragma once
@@ -26,6 +35,10 @@
 #include "protocol/roster.h"
 
 enum cns_audit_level { CNS_AUDIT_NONE = 0, CNS_AUDIT_OPEN = 1, CNS_AUDIT_NORM = 2, CNS_AUDIT_DISTANCES = 3 };
+/* Once a hospital has revealed all that its sketch budget allows. Unaudited
+ * rounds are accepted under the last two only. */
+enum cns_when_spent { CNS_SPENT_STOP = 0, CNS_SPENT_UNAUDITED = 1, CNS_SPENT_RANDOM = 2 };
+enum cns_on_flag { CNS_FLAG_REPORT = 0, CNS_FLAG_EXCLUDE = 1, CNS_FLAG_QUARANTINE = 2 };
 enum cns_noise_placement { CNS_NOISE_NONE = 0, CNS_NOISE_CENTRAL = 1, CNS_NOISE_DISTRIBUTED = 2 };
 enum cns_weights_mode { CNS_WEIGHTS_EQUAL = 0, CNS_WEIGHTS_PATIENTS = 1 };
 
@@ -43,7 +56,13 @@ struct cns_policy {
   uint32_t weight_cap;
   uint32_t weight_round_to;
   enum cns_audit_level audit_level;
-  uint32_t sketch; /* 0 without an audit */
+  uint32_t sketch; /* k; 0 without an audit, and then the next six are 0 too */
+  double sketch_budget;
+  enum cns_when_spent when_spent;
+  enum cns_on_flag on_flag;
+  double false_positive_rate;
+  uint16_t tighten_rounds;
+  double tighten_factor;
   enum cns_noise_placement noise_placement;
   bool metrics;
   uint16_t attempts_per_parent;
@@ -63,6 +82,11 @@ uint32_t cns_policy_weight(const struct cns_policy *policy, uint64_t patients);
 
 /* The policy `init` writes for a roster of that size. */
 void cns_policy_default(const struct cns_roster *roster, struct cns_policy *ret_policy);
+/* Turns it into one with an audit of k numbers: budget of a sixteenth, flags
+ * reported, up to c exclusions. */
+void cns_policy_set_audit(struct cns_policy *policy, uint32_t sketch);
+/* How many numbers A*x one hospital may reveal of updates of this length. */
+uint64_t cns_policy_sketch_budget(const struct cns_policy *policy, uint64_t dim);
 /* Parses, verifies under one of the roster's officers, checks consistency
  * with itself and the roster's size. roster NULL: no signature check (display). */
 CNS_MUST_CHECK int cns_policy_open(const uint8_t *data, size_t len, const char *where,

@@ -23,8 +23,9 @@ static void describe_secrecy(FILE *out, const struct cns_policy *policy, size_t 
   fprintf(out, "Who could see a single hospital's update\n");
   fprintf(out,
           "  Nobody, as long as at most %u hospital%s secretly work%s together with the coordinator.\n"
-          "  The coordinator sees only the sum over the hospitals that took part.\n",
-          c, c == 1 ? "" : "s", c == 1 ? "s" : "");
+          "  The coordinator sees only the sum over the hospitals that took part%s.\n",
+          c, c == 1 ? "" : "s", c == 1 ? "s" : "",
+          policy->audit_level == CNS_AUDIT_NONE ? "" : ",\n  and what the audit below reveals");
   fprintf(out, "Who must take part\n");
   fprintf(out, "  A round starts with at least %u hospitals", cohort);
   if (roster_size > 0) fprintf(out, " (the roster has %zu)", roster_size);
@@ -50,12 +51,51 @@ static void describe_influence(FILE *out, const struct cns_policy *policy) {
             policy->weight_round_to, policy->weight_cap);
   fprintf(out, "  An update is shortened to a length (L2 norm) of at most %g before it is sent.\n",
           policy->clip_norm_max);
+  fprintf(out, "  After a round without a result, at most %u updates in all are spent on the same model.\n",
+          policy->attempts_per_parent);
+}
+
+static void describe_flags(FILE *out, const struct cns_policy *policy) {
+  static const char *const what[] = {
+      [CNS_FLAG_REPORT] = "reported, and stays in the sum",
+      [CNS_FLAG_EXCLUDE] = "left out of that round's sum",
+      [CNS_FLAG_QUARANTINE] = "left out until an officer lets it in again",
+  };
+  fprintf(out,
+          "  A hospital whose update stands out is %s.\n"
+          "  An honest one is flagged by mistake in about %g of 1000 rounds",
+          what[policy->on_flag], 1000 * policy->false_positive_rate);
+  if (policy->tighten_rounds > 0)
+    fprintf(out, "; after a confirmed attack up to\n  %g times as often, for %u rounds",
+            policy->tighten_factor, policy->tighten_rounds);
+  fprintf(out, ".\n");
+}
+
+static void describe_audit(FILE *out, const struct cns_policy *policy) {
+  static const char *const then[] = {
+      [CNS_SPENT_STOP] = "takes part in no further round",
+      [CNS_SPENT_UNAUDITED] = "goes on in rounds that are not audited",
+      [CNS_SPENT_RANDOM] =
+          "goes on in rounds that are not audited, which the coordinator may choose from the first on",
+  };
+  fprintf(out, "What is checked\n");
+  if (policy->audit_level == CNS_AUDIT_NONE) {
+    fprintf(
+        out,
+        "  There is no audit of the masked updates: a hospital that lies about its update is not noticed.\n");
+    return;
+  }
   fprintf(
       out,
-      "  After a round without a result, at most %u updates in all are spent on the same model.\n"
-      "What is checked\n"
-      "  There is no audit of the masked updates: a hospital that lies about its update is not noticed.\n",
-      policy->attempts_per_parent);
+      "  %s audited: of each one the coordinator sees %" PRIu32 " numbers, random sums of all its\n"
+      "  entries, enough to notice one that is too large or points elsewhere, and to name who lies about\n"
+      "  its own. They also tell the coordinator roughly which diseases a hospital's patients have; of\n"
+      "  an update with few entries that matter they tell much more. Only noise would prevent that.\n"
+      "  In one study a hospital reveals at most %g numbers for each parameter of the model,\n"
+      "  then it %s.\n",
+      policy->when_spent == CNS_SPENT_STOP ? "Every update is" : "Updates are", policy->sketch,
+      policy->sketch_budget, then[policy->when_spent]);
+  describe_flags(out, policy);
 }
 
 static void describe_noise(FILE *out, const struct cns_policy *policy) {
@@ -78,6 +118,7 @@ int cns_policy_describe(const struct cns_policy *policy, size_t roster_size, cha
   describe_scope(out, policy);
   describe_secrecy(out, policy, roster_size);
   describe_influence(out, policy);
+  describe_audit(out, policy);
   describe_noise(out, policy);
   bool failed = ferror(out);
   if (fclose(out) != 0 || failed) {

@@ -8,20 +8,38 @@
 static const enum cns_phase next_plain[CNS_PHASE_COUNT] = {
     [CNS_PHASE_NONE] = CNS_PHASE_KEYS,     [CNS_PHASE_KEYS] = CNS_PHASE_SHARES,
     [CNS_PHASE_SHARES] = CNS_PHASE_READY,  [CNS_PHASE_READY] = CNS_PHASE_UPLOAD,
-    [CNS_PHASE_UPLOAD] = CNS_PHASE_AGREE,  [CNS_PHASE_AUDIT] = CNS_PHASE_AGREE,
-    [CNS_PHASE_AGREE] = CNS_PHASE_UNMASK,  [CNS_PHASE_UNMASK] = CNS_PHASE_RESULT,
+    [CNS_PHASE_UPLOAD] = CNS_PHASE_AGREE,  [CNS_PHASE_AUDIT] = CNS_PHASE_DISPUTE,
+    [CNS_PHASE_DISPUTE] = CNS_PHASE_AGREE, [CNS_PHASE_AGREE] = CNS_PHASE_UNMASK,
+    [CNS_PHASE_UNMASK] = CNS_PHASE_RESULT, [CNS_PHASE_FORFEIT] = CNS_PHASE_RESULT,
     [CNS_PHASE_RESULT] = CNS_PHASE_RESULT, [CNS_PHASE_ABANDON] = CNS_PHASE_ABANDON,
 };
 
+static bool audited(const struct cns_round *round) {
+  return round->descriptor.audit_level != CNS_AUDIT_NONE;
+}
+
+bool cns_round_has_answers(const struct cns_round *round, enum cns_phase phase) {
+  if (phase == CNS_PHASE_AUDIT || phase == CNS_PHASE_DISPUTE || phase == CNS_PHASE_FORFEIT)
+    return audited(round);
+  return phase >= CNS_PHASE_KEYS && phase <= CNS_PHASE_UNMASK;
+}
+
+bool cns_phase_has_root(enum cns_phase phase) {
+  return phase == CNS_PHASE_SHARES || phase == CNS_PHASE_READY || phase == CNS_PHASE_AUDIT ||
+         phase == CNS_PHASE_DISPUTE;
+}
+
 enum cns_phase cns_round_next(const struct cns_round *round, enum cns_phase phase) {
   if ((unsigned)phase >= CNS_PHASE_COUNT) return CNS_PHASE_NONE;
-  if (phase == CNS_PHASE_UPLOAD && round->descriptor.audit_level != CNS_AUDIT_NONE) return CNS_PHASE_AUDIT;
+  if (phase == CNS_PHASE_UPLOAD && audited(round)) return CNS_PHASE_AUDIT;
   return next_plain[phase];
 }
 
 enum cns_phase cns_round_previous(const struct cns_round *round, enum cns_phase phase) {
-  for (enum cns_phase p = CNS_PHASE_NONE; p < phase; p = (enum cns_phase)(p + 1)) {
-    bool on_the_way = p != CNS_PHASE_AUDIT || round->descriptor.audit_level != CNS_AUDIT_NONE;
+  if (phase == CNS_PHASE_FORFEIT && audited(round)) return CNS_PHASE_AGREE;
+  if (phase == CNS_PHASE_ABANDON) return CNS_PHASE_NONE;
+  for (enum cns_phase p = CNS_PHASE_NONE; p < CNS_PHASE_COUNT; p = (enum cns_phase)(p + 1)) {
+    bool on_the_way = p == CNS_PHASE_NONE || cns_round_has_answers(round, p);
     if (on_the_way && cns_round_next(round, p) == phase) return p;
   }
   return CNS_PHASE_NONE;
@@ -42,6 +60,9 @@ void cns_round_deinit(struct cns_round *round) {
     free(round->entries[p]);
     round->entries[p] = NULL;
   }
+  free(round->opened);
+  round->opened = NULL;
+  round->opened_count = 0;
   cns_descriptor_deinit(&round->descriptor);
 }
 
@@ -57,8 +78,13 @@ bool cns_round_asked(const struct cns_round *round, enum cns_phase phase, size_t
     return cns_round_present(round, CNS_PHASE_KEYS, k);
   case CNS_PHASE_READY:
     return cns_round_present(round, CNS_PHASE_SHARES, k);
+  case CNS_PHASE_AUDIT: /* of U3 alone: for others there is nothing to audit */
+    return audited(round) && cns_round_present(round, CNS_PHASE_UPLOAD, k);
+  case CNS_PHASE_DISPUTE: /* at most; the coordinator asks those that contradict each other */
+    return audited(round) && cns_round_present(round, CNS_PHASE_AUDIT, k);
+  case CNS_PHASE_FORFEIT: /* and not accused */
+    return audited(round) && cns_round_present(round, CNS_PHASE_READY, k);
   case CNS_PHASE_UPLOAD:
-  case CNS_PHASE_AUDIT:
   case CNS_PHASE_AGREE:
   case CNS_PHASE_UNMASK:
     return cns_round_present(round, CNS_PHASE_READY, k); /* U2; later phases stay open */
@@ -83,8 +109,11 @@ size_t cns_round_positions(const struct cns_round *round, enum cns_phase phase, 
 
 void cns_round_close(struct cns_round *round, enum cns_phase phase, struct cns_entry *entries) {
   enum cns_phase previous = cns_round_previous(round, phase);
+  if (phase == CNS_PHASE_FORFEIT) /* may be repeated */
+    previous = round->closed == CNS_PHASE_FORFEIT ? CNS_PHASE_FORFEIT : CNS_PHASE_UNMASK;
   cns_transcript_next(&round->transcript[previous], phase, &round->descriptor, entries,
                       &round->transcript[phase]);
+  free(round->entries[phase]);
   round->entries[phase] = entries;
   round->closed = phase;
 }

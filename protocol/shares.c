@@ -23,6 +23,23 @@ void cns_leaf_read(struct cns_reader *reader, struct cns_leaf *ret_leaf) {
   if (!reader->error) *ret_leaf = leaf;
 }
 
+void cns_path_write(struct cns_writer *writer, const struct cns_merkle_path *path) {
+  cns_write_u8(writer, path->depth);
+  for (size_t d = 0; d < path->depth; d++)
+    cns_write_bytes(writer, path->siblings[d].bytes, CNS_DIGEST_BYTES);
+}
+
+void cns_path_read(struct cns_reader *reader, struct cns_merkle_path *ret_path) {
+  struct cns_merkle_path path = {.depth = cns_read_u8(reader)};
+  if (path.depth > CNS_MERKLE_DEPTH_MAX) {
+    cns_reader_fail(reader, CNS_ERR_FORMAT);
+    return;
+  }
+  for (size_t d = 0; d < path.depth; d++)
+    cns_read_bytes(reader, path.siblings[d].bytes, CNS_DIGEST_BYTES);
+  if (!reader->error) *ret_path = path;
+}
+
 void cns_leaf_digest(const struct cns_leaf *leaf, struct cns_digest *ret_digest) {
   uint8_t bytes[CNS_LEAF_BYTES];
   bytes[0] = (uint8_t)leaf->recipient;

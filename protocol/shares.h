@@ -37,6 +37,11 @@ void cns_leaf_write(struct cns_writer *writer, const struct cns_leaf *leaf);
 void cns_leaf_read(struct cns_reader *reader, struct cns_leaf *ret_leaf);
 void cns_leaf_digest(const struct cns_leaf *leaf, struct cns_digest *ret_digest);
 
+/* A path on the wire: depth u8, siblings. Reading fails the reader beyond
+ * CNS_MERKLE_DEPTH_MAX. */
+void cns_path_write(struct cns_writer *writer, const struct cns_merkle_path *path);
+void cns_path_read(struct cns_reader *reader, struct cns_merkle_path *ret_path);
+
 /* What a dealer needs; recipients are the roster indices of phase keys, sorted,
  * with the points K = e*E of each (secret; the dealer's own isn't looked at);
  * own is the dealer's position among them. */

@@ -15,9 +15,15 @@
  *   false complaint  [lists to shares] the complainer's message of phase ready,
  *                    one complaint under its root as a blob, path (depth u8,
  *                    digests), the same two messages of keys
- *   wrong share      [lists to agree] the message of phase unmask, the dealer's
+ *   wrong share      [lists to agree] the message of phase unmask, or that of
+ *                    phase forfeit and the forfeits it is under, the dealer's
  *                    message of phase shares, the holder's leaf, path
  *   equivocation     two messages
+ *   false pair       [lists to audit] nonce (32), the accused's messages of phases
+ *                    audit and keys, the partner's of phase keys, the claim
+ *                    (protocol/claim.h)
+ *   false self       [lists to audit] nonce, the accused's messages of phases audit
+ *                    and shares, the claim
  * The lists tie what different hospitals signed to one transcript: without them
  * a liar that signs two keys, or two sets of shares, could frame the honest
  * hospital that saw the other one. They also say where in its dealer's tree a
@@ -25,7 +31,7 @@
  */
 #pragma once
 
-#include "protocol/round.h"
+#include "protocol/forfeit.h"
 
 enum cns_blame {
   CNS_BLAME_BAD_KEYS = 1,        /* signed keys without valid proofs of possession */
@@ -35,14 +41,19 @@ enum cns_blame {
   CNS_BLAME_FALSE_COMPLAINT = 5, /* complained of a good share */
   CNS_BLAME_WRONG_SHARE = 6,     /* released a share that doesn't match its point */
   CNS_BLAME_EQUIVOCATION = 7,    /* two different signed answers in one phase */
+  CNS_BLAME_FALSE_PAIR = 8,      /* signed a sketch that isn't that of the pair's mask */
+  CNS_BLAME_FALSE_SELF = 9,      /* the same of its self mask */
 };
-#define CNS_BLAME_COUNT 8
+#define CNS_BLAME_COUNT 10
 const char *cns_blame_name(enum cns_blame blame);
 
 struct cns_verdict {
   uint16_t index;
   enum cns_blame blame;
   enum cns_phase phase;
+  /* Of a false sketch found after phase unmask: the true one is within the norm
+   * bound, so that a faulty machine explains it. Reported; no place is forfeited. */
+  bool within_bound;
   uint8_t *evidence; /* owned */
   size_t evidence_len;
 };
@@ -54,7 +65,8 @@ void cns_verdict_deinit(struct cns_verdict *verdict);
  * one that the round's descriptor names by its digest, not a later version:
  * CNS_ERR_PROOF otherwise, with a sentence of its own. Nothing here looks at
  * journal heads: evidence is as good as the identity keys of that roster were
- * kept (docs/threat-model.md).
+ * kept (docs/threat-model.md). For a false sketch a mask of dim words is computed,
+ * once all else holds.
  */
 CNS_MUST_CHECK int cns_evidence_check(const struct cns_roster *roster, const uint8_t *evidence, size_t len,
                                       uint16_t *ret_index, enum cns_blame *ret_blame,

@@ -9,9 +9,10 @@
  * hospital's, then NOTICE while it waits. A round: ANNOUNCE, [MODEL_GET,
  * MODEL chunks,] training, ANSWER (keys), REQUEST, ANSWER (shares), REQUEST,
  * ANSWER (ready), REQUEST (upload), UPLOAD_OPEN, UPLOAD_FROM, CHUNKs, ANSWER
- * (upload), RECEIPT, REQUEST, ANSWER (agree), REQUEST, ANSWER (unmask), then
- * MANIFEST or ENDED. After a lost connection: JOIN, then the coordinator sends
- * again whatever it still awaits (ANNOUNCE or REQUEST).
+ * (upload), RECEIPT, [REQUEST, ANSWER (audit), and of those whose sketches
+ * contradict each other (dispute),] REQUEST, ANSWER (agree), REQUEST, ANSWER
+ * (unmask), [REQUEST, ANSWER (forfeit), as often as needed,] then MANIFEST or ENDED. After a lost connection:
+ * JOIN, then the coordinator sends again whatever it still awaits (ANNOUNCE or REQUEST).
  */
 #pragma once
 

@@ -153,7 +153,7 @@ static void step_model(struct fake *fake, const struct cns_agreement *agreement)
 }
 
 static void complete(struct fake *fake) {
-  const struct cns_agreement *agreement = cns_coordinator_agreement(fake->machine);
+  const struct cns_agreement *agreement = cns_coordinator_outcomes(fake->machine);
   struct cns_manifest manifest;
   step_model(fake, agreement);
   assert_int_equal(cns_manifest_of_round(cns_coordinator_round(fake->machine), agreement, &manifest), 0);

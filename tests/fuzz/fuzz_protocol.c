@@ -32,8 +32,20 @@
 #define MEMBER 1
 #define INPUT_MAX ((size_t)1 << 16)
 
-static const enum cns_phase phases[] = {CNS_PHASE_KEYS,   CNS_PHASE_SHARES, CNS_PHASE_READY,
-                                        CNS_PHASE_UPLOAD, CNS_PHASE_AGREE,  CNS_PHASE_UNMASK};
+/* In the rounds with an audit this one lies, so that there is a dispute, or a forfeit. */
+#define LIAR 2
+
+static const struct {
+  enum cns_phase phase;
+  const char *name;
+  bool audited;
+} phases[] = {
+    {CNS_PHASE_KEYS, "keys", false},          {CNS_PHASE_SHARES, "shares", false},
+    {CNS_PHASE_READY, "ready", false},        {CNS_PHASE_UPLOAD, "upload", false},
+    {CNS_PHASE_AGREE, "agree", false},        {CNS_PHASE_UNMASK, "unmask", false},
+    {CNS_PHASE_AUDIT, "audit", true},         {CNS_PHASE_DISPUTE, "dispute", true},
+    {CNS_PHASE_AGREE, "audited-agree", true}, {CNS_PHASE_FORFEIT, "forfeit", true},
+};
 #define PHASES (sizeof phases / sizeof phases[0])
 
 /* One round a phase, kept from input to input as long as nothing was accepted. */
@@ -42,9 +54,18 @@ static bool playing[PHASES];
 
 static struct federation *round_in(size_t p) {
   if (!playing[p]) {
-    federation_init(&rounds[p], MEMBERS, 8, 1);
+    if (phases[p].audited)
+      federation_init_audited(&rounds[p], MEMBERS, 1);
+    else
+      federation_init(&rounds[p], MEMBERS, 8, 1);
     federation_begin(&rounds[p], 1, 1);
-    attack_play_until(&rounds[p], phases[p]);
+    rounds[p].lie_partner[LIAR] = MEMBER;
+    if (phases[p].phase == CNS_PHASE_DISPUTE) rounds[p].lies[LIAR] = attack_lie_wildly;
+    if (phases[p].phase == CNS_PHASE_FORFEIT) {
+      attack_poison(&rounds[p], LIAR);
+      rounds[p].lies[LIAR] = attack_lie_self;
+    }
+    attack_play_until(&rounds[p], phases[p].phase);
     playing[p] = true;
   }
   return &rounds[p];
@@ -125,9 +146,9 @@ static void give_evidence(const uint8_t *data, size_t len) {
   uint16_t index;
   enum cns_blame blame;
   struct cns_problem problem = {0};
-  /* Of the corpus's pieces, all about this member, some convict. */
+  /* Of the corpus's pieces, all about this member or the liar, some convict. */
   if (cns_evidence_check(&round_in(0)->roster, data, len, &index, &blame, &problem) == 0 &&
-      index != MEMBER + 1)
+      index != MEMBER + 1 && index != LIAR + 1)
     abort();
 }
 
@@ -190,7 +211,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
 static void write_file(const char *folder, const char *name, size_t target, size_t p, const uint8_t *data,
                        size_t len) {
   char path[4096];
-  snprintf(path, sizeof path, "%s/%zu-%s-%s", folder, target, cns_phase_name(phases[p]), name);
+  snprintf(path, sizeof path, "%s/%zu-%s-%s", folder, target, phases[p].name, name);
   FILE *file = fopen(path, "wb");
   if (!file || fputc((int)target, file) == EOF || fputc((int)p, file) == EOF ||
       fwrite(data, 1, len, file) != len || fclose(file) != 0) {
@@ -219,7 +240,9 @@ static void write_corpus(const char *folder) {
     federation_play_phase(f);
     if (attack_receive(f, MEMBER, other, &problem) != CNS_ANSWER_NAMED) abort();
     const struct cns_verdict *verdicts = cns_coordinator_verdicts(f->coordinator, &count);
-    write_file(folder, "equivocation", 4, p, verdicts[0].evidence, verdicts[0].evidence_len);
+    for (size_t v = 0; v < count; v++)
+      write_file(folder, verdicts[v].blame == CNS_BLAME_EQUIVOCATION ? "equivocation" : "false-sketch", 4, p,
+                 verdicts[v].evidence, verdicts[v].evidence_len);
     start_anew(p);
   }
   struct cns_writer writer;

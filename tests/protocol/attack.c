@@ -30,7 +30,7 @@ static struct attack_bytes take_writer(struct cns_writer *writer) {
 
 void attack_close(struct federation *f) {
   struct cns_problem problem = {0};
-  int r = cns_coordinator_close(f->coordinator, &problem);
+  int r = federation_close(f, &problem);
   if (r != 0) fail_msg("closing: %d %s", r, problem.text);
 }
 
@@ -117,8 +117,7 @@ static void read_item(struct cns_reader *reader, enum cns_phase phase, struct at
     item->body_len = len;
   }
   cns_read_bytes(reader, item->signature.bytes, CNS_SIGNATURE_BYTES);
-  if (phase == CNS_PHASE_SHARES || phase == CNS_PHASE_READY)
-    cns_read_bytes(reader, item->root.bytes, CNS_DIGEST_BYTES);
+  if (cns_phase_has_root(phase)) cns_read_bytes(reader, item->root.bytes, CNS_DIGEST_BYTES);
   if (phase != CNS_PHASE_SHARES) return;
   cns_leaf_read(reader, &item->leaf);
   item->path.depth = cns_read_u8(reader);
@@ -168,7 +167,8 @@ struct attack_view *attack_view_new(const struct federation *f, size_t k) {
     const uint8_t *bytes = cns_read_blob(&reader, CNS_MESSAGE_BODY_MAX, &len);
     view->proposal = attack_bytes_copy(bytes, len);
   }
-  assert_int_equal(cns_reader_finish(&reader), 0);
+  view->tail = attack_bytes_copy(request.data + reader.at, request.len - reader.at);
+  assert_int_equal(reader.error, 0);
   attack_bytes_free(&request);
   return view;
 }
@@ -185,6 +185,7 @@ struct attack_view *attack_view_free(struct attack_view *view) {
     attack_bytes_free(&view->lists[c].agreement);
   }
   attack_bytes_free(&view->proposal);
+  attack_bytes_free(&view->tail);
   free(view);
   return NULL;
 }
@@ -192,8 +193,7 @@ struct attack_view *attack_view_free(struct attack_view *view) {
 static void write_item(struct cns_writer *writer, enum cns_phase phase, const struct attack_item *item) {
   if (phase != CNS_PHASE_AGREE) cns_write_blob(writer, item->body, item->body_len);
   cns_write_bytes(writer, item->signature.bytes, CNS_SIGNATURE_BYTES);
-  if (phase == CNS_PHASE_SHARES || phase == CNS_PHASE_READY)
-    cns_write_bytes(writer, item->root.bytes, CNS_DIGEST_BYTES);
+  if (cns_phase_has_root(phase)) cns_write_bytes(writer, item->root.bytes, CNS_DIGEST_BYTES);
   if (phase != CNS_PHASE_SHARES) return;
   cns_leaf_write(writer, &item->leaf);
   cns_write_u8(writer, item->path.depth);
@@ -241,6 +241,7 @@ struct attack_bytes attack_view_write(const struct federation *f, const struct a
     attack_bytes_free(&list);
   }
   if (view->phase == CNS_PHASE_AGREE) cns_write_blob(&writer, view->proposal.data, view->proposal.len);
+  cns_write_bytes(&writer, view->tail.data, view->tail.len);
   return take_writer(&writer);
 }
 
@@ -283,6 +284,9 @@ struct attack_bytes attack_answer(const struct federation *f, size_t k, const ui
       .body = body,
       .body_len = len,
   };
+  if (phase == CNS_PHASE_FORFEIT)
+    cns_forfeits_transcript(&round->transcript[CNS_PHASE_AGREE], &f->coordinator->audit.forfeits,
+                            &message.transcript);
   if (root) message.root = *root;
   assert_int_equal(cns_message_sign(&message, f->identities[k]), 0);
   cns_writer_init(&writer, 4 * CNS_ANSWER_BYTES_MAX);

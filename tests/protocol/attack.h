@@ -59,7 +59,8 @@ struct attack_view {
   enum cns_phase phase;
   size_t count;
   struct attack_list lists[CNS_PHASE_COUNT];
-  struct attack_bytes proposal;
+  struct attack_bytes proposal; /* of phase agree */
+  struct attack_bytes tail;     /* what stands behind lists and proposal */
 };
 struct attack_view *attack_view_new(const struct federation *f, size_t k);
 struct attack_view *attack_view_free(struct attack_view *view);
@@ -80,6 +81,29 @@ int attack_receive(struct federation *f, size_t k, struct attack_bytes answer, s
 /* The verdict is there and its evidence convicts member k; with a byte altered,
  * here and there, it convicts nobody else. */
 void attack_convicted(const struct federation *f, size_t k, enum cns_blame blame);
+
+/* ---- lies in the audit, as federation.lies ---- */
+
+#define ATTACK_POISON ((uint32_t)1 << 24)
+/* Before the upload: member k's update becomes far too large. */
+void attack_poison(struct federation *f, size_t k);
+/* A times that poison, divided by an integer (1, 2 or -1). */
+void attack_poison_sketch(const struct federation *f, int divisor, uint32_t *ret_sketch);
+/* What hides that poison in the sketch of the self mask; in that of the pair
+ * with lie_partner; what claims that mask's sketch as if the partner's poison were
+ * hidden there; a sketch off by one; every sketch off by one; nonsense in that pair. */
+void attack_lie_self(struct federation *f, size_t k, uint32_t *masks);
+void attack_lie_pair(struct federation *f, size_t k, uint32_t *masks);
+void attack_lie_along(struct federation *f, size_t k, uint32_t *masks);
+void attack_lie_slightly(struct federation *f, size_t k, uint32_t *masks);
+void attack_lie_to_all(struct federation *f, size_t k, uint32_t *masks);
+void attack_lie_wildly(struct federation *f, size_t k, uint32_t *masks);
+/* Is member k's name in a verdict? */
+bool attack_is_named(const struct federation *f, size_t k);
+/* An answer of phase audit with these sketches, signed by member k. */
+struct attack_bytes attack_audit_answer(const struct federation *f, size_t k, const uint32_t *masks);
+/* The outcome of member k when all is over. */
+uint8_t attack_outcome(const struct federation *f, size_t k);
 
 /* Shares dealt by member k: start from an honest dealing, change, seal, send. */
 struct attack_deal {

@@ -68,6 +68,19 @@ void federation_init(struct federation *f, size_t n, uint64_t dim, uint64_t seed
   cns_hash_once("consilium/1 test digest", "parent", 6, &f->parent);
 }
 
+void federation_init_audited(struct federation *f, size_t n, uint64_t seed) {
+  struct cns_rng_seeded rng;
+  federation_init(f, n, FEDERATION_DIM, seed);
+  cns_policy_set_audit(&f->policy, FEDERATION_SKETCH);
+  f->policy.sketch_budget = 100;
+  cns_rng_seeded_init_label(&rng, seed, "nonce");
+  assert_int_equal(cns_rng_fill(cns_rng_seeded(&rng), f->nonce, sizeof f->nonce), 0);
+}
+
+bool federation_is_silent(const struct federation *f, size_t k, enum cns_phase phase) {
+  return cns_phase_order(f->silent_from[k]) <= cns_phase_order(phase);
+}
+
 static void end_round(struct federation *f) {
   f->coordinator = cns_coordinator_free(f->coordinator);
   cns_descriptor_deinit(&f->descriptor);
@@ -137,6 +150,10 @@ static void make_descriptor(struct federation *f, uint64_t round, uint32_t attem
   for (size_t k = 0; k < f->n; k++)
     d->members[k] = (struct cns_member){.index = (uint16_t)(k + 1), .weight = (uint32_t)(k % 7 + 1)};
   assert_int_equal(cns_descriptor_choose_scale(d, &problem), 0);
+  if (f->policy.audit_level == CNS_AUDIT_NONE || f->unaudited) return;
+  d->audit_level = (uint8_t)f->policy.audit_level;
+  d->sketch = f->policy.sketch;
+  cns_nonce_commit(f->nonce, &d->nonce_commitment);
 }
 
 void federation_begin(struct federation *f, uint64_t round, uint32_t attempt) {
@@ -148,6 +165,7 @@ void federation_begin(struct federation *f, uint64_t round, uint32_t attempt) {
       .roster = &f->roster,
       .policy = &f->policy,
       .identity = f->coordinator_identity,
+      .nonce = f->nonce,
   };
   assert_int_equal(cns_coordinator_begin(&config, &f->descriptor, &f->coordinator, &problem), 0);
   cns_writer_init(&announcement, CNS_REQUEST_BYTES_MAX);
@@ -169,9 +187,61 @@ void federation_draw_inputs(struct federation *f) {
     f->x[k] = calloc(words, sizeof **f->x);
     assert_non_null(f->x[k]);
     assert_int_equal(cns_rng_fill(cns_rng_seeded(&rng), (uint8_t *)f->x[k], words * 4), 0);
+    int shift = f->descriptor.audit_level == CNS_AUDIT_NONE ? 12 : 16; /* well within every bound */
     for (uint64_t w = 0; w < words; w++)
-      f->x[k][w] = (uint32_t)((int32_t)f->x[k][w] >> 12);
+      f->x[k][w] = (uint32_t)((int32_t)f->x[k][w] >> shift);
   }
+}
+
+void federation_sketch_of(const struct federation *f, const uint32_t *vector, uint32_t *ret_sketch) {
+  struct cns_sketch_key key;
+  const uint32_t *const vectors[] = {vector};
+  assert_int_equal(cns_coordinator_sketch_key(f->coordinator, &key), 0);
+  assert_int_equal(cns_sketch_vectors(&key, f->descriptor.sketch, vectors, 1, f->descriptor.dim,
+                                      (struct cns_parallel){0}, ret_sketch),
+                   0);
+}
+
+void federation_sketch(struct federation *f) {
+  uint32_t of_y[CNS_SKETCH_MAX];
+  for (size_t k = 0; k < f->n; k++) {
+    if (!cns_coordinator_wants_sketch(f->coordinator, k)) continue;
+    federation_sketch_of(f, f->y[k], of_y);
+    assert_int_equal(cns_coordinator_set_sketch(f->coordinator, k, of_y), 0);
+  }
+}
+
+int federation_close(struct federation *f, struct cns_problem *problem) {
+  federation_sketch(f);
+  int r = cns_coordinator_close(f->coordinator, problem);
+  if (r == 0 && cns_coordinator_is_undecided(f->coordinator))
+    r = cns_coordinator_decide(f->coordinator, f->decisions, problem);
+  return r;
+}
+
+/* A hospital sketches with A as it derives it itself. */
+static int audit(struct federation *f, size_t k, const uint8_t **ret_answer, size_t *ret_len,
+                 struct cns_problem *problem) {
+  struct cns_hospital_audit a;
+  assert_int_equal(cns_hospital_audit(f->hospitals[k], &a), 0);
+  uint32_t *masks = calloc(a.count * a.k, sizeof *masks), sketches[2 * CNS_SKETCH_MAX];
+  const uint32_t *const vectors[] = {f->y[k], f->x[k]};
+  assert_non_null(masks);
+  assert_int_equal(cns_sketch_masks(&a.key, a.k, a.seeds, a.count, a.dim, (struct cns_parallel){0}, masks),
+                   0);
+  assert_int_equal(cns_sketch_vectors(&a.key, a.k, vectors, 2, a.dim, (struct cns_parallel){0}, sketches), 0);
+  uint32_t *of_x = sketches + a.k;
+  if (f->lies[k]) {
+    f->lies[k](f, k, masks);
+    memcpy(of_x, sketches, a.k * sizeof *of_x); /* A*y less what is claimed: what will be taken for A*x */
+    for (size_t m = 0; m < a.count; m++)
+      cns_sketch_add(of_x, masks + m * a.k,
+                     m == 0 ? -1 : -cns_pair_sign((uint16_t)(k + 1), (uint16_t)(a.partners[m] + 1)), a.k);
+  }
+  memcpy(f->of_y[k], sketches, a.k * sizeof *sketches);
+  int r = cns_hospital_audited(f->hospitals[k], masks, sketches, of_x, ret_answer, ret_len, problem);
+  free(masks);
+  return r;
 }
 
 static void upload(struct federation *f, size_t k) {
@@ -200,7 +270,8 @@ int federation_handle(struct federation *f, size_t k, const uint8_t *request, si
   if (r == CNS_HOSPITAL_UPLOAD) {
     upload(f, k);
     r = cns_hospital_uploaded(f->hospitals[k], &f->root[k], ret_answer, ret_len, problem);
-  }
+  } else if (r == CNS_HOSPITAL_AUDIT)
+    r = audit(f, k, ret_answer, ret_len, problem);
   return r;
 }
 
@@ -222,7 +293,7 @@ void federation_play_phase(struct federation *f) {
     struct cns_problem problem = {0};
     const uint8_t *answer;
     size_t len;
-    if (f->silent_from[k] <= phase || !cns_coordinator_awaits(f->coordinator, k)) continue;
+    if (federation_is_silent(f, k, phase) || !cns_coordinator_awaits(f->coordinator, k)) continue;
     int r = federation_answer(f, k, &answer, &len, &problem);
     if (r != 0) fail_msg("hospital %zu in phase %s: %d %s", k + 1, cns_phase_name(phase), r, problem.text);
     r = cns_coordinator_receive(f->coordinator, k, answer, len,
@@ -235,7 +306,7 @@ void federation_play(struct federation *f) {
   while (cns_coordinator_phase(f->coordinator) != CNS_PHASE_RESULT) {
     struct cns_problem problem = {0};
     federation_play_phase(f);
-    int r = cns_coordinator_close(f->coordinator, &problem);
+    int r = federation_close(f, &problem);
     if (r != 0) fail_msg("closing: %d %s", r, problem.text);
   }
 }
@@ -244,7 +315,7 @@ bool federation_sum_is_exact(struct federation *f) {
   const struct cns_mask_term *terms;
   size_t count;
   uint64_t words = cns_descriptor_words(&f->descriptor);
-  const struct cns_agreement *agreement = cns_coordinator_agreement(f->coordinator);
+  const struct cns_agreement *agreement = cns_coordinator_outcomes(f->coordinator);
   uint32_t *sum = calloc(words, 4), *plain = calloc(words, 4);
   assert_non_null(sum);
   assert_non_null(plain);

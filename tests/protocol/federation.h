@@ -3,6 +3,7 @@
  * policy from a seed, and a driver that plays one round phase by phase. */
 #pragma once
 
+#include "protocol/claim.h"
 #include "protocol/coordinator.h"
 #include "protocol/hospital.h"
 
@@ -28,10 +29,32 @@ struct federation {
   struct cns_digest root[FEDERATION_MAX];
   /* Member k answers only phases before silent_from[k]. */
   enum cns_phase silent_from[FEDERATION_MAX];
+  /* With an audit. */
+  uint8_t nonce[CNS_SKETCH_NONCE_BYTES];
+  bool unaudited;                    /* the descriptor's level is none all the same */
+  uint8_t decisions[FEDERATION_MAX]; /* cns_outcome, given when the coordinator asks */
+  /* Changes the sketches that member k is about to sign, in the order of
+   * cns_hospital_audit: a liar's machine is told that all is well. */
+  void (*lies[FEDERATION_MAX])(struct federation *f, size_t k, uint32_t *masks);
+  size_t lie_partner[FEDERATION_MAX];            /* about the pair with whom */
+  uint32_t of_y[FEDERATION_MAX][CNS_SKETCH_MAX]; /* A*y, once k was audited */
 };
 
 /* Hospitals get the roster indices 1..n. Fails the test on any error. */
 void federation_init(struct federation *f, size_t n, uint64_t dim, uint64_t seed);
+/* The same with a policy of level open: dim 4096, sketches of 128 numbers, no
+ * budget to speak of, one exclusion a colluder. */
+#define FEDERATION_DIM 4096
+#define FEDERATION_SKETCH 128
+void federation_init_audited(struct federation *f, size_t n, uint64_t seed);
+/* Is member k silent in this phase? */
+bool federation_is_silent(const struct federation *f, size_t k, enum cns_phase phase);
+/* Gives the coordinator A*y of every upload that it wants one of. */
+void federation_sketch(struct federation *f);
+/* Closes the present phase, and decides if that is due. */
+int federation_close(struct federation *f, struct cns_problem *problem);
+/* A*v of the first dim words, A the present round's. */
+void federation_sketch_of(const struct federation *f, const uint32_t *vector, uint32_t *ret_sketch);
 void federation_deinit(struct federation *f);
 
 /* What hospital k expects of descriptors. */

@@ -9,24 +9,23 @@
 
 #include <cmocka.h>
 
-#include "protocol/agree.h"
+#include "protocol/round.h"
 
 #define N 8
 
 struct statement {
   struct cns_member members[N];
   struct cns_entry lists[CNS_PHASE_COUNT][N];
-  struct cns_entry *entries[CNS_PHASE_COUNT];
-  struct cns_descriptor descriptor;
+  struct cns_round round;
   struct cns_policy policy;
   struct cns_floor floor;
 };
 
 /* Nothing is asked for but what a test adds; all have answered every phase. */
 static void init(struct statement *s) {
-  *s = (struct statement){.descriptor = {.member_count = N, .members = s->members}};
+  *s = (struct statement){.round.descriptor = {.member_count = N, .members = s->members}};
   for (size_t p = 0; p < CNS_PHASE_COUNT; p++) {
-    s->entries[p] = s->lists[p];
+    s->round.entries[p] = s->lists[p];
     for (size_t k = 0; k < N; k++)
       s->lists[p][k].standing = CNS_PRESENT;
   }
@@ -39,9 +38,9 @@ static int check(struct statement *s, size_t uploads, struct cns_problem *proble
   struct cns_agreement agreement;
   for (size_t k = 0; k < N; k++)
     s->lists[CNS_PHASE_UPLOAD][k].standing = k < uploads ? CNS_PRESENT : CNS_ABSENT;
-  assert_int_equal(cns_agreement_derive(&s->descriptor, s->entries, &agreement), 0);
+  assert_int_equal(cns_agreement_derive(&s->round, &agreement), 0);
   assert_int_equal(cns_agreement_included(&agreement), uploads);
-  int r = cns_agreement_check(&agreement, &s->descriptor, s->entries, &s->policy, &s->floor, problem);
+  int r = cns_agreement_check(&agreement, &s->round, &s->policy, &s->floor, problem);
   cns_agreement_deinit(&agreement);
   return r;
 }
@@ -52,16 +51,17 @@ static void as_few_as_each_rule_allows(void **state) {
     struct cns_problem problem = {0};
     init(&s);
     if (rule == 0) s.policy.minimum_included = 6;
-    if (rule == 1) s.descriptor.minimum_included = 6;
-    if (rule == 2) s.descriptor.colluders = 4; /* c + 2 */
-    if (rule == 3) s.descriptor.threshold = 6;
+    if (rule == 1) s.round.descriptor.minimum_included = 6;
+    if (rule == 2) s.round.descriptor.colluders = 4; /* c + 2 */
+    if (rule == 3) s.round.descriptor.threshold = 6;
     if (rule == 4) s.floor.included = 6;
     for (size_t uploads = 0; uploads <= N; uploads++) {
       int r = check(&s, uploads, &problem);
       if (r != (uploads < 6 ? CNS_ERR_REFUSED : 0)) fail_msg("rule %d, %zu uploads: %d", rule, uploads, r);
     }
     assert_int_equal(check(&s, 5, &problem), CNS_ERR_REFUSED);
-    assert_non_null(strstr(problem.text, "only 5 updates would be in the sum; 6 are required"));
+    assert_non_null(strstr(problem.text, rule == 3 ? "only 5 updates were uploaded; 6 are required"
+                                                   : "only 5 updates would be in the sum; 6 are required"));
   }
 }
 
@@ -78,7 +78,7 @@ static void the_outcome_follows_from_the_lists(void **state) {
   static const enum cns_outcome expected[N] = {CNS_INCLUDED,      CNS_MISSING_KEYS,     CNS_MISSING_SHARES,
                                                CNS_MISSING_READY, CNS_OUT_DISQUALIFIED, CNS_MISSING_UPLOAD,
                                                CNS_INCLUDED,      CNS_INCLUDED};
-  assert_int_equal(cns_agreement_derive(&s.descriptor, s.entries, &agreement), 0);
+  assert_int_equal(cns_agreement_derive(&s.round, &agreement), 0);
   for (size_t k = 0; k < N; k++)
     assert_int_equal(agreement.outcomes[k], expected[k]);
   cns_agreement_deinit(&agreement);

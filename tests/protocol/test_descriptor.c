@@ -130,8 +130,8 @@ static void audit_that_the_policy_has_not(struct cns_descriptor *d, struct feder
   d->audit_level = CNS_AUDIT_OPEN;
 }
 static void audit_of_a_later_version(struct cns_descriptor *d, struct federation *f) {
-  f->policy.audit_level = CNS_AUDIT_OPEN;
-  d->audit_level = CNS_AUDIT_OPEN;
+  f->policy.audit_level = CNS_AUDIT_NORM;
+  d->audit_level = CNS_AUDIT_NORM;
 }
 static void noise_that_the_policy_has_not(struct cns_descriptor *d, struct federation *f) {
   d->noise_placement = CNS_NOISE_CENTRAL;
@@ -194,7 +194,7 @@ static const struct rule {
     RULE(another_length_of_metrics, "asks for 50 parameters and 8 metrics"),
     RULE(fewer_bits, "16-bit values are reserved"),
     RULE(audit_that_the_policy_has_not, "audit level is 1, the policy's is 0"),
-    RULE(audit_of_a_later_version, "audit level 1 is reserved"),
+    RULE(audit_of_a_later_version, "audit level 2 is reserved"),
     RULE(noise_that_the_policy_has_not, "noise placement is 1, the policy's is 0"),
     RULE(no_noise_where_the_policy_has_it, "noise placement is 0, the policy's is 2"),
     RULE(noise_of_a_later_version, "noise placement 1 is reserved"),

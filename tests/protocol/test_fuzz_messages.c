@@ -68,8 +68,10 @@ static bool same(const struct attack_bytes *a, const struct attack_bytes *b) {
 
 /* What stands behind the lists of the request, once they are known, isn't read
  * again; then, and only then, may an altered one be answered, with the answer
- * that the genuine one gets. */
-static void alter_requests(struct federation *f, size_t k, struct cns_rng_seeded *rng, uint64_t seed) {
+ * that the genuine one gets. With an audit there is more than one statement that
+ * a coordinator may propose: one that was altered into another of them is
+ * signed, once, and then the genuine one isn't. True if that happened. */
+static bool alter_requests(struct federation *f, size_t k, struct cns_rng_seeded *rng, uint64_t seed) {
   struct cns_hospital *h = f->hospitals[k];
   struct attack_bytes request = attack_request(f, k);
   enum cns_phase phase = cns_coordinator_phase(f->coordinator), before = h->round.closed;
@@ -84,19 +86,28 @@ static void alter_requests(struct federation *f, size_t k, struct cns_rng_seeded
     attack_bytes_free(&bad);
     if (r < 0) continue;
     answered++;
+    bool decided = phase == CNS_PHASE_AGREE && f->descriptor.audit_level != CNS_AUDIT_NONE;
+    if (decided && h->answers[phase].bytes) {
+      attack_bytes_free(&request);
+      return true;
+    }
     if (!known)
       fail_msg("seed %llu, phase %s: an altered request was answered", (unsigned long long)seed,
                cns_phase_name(phase));
   }
   attack_bytes_free(&request);
   assert_true(answered < ALTERATIONS);
+  return false;
 }
 
 static void alter_answers(struct federation *f, size_t k, struct cns_rng_seeded *rng, uint64_t seed) {
   const uint8_t *answer;
   size_t len;
   struct cns_problem problem = {0};
-  assert_int_equal(federation_answer(f, k, &answer, &len, &problem), 0);
+  int asked = federation_answer(f, k, &answer, &len, &problem);
+  if (asked != 0)
+    fail_msg("seed %llu, phase %s, hospital %zu: %s", (unsigned long long)seed,
+             cns_phase_name(cns_coordinator_phase(f->coordinator)), k + 1, problem.text);
   struct attack_bytes good = attack_bytes_copy(answer, len);
   for (size_t a = 0; a < ALTERATIONS; a++) {
     struct attack_bytes bad = altered(rng, &good);
@@ -112,23 +123,38 @@ static void alter_answers(struct federation *f, size_t k, struct cns_rng_seeded 
 }
 
 static void altered_messages_are_never_accepted(void **state) {
-  for (uint64_t seed = 1; seed <= 3; seed++) {
+  for (uint64_t seed = 1; seed <= 5; seed++) {
     struct federation f;
     struct cns_rng_seeded rng;
+    uint64_t liars = 0;
     cns_rng_seeded_init_label(&rng, seed, "fuzz");
-    federation_init(&f, 6, 30, seed);
+    if (seed <= 3)
+      federation_init(&f, 6, 30, seed);
+    else
+      federation_init_audited(&f, 6, seed);
     f.silent_from[5] = CNS_PHASE_UPLOAD;
     federation_begin(&f, 1, 1);
+    if (seed > 3) { /* one liar is convicted in phase dispute, or forfeits */
+      liars = 4;
+      attack_poison(&f, 2);
+      f.lies[2] = seed == 4 ? attack_lie_pair : attack_lie_self;
+    }
     while (cns_coordinator_phase(f.coordinator) != CNS_PHASE_RESULT) {
       size_t k = below(&rng, 5);
-      if (cns_coordinator_phase(f.coordinator) != CNS_PHASE_KEYS) alter_requests(&f, k, &rng, seed);
-      alter_answers(&f, k, &rng, seed);
-      federation_play_phase(&f);
+      while (!cns_coordinator_awaits(f.coordinator, k))
+        k = below(&rng, 5);
+      bool keys = cns_coordinator_phase(f.coordinator) == CNS_PHASE_KEYS;
+      bool other = !keys && alter_requests(&f, k, &rng, seed);
+      if (!other) alter_answers(&f, k, &rng, seed);
+      if (other)
+        attack_play_phase_without(&f, k);
+      else
+        federation_play_phase(&f);
       attack_close(&f);
     }
     assert_int_equal(cns_coordinator_end(f.coordinator), CNS_END_COMPLETED);
     assert_true(federation_sum_is_exact(&f));
-    attack_check_names(&f, 0);
+    attack_check_names(&f, liars);
     federation_deinit(&f);
   }
 }
@@ -143,10 +169,20 @@ static void signed_nonsense(void **state) {
     struct cns_problem problem;
     const size_t liar = 2;
     cns_rng_seeded_init_label(&rng, seed, "nonsense");
-    federation_init(&f, 8, 10, seed);
+    enum cns_phase phase = (enum cns_phase[]){
+        CNS_PHASE_KEYS,   CNS_PHASE_SHARES, CNS_PHASE_READY,   CNS_PHASE_UPLOAD, CNS_PHASE_AGREE,
+        CNS_PHASE_UNMASK, CNS_PHASE_AUDIT,  CNS_PHASE_DISPUTE, CNS_PHASE_FORFEIT}[seed % 9];
+    bool audited = seed % 9 >= 6 || seed % 2;
+    if (audited)
+      federation_init_audited(&f, 8, seed);
+    else
+      federation_init(&f, 8, 10, seed);
     federation_begin(&f, 1, 1);
-    attack_play_until(&f, (enum cns_phase[]){CNS_PHASE_KEYS, CNS_PHASE_SHARES, CNS_PHASE_READY,
-                                             CNS_PHASE_UPLOAD, CNS_PHASE_AGREE, CNS_PHASE_UNMASK}[seed % 6]);
+    const size_t other = phase == CNS_PHASE_FORFEIT ? 4 : liar; /* whose lie opens the phase */
+    if (audited && phase == CNS_PHASE_FORFEIT) attack_poison(&f, other);
+    if (phase == CNS_PHASE_DISPUTE) f.lies[liar] = attack_lie_wildly;
+    if (phase == CNS_PHASE_FORFEIT) f.lies[other] = attack_lie_self;
+    attack_play_until(&f, phase);
     const uint8_t *answer;
     size_t len;
     assert_int_equal(federation_answer(&f, liar, &answer, &len, &problem), 0);
@@ -166,7 +202,7 @@ static void signed_nonsense(void **state) {
     }
     attack_bytes_free(&good);
     f.silent_from[liar] = CNS_PHASE_NONE;
-    attack_finish(&f, (uint64_t)1 << liar);
+    attack_finish(&f, (uint64_t)1 << liar | (uint64_t)1 << other);
     federation_deinit(&f);
   }
 }

@@ -25,10 +25,13 @@ static void the_transition_table(void **state) {
   static const enum cns_phase plain[] = {CNS_PHASE_NONE,   CNS_PHASE_KEYS,   CNS_PHASE_SHARES,
                                          CNS_PHASE_READY,  CNS_PHASE_UPLOAD, CNS_PHASE_AGREE,
                                          CNS_PHASE_UNMASK, CNS_PHASE_RESULT};
-  static const enum cns_phase audited[] = {CNS_PHASE_NONE,  CNS_PHASE_KEYS,   CNS_PHASE_SHARES,
-                                           CNS_PHASE_READY, CNS_PHASE_UPLOAD, CNS_PHASE_AUDIT,
-                                           CNS_PHASE_AGREE, CNS_PHASE_UNMASK, CNS_PHASE_RESULT};
+  static const enum cns_phase audited[] = {
+      CNS_PHASE_NONE,  CNS_PHASE_KEYS,    CNS_PHASE_SHARES, CNS_PHASE_READY,  CNS_PHASE_UPLOAD,
+      CNS_PHASE_AUDIT, CNS_PHASE_DISPUTE, CNS_PHASE_AGREE,  CNS_PHASE_UNMASK, CNS_PHASE_RESULT};
   struct cns_round round = {.descriptor = {.audit_level = CNS_AUDIT_NONE}};
+  assert_int_equal(cns_round_previous(&round, CNS_PHASE_AUDIT), CNS_PHASE_NONE);
+  assert_int_equal(cns_round_previous(&round, CNS_PHASE_DISPUTE), CNS_PHASE_NONE);
+  assert_int_equal(cns_round_previous(&round, CNS_PHASE_FORFEIT), CNS_PHASE_NONE);
   for (size_t p = 0; p + 1 < sizeof plain / sizeof plain[0]; p++) {
     assert_int_equal(cns_round_next(&round, plain[p]), plain[p + 1]);
     assert_int_equal(cns_round_previous(&round, plain[p + 1]), plain[p]);
@@ -38,6 +41,8 @@ static void the_transition_table(void **state) {
     assert_int_equal(cns_round_next(&round, audited[p]), audited[p + 1]);
     assert_int_equal(cns_round_previous(&round, audited[p + 1]), audited[p]);
   }
+  assert_int_equal(cns_round_previous(&round, CNS_PHASE_FORFEIT), CNS_PHASE_AGREE);
+  assert_int_equal(cns_round_next(&round, CNS_PHASE_FORFEIT), CNS_PHASE_RESULT);
   assert_int_equal(cns_round_next(&round, CNS_PHASE_RESULT), CNS_PHASE_RESULT);
   assert_int_equal(cns_round_next(&round, CNS_PHASE_ABANDON), CNS_PHASE_ABANDON);
   assert_int_equal(cns_round_next(&round, (enum cns_phase)200), CNS_PHASE_NONE);

@@ -207,6 +207,52 @@ static void only_an_officer_of_the_roster_counts(void **state) {
   cns_roster_deinit(&other);
 }
 
+static void an_audit_is_written_and_read(void **state) {
+  static const enum cns_when_spent spent[] = {CNS_SPENT_STOP, CNS_SPENT_UNAUDITED, CNS_SPENT_RANDOM};
+  static const enum cns_on_flag flags[] = {CNS_FLAG_REPORT, CNS_FLAG_EXCLUDE, CNS_FLAG_QUARANTINE};
+  struct cns_roster roster = make_roster(16);
+  for (size_t i = 0; i < 3; i++) {
+    struct cns_policy policy, back;
+    struct cns_document document;
+    struct cns_problem problem = {0};
+    uint8_t *data = NULL;
+    size_t len = 0;
+    cns_policy_default(&roster, &policy);
+    cns_policy_set_audit(&policy, 256u << i >> 1);
+    assert_int_equal(cns_policy_check(&policy, NULL), 0);
+    assert_int_equal(policy.maximum_exclusions, 3);
+    assert_true(policy.when_spent == CNS_SPENT_STOP && policy.on_flag == CNS_FLAG_REPORT);
+    policy.when_spent = spent[i];
+    policy.on_flag = flags[i];
+    policy.sketch_budget = 0.1;
+    policy.tighten_rounds = 7;
+    policy.tighten_factor = 2.5;
+    assert_int_equal(cns_policy_to_document(&policy, &document), 0);
+    sign(&document, officers[1], &data, &len);
+    if (cns_policy_open(data, len, "policy.json", &roster, &back, &problem)) fail_msg("%s", problem.text);
+    assert_true(back.audit_level == CNS_AUDIT_OPEN && back.sketch == 256u << i >> 1);
+    assert_true(back.sketch_budget == 0.1 && back.when_spent == spent[i] && back.on_flag == flags[i]);
+    assert_true(back.false_positive_rate == policy.false_positive_rate && back.tighten_rounds == 7 &&
+                back.tighten_factor == 2.5);
+    free(data);
+  }
+  cns_roster_deinit(&roster);
+}
+
+static void the_sketch_budget_in_numbers(void **state) {
+  static const struct {
+    double share;
+    uint64_t dim, numbers;
+  } cases[] = {{1.0 / 16, 4096, 256}, {1.0 / 16, 4111, 256},           {1.0 / 16, 1 << 20, 65536},
+               {2, 5000, 10000},      {1e6, 1 << 28, 268435456000000}, {0.001, 999, 0}};
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    struct cns_policy policy = {.sketch_budget = cases[i].share};
+    assert_true(cns_policy_sketch_budget(&policy, cases[i].dim) == cases[i].numbers);
+  }
+}
+
+static bool audit_in_edits;
+
 /* The default policy with the first `from` turned into `to`, properly signed. */
 static void refuse_edit(const char *from, const char *to, int error, const char *sentence) {
   struct cns_roster roster = make_roster(5);
@@ -218,6 +264,7 @@ static void refuse_edit(const char *from, const char *to, int error, const char 
   size_t len = 0;
   char text[4096];
   cns_policy_default(&roster, &policy);
+  if (audit_in_edits) cns_policy_set_audit(&policy, 256);
   assert_int_equal(cns_policy_to_document(&policy, &document), 0);
   const char *found = strstr(document.payload, from);
   if (!found) fail_msg("'%s' is not in the payload", from);
@@ -241,7 +288,8 @@ static void every_field_is_checked(void **state) {
   refuse_edit("\"unit\": \"hospital\"", "\"unit\": \"patient\"", CNS_ERR_UNSUPPORTED,
               "unit is \"patient\": the name");
   refuse_edit("\"unit\": \"hospital\"", "\"unit\": \"ward\"", CNS_ERR_FORMAT, "unit must be \"hospital\"");
-  refuse_edit("\"level\": \"none\"", "\"level\": \"open\"", CNS_ERR_UNSUPPORTED, "audit.level");
+  refuse_edit("\"level\": \"none\"", "\"level\": \"open\"", CNS_ERR_FORMAT, "audit.budget");
+  refuse_edit("\"level\": \"none\"", "\"level\": \"none\", \"budget\": 1", CNS_ERR_FORMAT, "budget");
   refuse_edit("\"level\": \"none\"", "\"level\": \"norm\"", CNS_ERR_UNSUPPORTED, "audit.level");
   refuse_edit("\"level\": \"none\"", "\"level\": \"distances\"", CNS_ERR_UNSUPPORTED, "audit.level");
   refuse_edit("\"sketch\": 0", "\"sketch\": 256", CNS_ERR_RANGE, "audit.sketch");
@@ -271,6 +319,30 @@ static void every_field_is_checked(void **state) {
   refuse_edit("\"attempts_per_parent\": 2,", "", CNS_ERR_FORMAT, "attempts_per_parent is missing");
 }
 
+static void every_field_of_an_audit_is_checked(void **state) {
+  audit_in_edits = true;
+  refuse_edit("\"level\": \"open\"", "\"level\": \"norm\"", CNS_ERR_UNSUPPORTED, "audit.level is \"norm\"");
+  refuse_edit("\"level\": \"open\"", "\"level\": \"distances\"", CNS_ERR_UNSUPPORTED, "audit.level");
+  refuse_edit("\"level\": \"open\"", "\"level\": \"closed\"", CNS_ERR_FORMAT, "\"none\" or \"open\"");
+  refuse_edit("\"level\": \"open\"", "\"level\": \"none\"", CNS_ERR_RANGE, "audit.sketch");
+  refuse_edit("\"sketch\": 256", "\"sketch\": 64", CNS_ERR_RANGE, "128, 256, 512 or 1024");
+  refuse_edit("\"sketch\": 256", "\"sketch\": 200", CNS_ERR_RANGE, "128, 256, 512 or 1024");
+  refuse_edit("\"sketch\": 256", "\"sketch\": 2048", CNS_ERR_RANGE, "audit.sketch");
+  refuse_edit("\"budget\": 0.0625", "\"budget\": 0", CNS_ERR_RANGE, "audit.budget");
+  refuse_edit("\"budget\": 0.0625", "\"budget\": 10000000", CNS_ERR_RANGE, "audit.budget");
+  refuse_edit("\"when_spent\": \"stop\"", "\"when_spent\": \"go\"", CNS_ERR_FORMAT,
+              "audit.when_spent must be");
+  refuse_edit("\"on_flag\": \"report\"", "\"on_flag\": \"expel\"", CNS_ERR_FORMAT, "audit.on_flag must be");
+  refuse_edit("\"false_positive_rate\": 0.001", "\"false_positive_rate\": 0", CNS_ERR_RANGE,
+              "false_positive_rate");
+  refuse_edit("\"false_positive_rate\": 0.001", "\"false_positive_rate\": 0.5", CNS_ERR_RANGE,
+              "false_positive_rate");
+  refuse_edit("\"tighten_rounds\": 10", "\"tighten_rounds\": -1", CNS_ERR_RANGE, "tighten_rounds");
+  refuse_edit("\"tighten_factor\": 10", "\"tighten_factor\": 0.5", CNS_ERR_RANGE, "tighten_factor");
+  refuse_edit("\"tighten_rounds\": 10", "\"tighten\": 10", CNS_ERR_FORMAT, "tighten");
+  audit_in_edits = false;
+}
+
 static void check_refuses_what_a_program_could_set(void **state) {
   struct cns_roster roster = make_roster(5);
   struct cns_policy policy, changed;
@@ -279,8 +351,25 @@ static void check_refuses_what_a_program_could_set(void **state) {
   changed.clip_norm_max = NAN;
   assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_RANGE);
   changed = policy;
-  changed.audit_level = CNS_AUDIT_OPEN;
+  changed.audit_level = CNS_AUDIT_OPEN; /* without a sketch */
+  assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_RANGE);
+  changed.audit_level = CNS_AUDIT_NORM;
   assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_UNSUPPORTED);
+  changed = policy;
+  changed.sketch = 256;
+  assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_RANGE);
+  cns_policy_set_audit(&changed, 256);
+  assert_int_equal(cns_policy_check(&changed, NULL), 0);
+  changed.sketch_budget = NAN;
+  assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_RANGE);
+  cns_policy_set_audit(&changed, 256);
+  changed.tighten_factor = INFINITY;
+  assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_RANGE);
+  cns_policy_set_audit(&changed, 256);
+  changed.on_flag = CNS_FLAG_EXCLUDE;
+  assert_int_equal(cns_policy_check(&changed, NULL), 0);
+  changed.maximum_exclusions = 0; /* a flag could have no consequence */
+  assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_RANGE);
   changed = policy;
   changed.noise_placement = CNS_NOISE_CENTRAL;
   assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_UNSUPPORTED);
@@ -330,6 +419,21 @@ static void the_description_says_what_matters(void **state) {
   assert_non_null(strstr(text, "at most 1 hospital by its own judgement"));
   assert_non_null(strstr(text, "not collected"));
   free(text);
+  static const char *const audited[] = {"and what the audit below reveals",
+                                        "sees 256 numbers",
+                                        "which diseases",
+                                        "0.0625 numbers for each parameter",
+                                        "takes part in no further round",
+                                        "left out of that round's sum",
+                                        "1 of 1000 rounds",
+                                        "10 times as often, for 10 rounds"};
+  cns_policy_set_audit(&policy, 256);
+  policy.on_flag = CNS_FLAG_EXCLUDE;
+  assert_int_equal(cns_policy_describe(&policy, 16, &text), 0);
+  for (size_t i = 0; i < sizeof audited / sizeof audited[0]; i++)
+    if (!strstr(text, audited[i])) fail_msg("'%s' is not in:\n%s", audited[i], text);
+  assert_null(strstr(text, "no audit"));
+  free(text);
   cns_roster_deinit(&roster);
 }
 
@@ -341,7 +445,10 @@ int main(void) {
       cmocka_unit_test(weights_are_rounded_and_capped),
       cmocka_unit_test(what_is_written_is_read),
       cmocka_unit_test(only_an_officer_of_the_roster_counts),
+      cmocka_unit_test(an_audit_is_written_and_read),
+      cmocka_unit_test(the_sketch_budget_in_numbers),
       cmocka_unit_test(every_field_is_checked),
+      cmocka_unit_test(every_field_of_an_audit_is_checked),
       cmocka_unit_test(check_refuses_what_a_program_could_set),
       cmocka_unit_test(the_clock_decides_validity),
       cmocka_unit_test(the_description_says_what_matters),
