@@ -24,6 +24,14 @@ int cns_simulation_vectors_new(struct cns_simulation *s) {
   v->plain = malloc(dim * sizeof *v->plain);
   v->reference = malloc(dim * sizeof *v->reference);
   if (!v->slots || !v->sum || !v->plain || !v->reference) return CNS_ERR_MEMORY;
+  if (cns_simulation_keeps(&s->options) && !(v->own = malloc(s->options.hospitals * dim * sizeof *v->own)))
+    return CNS_ERR_MEMORY;
+  if (s->training && !(v->mean = malloc(dim * sizeof *v->mean))) return CNS_ERR_MEMORY;
+  if (s->options.audit) {
+    v->x = malloc(s->options.hospitals * dim * sizeof *v->x);
+    v->y = malloc(s->options.hospitals * dim * sizeof *v->y);
+    if (!v->x || !v->y) return CNS_ERR_MEMORY;
+  }
   for (size_t t = 0; t < s->threads; t++) {
     v->slots[t].update = malloc(dim * sizeof *v->slots[t].update);
     v->slots[t].x = malloc(dim * sizeof *v->slots[t].x);
@@ -42,6 +50,10 @@ void cns_simulation_vectors_free(struct cns_simulation *s) {
   free(v->sum);
   free(v->plain);
   free(v->reference);
+  free(v->mean);
+  free(v->own);
+  free(v->x);
+  free(v->y);
 }
 
 /* Near-normal coordinates (four uniforms each), with a norm from a quarter of
@@ -64,19 +76,40 @@ static int draw_update(struct cns_rng rng, double clip, float *update, size_t di
   return r;
 }
 
-static int make_input(struct cns_simulation *s, struct cns_simulation_slot *slot) {
+int cns_simulation_draw(const struct cns_simulation *s, size_t hospital, uint64_t round, uint32_t attempt,
+                        float *ret_update) {
   const struct cns_simulation_options *o = &s->options;
   struct cns_rng_seeded rng;
   char label[80];
-  snprintf(label, sizeof label, "simulation update %zu of %llu %u", slot->k + 1,
+  if (o->update) return o->update(o->context, hospital, ret_update, o->dim);
+  snprintf(label, sizeof label, "simulation update %zu of %llu %u", hospital + 1, (unsigned long long)round,
+           attempt);
+  cns_rng_seeded_init_label(&rng, o->seed, label);
+  int r = draw_update(cns_rng_seeded(&rng), o->clip_norm, ret_update, o->dim);
+  cns_wipe(&rng, sizeof rng);
+  return r;
+}
+
+static int make_input(struct cns_simulation *s, struct cns_simulation_slot *slot) {
+  const struct cns_simulation_options *o = &s->options;
+  const struct cns_simulation_hospital *hospital = cns_simulation_member(s, slot->p);
+  struct cns_rng_seeded rng;
+  char label[80];
+  snprintf(label, sizeof label, "simulation rounding %zu of %llu %u", s->cohort[slot->p] + 1,
            (unsigned long long)s->descriptor.round, s->descriptor.attempt);
   cns_rng_seeded_init_label(&rng, o->seed, label);
-  int r = o->update ? o->update(o->context, slot->k, slot->update, o->dim)
-                    : draw_update(cns_rng_seeded(&rng), o->clip_norm, slot->update, o->dim);
-  if (r == 0) r = cns_clip(slot->update, o->dim, o->clip_norm, NULL, &slot->problem);
-  if (r == 0)
-    r = cns_quantize(slot->update, o->dim, o->clip_norm, s->hospitals[slot->k].weight,
-                     s->descriptor.scale_log2, cns_rng_seeded(&rng), slot->x, &slot->problem);
+  int r = 0;
+  if (s->vectors.own) {
+    memcpy(slot->update, s->vectors.own + slot->p * o->dim, o->dim * sizeof *slot->update);
+    r = cns_simulation_updates_round(s, slot->p, cns_rng_seeded(&rng), slot->x, &slot->problem);
+  } else {
+    r = cns_simulation_draw(s, s->cohort[slot->p], s->descriptor.round, s->descriptor.attempt, slot->update);
+    if (r == 0) r = cns_clip(slot->update, o->dim, o->clip_norm, NULL, &slot->problem);
+    if (r == 0)
+      r = cns_quantize(slot->update, o->dim, o->clip_norm, hospital->weight, s->descriptor.scale_log2,
+                       cns_rng_seeded(&rng), slot->x, &slot->problem);
+  }
+  if (r == 0 && s->vectors.x) memcpy(s->vectors.x + slot->p * o->dim, slot->x, o->dim * sizeof *slot->x);
   cns_wipe(&rng, sizeof rng);
   return r;
 }
@@ -101,30 +134,43 @@ static void mask_task(void *argument, size_t t) {
   struct cns_simulation_slot *slot = &s->vectors.slots[t];
   const struct cns_mask_term *terms = NULL;
   size_t count = 0;
-  int r = cns_hospital_masks(s->hospitals[slot->k].machine, &terms, &count);
+  int r = cns_hospital_masks(cns_simulation_member(s, slot->p)->machine, &terms, &count);
   double start = cns_simulation_now_ms();
   if (r == 0) r = cns_mask_apply(slot->x, s->options.dim, 0, terms, count);
   slot->mask_ms = cns_simulation_now_ms() - start;
   if (r == 0) r = hash_upload(slot->x, s->options.dim, &slot->root);
+  if (r == 0 && s->vectors.y)
+    memcpy(s->vectors.y + slot->p * s->options.dim, slot->x, s->options.dim * sizeof *slot->x);
   slot->result = r;
 }
 
-/* Additions go over the vector in chunks, and over the slots in their order, so
- * that the reference in floating point doesn't depend on the threads. */
+/* What is added, and whose it is. */
+struct addend {
+  const struct cns_simulation_hospital *hospital;
+  const float *update; /* clipped */
+  const uint32_t *x, *y;
+};
+
+/* Additions go over the vector in chunks, and over the hospitals in their order,
+ * so that the reference in floating point doesn't depend on the threads. */
 struct addition {
   struct cns_simulation *s;
-  size_t slot_count;
+  size_t count;
+  struct addend *addends;
 };
 
 static void add_inputs_task(void *argument, size_t chunk) {
   const struct addition *job = argument;
   const struct cns_simulation_vectors *v = &job->s->vectors;
   size_t first = chunk * CNS_CHUNK_WORDS, len = cns_chunk_words(job->s->options.dim, chunk);
-  for (size_t t = 0; t < job->slot_count; t++) {
-    double weight = job->s->hospitals[v->slots[t].k].weight;
+  double step = ldexp(1, -job->s->descriptor.scale_log2);
+  for (size_t a = 0; a < job->count; a++) {
+    const struct addend *addend = &job->addends[a];
+    bool own = cns_simulation_sends_own(addend->hospital);
+    double weight = addend->hospital->weight;
     for (size_t w = first; w < first + len; w++) {
-      v->plain[w] += (int32_t)v->slots[t].x[w];
-      v->reference[w] += weight * (double)v->slots[t].update[w];
+      v->plain[w] += (int32_t)addend->x[w];
+      v->reference[w] += own ? weight * (double)addend->update[w] : step * (int32_t)addend->x[w];
     }
   }
 }
@@ -133,22 +179,38 @@ static void add_uploads_task(void *argument, size_t chunk) {
   const struct addition *job = argument;
   const struct cns_simulation_vectors *v = &job->s->vectors;
   size_t first = chunk * CNS_CHUNK_WORDS, len = cns_chunk_words(job->s->options.dim, chunk);
-  for (size_t t = 0; t < job->slot_count; t++)
+  for (size_t a = 0; a < job->count; a++)
     for (size_t w = first; w < first + len; w++)
-      v->sum[w] += v->slots[t].x[w];
+      v->sum[w] += job->addends[a].y[w];
+}
+
+void cns_simulation_add_included(struct cns_simulation *s) {
+  const struct cns_agreement *outcomes = cns_coordinator_outcomes(s->coordinator);
+  struct addend addends[CNS_HOSPITALS_MAX];
+  struct addition job = {.s = s, .addends = addends};
+  size_t dim = s->options.dim, chunks = cns_chunk_count(dim);
+  if (!s->options.audit) return; /* they were added when they came */
+  for (size_t p = 0; p < s->members; p++)
+    if (outcomes->outcomes[p] == CNS_INCLUDED)
+      addends[job.count++] = (struct addend){.hospital = cns_simulation_member(s, p),
+                                             .update = s->vectors.own + p * dim,
+                                             .x = s->vectors.x + p * dim,
+                                             .y = s->vectors.y + p * dim};
+  cns_parallel_run(s->parallel, chunks, add_inputs_task, &job);
+  cns_parallel_run(s->parallel, chunks, add_uploads_task, &job);
 }
 
 static int deliver(struct cns_simulation *s, const struct cns_simulation_slot *slot,
                    struct cns_problem *problem) {
-  struct cns_simulation_hospital *hospital = &s->hospitals[slot->k];
+  struct cns_simulation_hospital *hospital = cns_simulation_member(s, slot->p);
   struct cns_signature receipt;
   int r = cns_hospital_uploaded(hospital->machine, &slot->root, &hospital->answer, &hospital->answer_len,
                                 problem);
   if (r == 0)
-    r = cns_coordinator_receive(s->coordinator, slot->k, hospital->answer, hospital->answer_len, &slot->root,
+    r = cns_coordinator_receive(s->coordinator, slot->p, hospital->answer, hospital->answer_len, &slot->root,
                                 problem);
-  if (r == 0) r = cns_coordinator_receipt(s->coordinator, slot->k, &receipt);
-  if (r != 0) return r < 0 ? r : CNS_ERR_STATE; /* all are honest */
+  if (r == 0) r = cns_coordinator_receipt(s->coordinator, slot->p, &receipt);
+  if (r != 0) return r < 0 ? r : CNS_ERR_STATE; /* nobody lies about that */
   hospital->bytes_up += 4 * s->options.dim + hospital->answer_len;
   hospital->bytes_down += sizeof receipt;
   hospital->uploaded = true;
@@ -156,49 +218,55 @@ static int deliver(struct cns_simulation *s, const struct cns_simulation_slot *s
   return 0;
 }
 
-static int first_failure(const struct addition *job, struct cns_problem *problem) {
-  for (size_t t = 0; t < job->slot_count; t++) {
-    const struct cns_simulation_slot *slot = &job->s->vectors.slots[t];
+static int first_failure(const struct cns_simulation *s, size_t slot_count, struct cns_problem *problem) {
+  for (size_t t = 0; t < slot_count; t++) {
+    const struct cns_simulation_slot *slot = &s->vectors.slots[t];
     if (slot->result == 0) continue;
     *problem = slot->problem;
-    return cns_problem_prefix(problem, slot->result, "the update of hospital %zu", slot->k + 1);
+    return cns_problem_prefix(problem, slot->result, "the update of hospital %zu", s->cohort[slot->p] + 1);
   }
   return 0;
 }
 
-static int upload_batch(struct addition *job, struct cns_problem *problem) {
-  struct cns_simulation *s = job->s;
+static int upload_batch(struct cns_simulation *s, size_t slot_count, struct cns_problem *problem) {
+  struct addend addends[CNS_PARALLEL_THREADS_MAX];
+  struct addition job = {.s = s, .addends = addends, .count = slot_count};
   size_t chunks = cns_chunk_count(s->options.dim);
-  cns_parallel_run(s->parallel, job->slot_count, input_task, s);
-  int r = first_failure(job, problem);
+  for (size_t t = 0; t < slot_count; t++) {
+    const struct cns_simulation_slot *slot = &s->vectors.slots[t];
+    addends[t] = (struct addend){
+        .hospital = cns_simulation_member(s, slot->p), .update = slot->update, .x = slot->x, .y = slot->x};
+  }
+  cns_parallel_run(s->parallel, slot_count, input_task, s);
+  int r = first_failure(s, slot_count, problem);
   if (r < 0) return r;
-  cns_parallel_run(s->parallel, chunks, add_inputs_task, job);
-  cns_parallel_run(s->parallel, job->slot_count, mask_task, s);
-  r = first_failure(job, problem);
-  for (size_t t = 0; t < job->slot_count && r == 0; t++)
+  /* With an audit it isn't known yet who stays. */
+  if (!s->options.audit) cns_parallel_run(s->parallel, chunks, add_inputs_task, &job);
+  cns_parallel_run(s->parallel, slot_count, mask_task, s);
+  r = first_failure(s, slot_count, problem);
+  for (size_t t = 0; t < slot_count && r == 0; t++)
     r = deliver(s, &s->vectors.slots[t], problem);
-  if (r == 0) cns_parallel_run(s->parallel, chunks, add_uploads_task, job);
+  if (r == 0 && !s->options.audit) cns_parallel_run(s->parallel, chunks, add_uploads_task, &job);
   return r;
 }
 
 int cns_simulation_upload(struct cns_simulation *s, struct cns_problem *problem) {
   struct cns_simulation_vectors *v = &s->vectors;
-  struct addition job = {.s = s};
-  size_t n = s->options.hospitals, dim = s->options.dim;
+  size_t dim = s->options.dim, slot_count = 0;
   memset(v->sum, 0, dim * sizeof *v->sum);
   memset(v->plain, 0, dim * sizeof *v->plain);
   for (size_t w = 0; w < dim; w++)
     v->reference[w] = 0;
   int r = 0;
-  for (size_t k = 0; k < n && r == 0; k++) {
-    if (s->hospitals[k].wants_upload) {
-      struct cns_simulation_slot *slot = &v->slots[job.slot_count++];
-      slot->k = k;
+  for (size_t p = 0; p < s->members && r == 0; p++) {
+    if (cns_simulation_member(s, p)->wants_upload) {
+      struct cns_simulation_slot *slot = &v->slots[slot_count++];
+      slot->p = p;
       slot->problem = (struct cns_problem){0};
     }
-    if (job.slot_count < s->threads && k + 1 < n) continue;
-    r = upload_batch(&job, problem);
-    job.slot_count = 0;
+    if (slot_count < s->threads && p + 1 < s->members) continue;
+    r = upload_batch(s, slot_count, problem);
+    slot_count = 0;
   }
   return r;
 }
@@ -254,72 +322,5 @@ int cns_simulation_unmask(struct cns_simulation *s) {
   }
   free(job.results);
   free(job.shares);
-  return r;
-}
-
-struct comparison {
-  struct cns_simulation *s;
-  uint32_t weights[CNS_HOSPITALS_MAX]; /* of the included */
-  size_t included;
-  double total_weight;
-  struct cns_simulation_chunk {
-    int result;
-    bool exact;
-    double max_error;
-    uint64_t clipped;
-    struct cns_problem problem;
-  } * chunks;
-};
-
-static void compare_task(void *argument, size_t k) {
-  struct comparison *job = argument;
-  struct cns_simulation *s = job->s;
-  struct cns_simulation_chunk *chunk = &job->chunks[k];
-  const struct cns_simulation_vectors *v = &s->vectors;
-  size_t first = k * CNS_CHUNK_WORDS, len = cns_chunk_words(s->options.dim, k);
-  float mean[CNS_CHUNK_WORDS];
-  chunk->result = cns_dequantize(v->sum + first, len, s->options.clip_norm, job->weights, job->included,
-                                 s->descriptor.colluders, s->descriptor.scale_log2, mean, &chunk->clipped,
-                                 &chunk->problem);
-  chunk->exact = true;
-  for (size_t w = 0; w < len; w++) {
-    double error = fabs((double)mean[w] - v->reference[first + w] / job->total_weight);
-    chunk->exact &= (int64_t)(int32_t)v->sum[first + w] == v->plain[first + w];
-    if (error > chunk->max_error) chunk->max_error = error;
-  }
-}
-
-/* Whose vectors were added must be whom the agreement includes. */
-static int collect_weights(struct comparison *job) {
-  struct cns_simulation *s = job->s;
-  const struct cns_agreement *outcomes = cns_coordinator_outcomes(s->coordinator);
-  for (size_t k = 0; k < s->options.hospitals; k++) {
-    bool included = outcomes->outcomes[k] == CNS_INCLUDED;
-    if (included != s->hospitals[k].uploaded) return CNS_ERR_STATE;
-    if (!included) continue;
-    job->weights[job->included++] = s->hospitals[k].weight;
-    job->total_weight += s->hospitals[k].weight;
-  }
-  return 0;
-}
-
-int cns_simulation_compare(struct cns_simulation *s, struct cns_problem *problem) {
-  size_t count = cns_chunk_count(s->options.dim);
-  struct comparison job = {.s = s};
-  int r = collect_weights(&job);
-  if (r < 0) return r;
-  job.chunks = calloc(count, sizeof *job.chunks);
-  if (!job.chunks) return CNS_ERR_MEMORY;
-  cns_parallel_run(s->parallel, count, compare_task, &job);
-  s->result.exact = true;
-  for (size_t k = 0; k < count && r == 0; k++) {
-    const struct cns_simulation_chunk *chunk = &job.chunks[k];
-    r = chunk->result;
-    if (r < 0) *problem = chunk->problem;
-    s->result.exact &= chunk->exact;
-    if (chunk->max_error > s->result.max_error) s->result.max_error = chunk->max_error;
-    s->result.clipped_coordinates += chunk->clipped;
-  }
-  free(job.chunks);
   return r;
 }

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """consilium simulate from outside: exactness with and without losses, the JSON,
-the seed, wrong calls, and an interrupt. Speaks TAP; CNS_PROGRAM is the program."""
+the seed, audits and attackers, wrong calls, and an interrupt. Speaks TAP; CNS_PROGRAM is the program."""
 import json
 import os
+import random
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -153,6 +155,7 @@ def test_thresholds():
 
 def test_wrong_calls():
     ok = ("--hospitals", 16, "--dim", 10)
+    audited = ("--hospitals", 16, "--dim", 10000, "--audit", "open")
     refused(2, None, "--hospitals")
     refused(2, "--hospitals", 16, None, "--dim")
     refused(2, "--hospitals", 3, "--dim", 10, None, "n >= 4")
@@ -171,6 +174,28 @@ def test_wrong_calls():
     refused(2, *ok, "--rounds", 0, None, "--rounds")
     refused(2, *ok, "--seed", "x", None, "--seed")
     refused(2, *ok, "--threshold", 10 ** 8, None, "threshold")
+    refused(2, *ok, "--audit", "norm", None, "reserved", "open")
+    refused(2, *ok, "--audit", "distances", None, "reserved", "open")
+    refused(2, *ok, "--audit", "full", None, "none or open")
+    refused(2, *ok, "--on-flag", "shout", None, "report, exclude or quarantine")
+    refused(2, *ok, "--attack", "magic:2", None, "magic", "alie", "min-max", "false-pair-agreed", "equivocate")
+    refused(2, *ok, "--attack", "alie", None, "COUNT")
+    refused(2, *ok, "--attack", "alie:0", None, "1 to 1000")
+    refused(2, *ok, "--attack", "equivocate:x", None, "1 to 1000")
+    refused(2, *ok, "--attack", "alie:2:scale=3", None, "z=NUMBER")
+    refused(2, *ok, "--attack", "wrong-share:1:jitter=0.1", None, "no parameters")
+    refused(2, *ok, "--attack", "alie:9", "--attack", "mimic:8", None, "16", "two must be honest")
+    refused(2, *ok, "--attack", "alie:17", None, "16")
+    refused(2, *ok, "--attack", "false-pair:1", None, "--audit open")
+    refused(2, *audited, "--attack", "false-self:1:scale=0", None, "above 0")
+    refused(2, *audited, "--attack", "false-pair-agreed:3", None, "even")
+    refused(2, *ok, "--audit", "open", None, "at least 8192")
+    refused(2, *audited, "--sketch", 200, None, "128, 256, 512 or 1024")
+    refused(2, *audited, "--sketch-budget", 0.001, None, "needs 256")
+    refused(2, *audited, "--drop", "forfeit:1", None, "audit or dispute")
+    refused(2, *audited, "--alpha", 0, None, "--alpha")
+    refused(2, "--hospitals", 700, "--dim", 10000, "--audit", "open", None, "700 hospitals", "--updates")
+    refused(4, *ok, "--updates", "no/such.npy", None, "no/such.npy")
     refused(2, *ok, "--colour", None, "--colour")
     refused(2, *ok, "more", None, "more")
 
@@ -196,6 +221,144 @@ def test_table_for_people():
     done = call("--hospitals", 8, "--dim", 100, "--drop", "upload:4")
     assert done.returncode == 0 and "ends without a result" in done.stdout
     assert call("--help").returncode == 0
+
+
+def hospitals_of(entries):
+    return sorted({entry["hospital"] for entry in entries})
+
+
+def audited(*more, hospitals=10, dim=4096, sketch=128):
+    result = simulate("--hospitals", hospitals, "--dim", dim, "--audit", "open", "--sketch", sketch, *more)
+    assert abs(result["dim"] - dim) <= 2 and result["audit"] == "open" and result["sketch"] == sketch
+    assert set(hospitals_of(result["blamed"])) <= set(result["attackers"]), result["blamed"]
+    assert all(entry["evidence_verifies"] is True for entry in result["blamed"])
+    assert result["exact"] == result["completed"]
+    assert result["sketches_exact"] is True or not result["completed"]
+    return result
+
+
+def test_an_audited_round():
+    result = audited("--rounds", 2)
+    assert set(result["phase_ms"]) == set(PHASES) | {"audit", "dispute", "forfeit", "result"}
+    for field in ("client_audit_ms_median", "server_sketch_ms", "clip_norm", "influence"):
+        assert result[field] > 0, field
+    assert 10 * 512 <= result["audit_bytes_up_per_hospital"] <= 9 * 640 + 4096
+    assert result["attackers"] == [] and result["blamed"] == [] and result["excluded"] == []
+    assert len(result["rounds"]) == 2 and result["rounds"][1]["round"] == 2
+    assert result["model"]["auc"] > 0.9 and len(result["model"]["hidden"]) == 2
+    assert "limits" in result["effective"] and result["claim"] == ""
+    assert "5 hospitals" in audited(hospitals=5)["claim"]
+
+
+def test_who_breaks_the_protocol():
+    for attack, reason, left_out in (("false-pair:1", "false pair sketch", "convicted"),
+                                     ("false-self:1", "false self sketch", "forfeited"),
+                                     ("wrong-share:2", "wrong share", None),
+                                     ("equivocate:1", "equivocation", None)):
+        result = audited("--attack", attack, "--rounds", 2)
+        assert result["completed"] is True, result["reason"]
+        assert len(result["attackers"]) == int(attack[-1])
+        assert hospitals_of(result["blamed"]) == result["attackers"]
+        assert all(entry["reason"] == reason for entry in result["blamed"]), result["blamed"]
+        assert hospitals_of(result["excluded"]) == (result["attackers"] if left_out else [])
+        assert all(entry["reason"] == left_out for entry in result["excluded"])
+        assert result["included"] == [k for k in range(1, 11) if k not in hospitals_of(result["excluded"])]
+
+
+def test_who_is_silent_is_missing():
+    for attack, phase in (("drop-after-upload:2", "audit"), ("refuse-opening:2", "dispute"),
+                          ("refuse-opening:1", "audit")):
+        result = audited("--attack", attack)
+        assert result["completed"] is True and result["blamed"] == [], result
+        assert result["missing"] == {phase: result["attackers"]}, result["missing"]
+    result = audited("--drop", "audit:1", "--drop", "dispute:1", hospitals=12)
+    assert {p: len(v) for p, v in result["missing"].items()} == {"audit": 1, "agree": 1}
+    assert len(result["included"]) == 11
+    result = audited("--drop", "audit:8")
+    assert result["completed"] is False and "audit" in result["reason"]
+
+
+def test_what_is_flagged():
+    result = audited("--attack", "other-masks:1", "--on-flag", "exclude")
+    assert result["attackers"] == hospitals_of(result["flagged"]) == hospitals_of(result["excluded"])
+    assert result["flagged"][0]["reason"] == "norm-bound" and result["blamed"] == []
+    assert f"hospital {result['attackers'][0]}" in result["flagged"][0]["text"]
+    assert result["flagged"][0]["value"] > result["flagged"][0]["threshold"]
+    result = audited("--attack", "other-masks:1")
+    assert result["completed"] is False and "void" in result["reason"] and result["excluded"] == []
+    result = audited("--attack", "sign-flip:2:scale=10", "--on-flag", "quarantine", "--rounds", 3)
+    assert [r["included_count"] for r in result["rounds"]] == [8, 8, 8]
+    assert result["cohort"] == 8 and hospitals_of(result["excluded"]) == result["attackers"]
+    assert result["excluded"][0]["reason"] == "in quarantine" and result["excluded"][0]["since_round"] == 1
+    result = audited("--attack", "false-pair-agreed:2")
+    assert result["blamed"] == [] and result["excluded"] == [] and 0 < result["attack_influence"] <= 1
+
+
+def test_a_spent_sketch_budget():
+    result = audited("--rounds", 5, "--sketch-budget", 0.0625)
+    assert [r["completed"] for r in result["rounds"]] == [True, True, False]
+    assert "256 of the 256" in result["reason"]
+
+
+def test_attacks_without_an_audit():
+    result = simulate("--hospitals", 10, "--dim", 3000, "--attack", "model-replacement:2", "--rounds", 3)
+    clean = simulate("--hospitals", 10, "--dim", 3000, "--attack", "drop-after-upload:2", "--rounds", 3)
+    assert result["exact"] and clean["exact"] and len(result["attackers"]) == 2
+    assert result["model"]["loss"] > 1.5 * clean["model"]["loss"]
+
+
+def npy(rows, columns, kind, values):
+    header = f"{{'descr': '<f{kind}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}"
+    header += " " * (-(11 + len(header)) % 64) + "\n"
+    return (b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
+            + struct.pack(f"<{rows * columns}{'f' if kind == 4 else 'd'}", *values))
+
+
+def test_updates_from_a_file():
+    draw = random.Random(7)
+    direction = [draw.gauss(0, 1) for _ in range(4096)]
+    values = [v + draw.gauss(0, 1) for _ in range(8) for v in direction]
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "u.npy")
+        for kind in (4, 8):
+            with open(path, "wb") as file:
+                file.write(npy(8, 4096, kind, values))
+            result = simulate("--hospitals", 8, "--updates", path, "--audit", "open", "--sketch", 128,
+                              "--attack", "mean-flip:1:scale=3")
+            assert result["dim"] == 4096 and result["exact"] is True and result["sketches_exact"] is True
+            assert 80 < result["clip_norm"] < 100, result["clip_norm"]
+            assert hospitals_of(result["flagged"]) == result["attackers"], result["flagged"]
+        exact(8, 4096, {"upload": 1}, "--updates", path)
+        refused(2, "--hospitals", 9, "--updates", path, None, "8 rows")
+        refused(2, "--hospitals", 8, "--dim", 5000, "--updates", path, None, "4096 columns")
+        with open(path, "ab") as file:
+            file.write(b"x")
+        refused(2, "--hospitals", 8, "--updates", path, None, "bytes follow")
+
+
+def test_the_cost_of_an_audit():
+    """n = 16, d = 1e6, k = 256: sent, and (without sanitizers) computed."""
+    with open(PROGRAM, "rb") as file:
+        sanitized = b"__asan_init" in file.read()
+    ratios = []
+    for _ in range(1 if sanitized else 4):
+        result = audited("--seed", len(ratios) + 1, hospitals=16, dim=100000 if sanitized else 1000000, sketch=256)
+        assert result["audit_bytes_up_per_hospital"] <= 15 * 1280 + 4096, result["audit_bytes_up_per_hospital"]
+        ratios.append(1 + result["client_audit_ms_median"] / result["client_mask_ms_median"])
+        if ratios[-1] <= 4:
+            break
+    print(f"# masking and audit over masking alone: {', '.join(f'{r:.2f}' for r in ratios)}")
+    assert sanitized or min(ratios) <= 4, ratios
+
+
+def test_flags_for_people():
+    done = call("--hospitals", 10, "--dim", 4096, "--audit", "open", "--sketch", 128, "--attack", "false-self:1",
+                "--attack", "sign-flip:1:scale=10", "--on-flag", "exclude")
+    assert done.returncode == 0, done.stderr
+    for words in ("flagged   hospital", "as long as clipping allows", "left out because of a flag",
+                  "forfeited its place", "false self sketch", "verifies", "attackers", "bit for bit",
+                  "hidden layers of", "limits one unseen liar"):
+        assert words in done.stdout, (words, done.stdout)
 
 
 def test_interrupt_leaves_nothing():
