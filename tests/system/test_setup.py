@@ -256,7 +256,8 @@ def test_policy_is_signed_after_checks():
             ({"consortium": "other"}, REFUSED, "another consortium"),
             ({"minimum_cohort": 3}, FAILED, "minimum_cohort is 3"),
             ({"colluders": 2}, FAILED, "minimum_cohort is 4, but with 2"),
-            ({"audit": {"level": "open", "sketch": 0}}, FAILED, "reserved"),
+            ({"audit": {"level": "norm", "sketch": 0}}, FAILED, "reserved"),
+            ({"audit": {"level": "open", "sketch": 0}}, FAILED, "audit"),
             ({"valid_until": "2001-01-01T00:00:00Z"}, REFUSED, "was valid until"),
             ({"extra": 1}, FAILED, "extra is not a known field")):
         write("new.json", edited(place, version=3, **changes))
