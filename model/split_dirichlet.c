@@ -30,7 +30,7 @@ static int normal(struct cns_rng rng, double *ret_value) {
 static int log_gamma_large(struct cns_rng rng, double shape, double *ret_value) {
   double d = shape - 1.0 / 3, c = 1 / sqrt(9 * d);
   for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-    double x, u;
+    double x = 0, u = 0;
     int r = normal(rng, &x);
     if (r == 0) r = uniform(rng, &u);
     if (r < 0) return r;
