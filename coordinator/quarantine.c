@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "coordinator/server_internal.h"
 #include "protocol/release.h"
@@ -93,7 +94,7 @@ static bool take_all(struct cns_server *s, const char *folder) {
     char *path = cns_kit_path(folder, entry->d_name);
     int r = path ? take(s, path, &problem) : CNS_ERR_MEMORY;
     any |= r > 0;
-    if (r < 0 && cns_report_allowed(s, &s->releases))
+    if (r < 0)
       cns_report(s, "refused", "a release from quarantine is not taken: %s", problem.text);
     free(path);
   }
@@ -101,14 +102,21 @@ static bool take_all(struct cns_server *s, const char *folder) {
   return any;
 }
 
+/* Has a file come since the folder was last read? */
+static bool is_new(struct cns_server *s, const char *folder) {
+  struct stat info;
+  if (stat(folder, &info) < 0) return false;
+  bool same = info.st_mtim.tv_sec == s->releases_read.tv_sec && info.st_mtim.tv_nsec == s->releases_read.tv_nsec;
+  s->releases_read = info.st_mtim;
+  return !same;
+}
+
 void cns_quarantine_take_releases(struct cns_server *s) {
   bool held = false;
-  uint64_t now = cns_server_now(s);
   for (size_t k = 0; k < s->session_count; k++)
     held |= cns_quarantine_holds(s, s->sessions[k].hospital->index);
-  if (!held || (s->releases_ms && now - s->releases_ms < CNS_SERVER_RELEASES_PAUSE_MS)) return;
-  s->releases_ms = now;
+  if (!held) return;
   char *folder = cns_kit_path(s->kit.config.state_path, "releases");
-  if (folder && take_all(s, folder)) cns_quarantine_publish(s);
+  if (folder && is_new(s, folder) && take_all(s, folder)) cns_quarantine_publish(s);
   free(folder);
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cjson/cJSON.h>
+#include <time.h>
 #include <uv.h>
 
 #include "coordinator/judge.h"
@@ -65,8 +66,6 @@ enum cns_server_entry {
 #define CNS_SERVER_MODELS_KEPT 10
 /* Between attempts to erase what a full disk kept from being erased. */
 #define CNS_SERVER_ERASE_PAUSE_MS 30000
-/* Between looks for releases from quarantine, while somebody is in it. */
-#define CNS_SERVER_RELEASES_PAUSE_MS 1000
 /* Open files and streams beside those of hospitals: journal, models, listener,
  * strangers that haven't said yet who they are, links that are just closing. */
 #define CNS_SERVER_FILES_BESIDE 128
@@ -167,8 +166,7 @@ struct cns_server {
 
   struct cns_watch *watch; /* what audits have shown so far */
   bool said_influence;
-  struct cns_lines releases; /* that aren't taken */
-  uint64_t releases_ms;      /* last looked for */
+  struct timespec releases_read; /* the folder's time of change then */
 
   /* the running round */
   struct cns_coordinator *machine;
