@@ -143,8 +143,9 @@ static int sign_abandon(struct cns_agent *agent, const struct cns_digest *digest
   r = cns_hospital_store_abandon(agent->site.store, &descriptor.parent, digest, CNS_PHASE_UNMASK, problem);
   cns_descriptor_deinit(&descriptor);
   if (r) return r;
-  /* From here on the record refuses to unmask this round, machine or not. */
-  if (cns_agent_in_round(agent, digest))
+  /* From here on the record refuses to unmask this round, machine or not. What a
+   * machine that judges makes can't leave any more. */
+  if (cns_agent_in_round(agent, digest) && !agent->round->judging)
     r = cns_hospital_abandon(agent->round->machine, ret_signature);
   else
     r = cns_abandon_sign(agent->site.kit.identity, digest, agent->site.kit.config.index, ret_signature);
