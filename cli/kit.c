@@ -299,7 +299,7 @@ static void federation_deinit(struct federation *f) {
 int cns_kit_create_federation(const char *folder, const struct cns_federation_options *options,
                               struct cns_identity_public *ret_authority, struct cns_problem *problem) {
   struct federation f = {.options = options, .folder = folder, .problem = problem};
-  struct cns_claim claim;
+  struct cns_folder_claim claim;
   int r = cns_federation_check_options(options, problem);
   if (!r) r = cns_study_load(options->study_path, &f.study, problem);
   struct cns_held_signals held;

@@ -190,7 +190,7 @@ void cns_simulation_audit_cohort(struct cns_simulation *s) {
 
 /* ---- who broke the protocol ---- */
 
-int cns_simulation_audit_verdicts(struct cns_simulation *s) {
+int cns_simulation_audit_verdicts(struct cns_simulation *s, struct cns_problem *problem) {
   struct cns_simulation_result *result = &s->result;
   size_t count = 0;
   const struct cns_verdict *verdicts = cns_coordinator_verdicts(s->coordinator, &count);
@@ -212,6 +212,8 @@ int cns_simulation_audit_verdicts(struct cns_simulation *s) {
         .verifies = r == 0 && index == verdicts[v].index && blame == verdicts[v].blame,
         .evidence_bytes = verdicts[v].evidence_len,
     };
+    r = cns_simulation_evidence_save(s, &verdicts[v], &result->blames[v], problem);
+    if (r < 0) return r;
   }
   return 0;
 }

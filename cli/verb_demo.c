@@ -17,7 +17,7 @@
 /* Keys, documents, logs, journal. */
 #define PARTY_BYTES (1u << 20)
 
-static int make_temporary(struct cns_claim *ret_claim, struct cns_problem *problem) {
+static int make_temporary(struct cns_folder_claim *ret_claim, struct cns_problem *problem) {
   const char *parent = getenv("TMPDIR");
   char *path = NULL;
   if (asprintf(&path, "%s/consilium-demo-XXXXXX", parent && *parent ? parent : "/tmp") < 0)
@@ -27,7 +27,7 @@ static int make_temporary(struct cns_claim *ret_claim, struct cns_problem *probl
     free(path);
     return r;
   }
-  *ret_claim = (struct cns_claim){.path = path, .created = true};
+  *ret_claim = (struct cns_folder_claim){.path = path, .created = true};
   return 0;
 }
 
@@ -57,7 +57,7 @@ static int check_room(const struct cns_demo_parts *parts, const char *folder, st
 }
 
 static int run_in(const struct cns_demo_options *options, const struct cns_demo_parts *parts, int signals,
-                  struct cns_claim *claim) {
+                  struct cns_folder_claim *claim) {
   struct cns_problem problem = {0};
   struct cns_demo_result result = {.rounds = cJSON_CreateArray(),
                                    .alone = calloc(parts->hospital_count, sizeof *result.alone)};
@@ -75,7 +75,7 @@ static int run_in(const struct cns_demo_options *options, const struct cns_demo_
 static int run(const struct cns_demo_options *options) {
   struct cns_problem problem = {0};
   struct cns_demo_parts parts;
-  struct cns_claim claim;
+  struct cns_folder_claim claim;
   int signals = -1;
   int r = cns_demo_signals_open(&signals, &problem);
   if (!r) r = cns_demo_parts_make(options, &parts, &problem);

@@ -12,6 +12,7 @@ const struct cns_verb cns_verbs[] = {
     {"coordinator", "run the coordinator of a federation", cns_cli_coordinator},
     {"model", "export a model, look at it, predict with it", cns_cli_model},
     {"status", "what a coordinator or a hospital has done so far", cns_cli_status},
+    {"evidence", "check what proves that a hospital broke the protocol", cns_cli_evidence},
     {"simulate", "run whole rounds in one process and check the sum", cns_cli_simulate},
     {NULL, NULL, NULL},
 };
