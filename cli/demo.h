@@ -18,11 +18,14 @@ struct cns_demo_options {
   int64_t seed;
   const char *data; /* folder with study.json and one CSV file; NULL: the built-in ones */
   const char *keep; /* folder that stays; NULL: a temporary one */
-  bool no_kill, json;
+  bool no_kill, no_audit, no_poison, json;
 };
 
 #define CNS_DEMO_HOSPITALS_MAX 50
 #define CNS_DEMO_ROUNDS_MAX 1000
+/* One hospital sends so many times its update, past the clip, from this round on. */
+#define CNS_DEMO_POISON_FROM 5
+#define CNS_DEMO_POISON_FACTOR (-10)
 
 /* ---- demo_parts.c: who has which patients ---- */
 
@@ -121,6 +124,11 @@ struct cns_demo_result {
   const char *killed;    /* hospital; NULL: none */
   uint64_t killed_round; /* during it */
   uint64_t back_round;   /* included again; 0: not seen */
+  const char *poisoned;  /* hospital; NULL: none */
+  uint64_t poisoned_rounds, flagged_rounds, left_out_rounds; /* completed ones it was in; of these */
+  uint64_t false_flags;  /* of other hospitals, one a round each */
+  uint32_t sketch;       /* numbers of each update that an audit shows; 0: no audit */
+  double sketch_budget;  /* of the demo's policy */
   double seconds;
   int signal; /* that ended the demo; with CNS_ERR_CANCELLED */
 };
@@ -134,6 +142,8 @@ CNS_MUST_CHECK int cns_demo_run(const struct cns_demo_options *options, const st
 /* ---- demo_report.c ---- */
 
 void cns_demo_report_start(const struct cns_demo_parts *parts, const char *folder);
+/* What is audited, and what that means; who will be poisoned. */
+void cns_demo_report_audit(const struct cns_demo_parts *parts, const struct cns_demo_result *result);
 /* One line of the coordinator about a round, as it would have written it without --json. */
 void cns_demo_report_round(const cJSON *round);
 void cns_demo_report_text(const struct cns_demo_parts *parts, const struct cns_demo_result *result);

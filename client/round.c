@@ -212,6 +212,9 @@ static int start_work(struct cns_agent *agent, uint8_t *model, size_t len) {
       .weight = agent->weight,
       .scale_log2 = d->scale_log2,
       .rng = cns_rng_system(),
+      .poison = agent->options.poison_from && d->round >= agent->options.poison_from
+                    ? agent->options.poison_factor
+                    : 0,
   };
   int r = cns_work_start(cns_loop_uv(agent->host.loop), &input, model, len, work_done, agent,
                          &agent->round->work);

@@ -36,6 +36,8 @@ static int train(struct cns_work *work, const float *params, float *update) {
   if (!r)
     r = cns_quantize(update, dim, in->clip_norm, in->weight, in->scale_log2, in->rng, work->result.x,
                      &work->problem);
+  for (size_t i = 0; !r && in->poison && i < dim; i++)
+    work->result.x[i] *= (uint32_t)in->poison;
   return r;
 }
 
