@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Audited rounds of real agents over TLS on loopback: honest ones, liars among
- * them, a coordinator that lies, and what is lost at any point. */
+/* Audited rounds of real agents over TLS on loopback: what is lost at any point,
+ * what the record forbids, a coordinator that lies. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,23 +12,8 @@
 #include "client/agent_internal.h"
 #include "client/site.h"
 #include "protocol/claim.h"
-#include "tests/client/fake.h"
-#include "tests/client/fake_rogue.h"
+#include "tests/client/audited.h"
 #include "tests/client/pool.h"
-
-#define K 128u
-#define POISON ((uint32_t)1 << 24)
-/* 64*2 + 64 + 64*64 + 64 + 64 + 1 and a few: a little over the 4096 that an audit needs. */
-#define MODEL "{\"kind\": \"mlp\", \"hidden\": [64, 64], \"activation\": \"relu\"}"
-#define TRAINING                                                                                             \
-  "{\"rounds\": 3, \"local_epochs\": 1, \"learning_rate\": 0.05, \"momentum\": 0.5, \"batch\": 8,"           \
-  " \"seed\": 99, \"clip_norm\": 1.5}"
-
-static const uint64_t seed = 4712;
-
-static void audited(struct cns_policy *policy) {
-  cns_policy_set_audit(policy, K);
-}
 
 static void one_audit_a_model(struct cns_policy *policy) {
   cns_policy_set_audit(policy, K);
@@ -43,12 +28,6 @@ static void one_audit_a_study(struct cns_policy *policy) {
 static void unaudited_too(struct cns_policy *policy) {
   cns_policy_set_audit(policy, K);
   policy->when_spent = CNS_SPENT_UNAUDITED;
-}
-
-static struct fake *consortium(void (*policy)(struct cns_policy *policy)) {
-  const struct fake_options options = {
-      .n = 5, .seed = seed, .model = MODEL, .training = TRAINING, .policy = policy};
-  return fake_new(&options);
 }
 
 /* Of a hospital that is stopped, under the present model. */
@@ -72,22 +51,6 @@ static void expect_revealed(struct fake *fake, size_t k, uint64_t numbers, uint6
 }
 
 /* ---- what a test looks at ---- */
-
-static enum cns_phase held;
-static int reached;
-
-/* Nobody is asked in that phase until the test does. */
-static bool hold(struct fake *fake, enum cns_phase phase) {
-  (void)fake;
-  reached += phase == held;
-  return phase != held;
-}
-
-static void hold_at(struct fake *fake, enum cns_phase phase) {
-  held = phase;
-  reached = 0;
-  fake->on_phase = hold;
-}
 
 static uint32_t sum_of_sketches[CNS_SKETCH_MAX];
 static struct cns_sketch_key sketch_key;
@@ -115,7 +78,7 @@ static void check_sum(const struct fake *fake) {
 
 static void honest_rounds_are_audited(void **state) {
   (void)state;
-  struct fake *fake = consortium(audited);
+  struct fake *fake = audited_consortium(audited_policy);
   char text[200];
   uint64_t dim = cns_plan_dim(&fake->plan), budget = cns_policy_sketch_budget(&fake->kit.policy, dim);
   fake_start_all(fake);
@@ -141,131 +104,11 @@ static void honest_rounds_are_audited(void **state) {
   fake_free(fake);
 }
 
-/* ---- liars among the others ---- */
-
-static void off_by_one_to_the_first(const struct cns_hospital_audit *audit, const uint32_t *of_x,
-                                    uint32_t *masks) {
-  (void)of_x;
-  for (size_t m = 1; m < audit->count; m++)
-    if (audit->partners[m] == 0) masks[m * audit->k]++;
-}
-
-static void a_false_pair_is_opened(void **state) {
-  (void)state;
-  struct fake *fake = consortium(audited);
-  fake_rogue_new(fake, 4, 0, off_by_one_to_the_first);
-  fake_start_all(fake);
-  fake_begin(fake);
-  fake_until(fake, fake->completed, 1);
-  assert_int_equal(fake->outcomes[4], CNS_OUT_CONVICTED);
-  for (size_t k = 0; k < 4; k++) {
-    assert_int_equal(fake->outcomes[k], CNS_INCLUDED);
-    fake_expect_log(fake, k, "we are included, 4 of 5 included");
-    fake_expect_log(fake, k, "left out: hospital e (convicted of a false sketch)");
-    assert_int_equal(fake_count_log(fake, k, "is signed differently by hospital e"), k == 0);
-  }
-  fake_free(fake);
-}
-
-/* Its sketch becomes zero: the poison is said to be in the self mask. */
-static void hide_in_self(const struct cns_hospital_audit *audit, const uint32_t *of_x, uint32_t *masks) {
-  cns_sketch_add(masks, of_x, 1, audit->k);
-}
-
-static struct fake *with_a_poisoner(void) {
-  struct fake *fake = consortium(audited);
-  fake_rogue_new(fake, 4, POISON, hide_in_self);
-  fake_start_all(fake);
-  return fake;
-}
-
-static void a_false_self_forfeits(void **state) {
-  (void)state;
-  struct fake *fake = with_a_poisoner();
-  fake_begin(fake);
-  fake_until(fake, fake->completed, 1);
-  assert_int_equal(fake->outcomes[4], CNS_OUT_FORFEITED);
-  for (size_t k = 0; k < 4; k++) {
-    assert_int_equal(fake->outcomes[k], CNS_INCLUDED);
-    fake_expect_log(fake, k, "we are included, 4 of 5 included");
-    fake_expect_log(fake, k, "is proven of hospital e; our shares were released");
-    fake_expect_log(fake, k, "left out: hospital e (forfeited its place by a false sketch)");
-    assert_int_equal(fake->peer[k].declines, 0);
-  }
-  fake_free(fake);
-}
-
-static void ask_to_abandon(struct fake *fake, size_t k) {
-  struct cns_writer frame;
-  cns_writer_init(&frame, 64);
-  cns_write_bytes(&frame, fake->round.bytes, CNS_DIGEST_BYTES);
-  fake_send(fake, k, CNS_WIRE_ABANDON_ASK, &frame);
-  cns_writer_deinit(&frame);
-}
-
-static struct fake *with_cases_that_wait(struct pool *pool) {
-  struct fake *fake = with_a_poisoner();
-  hold_at(fake, CNS_PHASE_FORFEIT);
-  fake_begin(fake);
-  fake_until(fake, reached, 1);
-  fake->on_phase = NULL;
-  pool_hold(pool, &fake->uv);
-  for (size_t k = 0; k < 4; k++)
-    fake_request(fake, k);
-  return fake;
-}
-
-/* While the cases wait for a thread: asked again over the same link and over a new
- * one, asked to abandon what was unmasked, announced again. */
-static void other_words_while_forfeits_are_judged(void **state) {
-  (void)state;
-  struct pool pool;
-  struct fake *fake = with_cases_that_wait(&pool);
-  int answers = fake->peer[0].answers, joined = fake->peer[1].joined;
-  fake_request(fake, 0);
-  fake_request(fake, 0); /* of those that wait the last one is kept */
-  fake_announce_to(fake, 3, &fake->descriptor);
-  ask_to_abandon(fake, 2);
-  assert_non_null(strstr(fake_declined(fake, 2, 1), "can't abandon it any more"));
-  fake->peer[2].out = false; /* it has a part in the round all the same */
-  cns_link_close(fake->peer[1].link, "cut by the test");
-  fake_until(fake, fake->peer[1].joined, joined + 1); /* and is asked again */
-  assert_int_equal(fake->peer[0].answers, answers);
-  pool_release(&pool);
-  fake_until(fake, fake->completed, 1);
-  fake_until(fake, fake->peer[0].answers, answers + 1);
-  assert_int_equal(fake->peer[2].abandons, 0);
-  assert_int_equal(fake->outcomes[4], CNS_OUT_FORFEITED);
-  for (size_t k = 0; k < 4; k++) {
-    fake_expect_log(fake, k, "we are included, 4 of 5 included");
-    assert_int_equal(fake_count_log(fake, k, "is proven of hospital e"), 1);
-  }
-  fake_free(fake);
-}
-
-static void stopped_while_forfeits_are_judged(void **state) {
-  (void)state;
-  struct pool pool;
-  struct fake *fake = with_cases_that_wait(&pool);
-  fake_request(fake, 0);
-  fake_end(fake);
-  for (size_t k = 1; k < 3; k++)
-    fake_expect_log(fake, k, "ended here");
-  fake_stop(fake, 3);
-  pool_release(&pool);
-  fake_begin(fake); /* whoever is left takes part again */
-  for (size_t k = 0; k < 3; k++) {
-    fake_expect_log(fake, k, "round 1 attempt 2: 5 hospitals");
-    assert_int_equal(fake_count_log(fake, k, "is proven of hospital e"), 0);
-  }
-  fake_free(fake);
-}
-
 /* ---- lost links and restarts ---- */
 
 static void a_link_lost_while_sketching(void **state) {
   (void)state;
-  struct fake *fake = consortium(audited);
+  struct fake *fake = audited_consortium(audited_policy);
   struct pool pool;
   fake_start_all(fake);
   hold_at(fake, CNS_PHASE_AUDIT);
@@ -291,7 +134,7 @@ static void a_link_lost_while_sketching(void **state) {
 /* Without a word of its sketches: nothing is charged but the update. */
 static void stopped_while_sketching(void **state) {
   (void)state;
-  struct fake *fake = consortium(unaudited_too);
+  struct fake *fake = audited_consortium(unaudited_too);
   struct pool pool;
   struct cns_descriptor d;
   fake_start_all(fake);
@@ -328,7 +171,7 @@ static void stopped_while_sketching(void **state) {
 /* Counted before it leaves, once, and found again by the next process. */
 static void a_restart_counts_once(void **state) {
   (void)state;
-  struct fake *fake = consortium(audited);
+  struct fake *fake = audited_consortium(audited_policy);
   fake_start_all(fake);
   hold_at(fake, CNS_PHASE_AGREE);
   fake_begin(fake);
@@ -365,7 +208,7 @@ static void send_abandoned(struct fake *fake) {
 /* The attack: audit, abandon, refund, and the same model once more. */
 static void a_refund_allows_no_second_audit(void **state) {
   (void)state;
-  struct fake *fake = consortium(one_audit_a_model);
+  struct fake *fake = audited_consortium(one_audit_a_model);
   fake_start_all(fake);
   hold_at(fake, CNS_PHASE_AGREE);
   fake_begin(fake);
@@ -389,7 +232,7 @@ static void a_refund_allows_no_second_audit(void **state) {
 
 static void a_spent_budget_ends_it(void **state) {
   (void)state;
-  struct fake *fake = consortium(one_audit_a_study);
+  struct fake *fake = audited_consortium(one_audit_a_study);
   fake_start_all(fake);
   fake_begin(fake);
   fake_until(fake, fake->completed, 1);
@@ -407,7 +250,7 @@ static void a_spent_budget_ends_it(void **state) {
 
 static void a_wrong_nonce_reveals_nothing(void **state) {
   (void)state;
-  struct fake *fake = consortium(audited);
+  struct fake *fake = audited_consortium(audited_policy);
   fake_start_all(fake);
   fake->wrong_to = 1;
   fake->wrong_phase = CNS_PHASE_AUDIT;
@@ -424,7 +267,7 @@ static void a_wrong_nonce_reveals_nothing(void **state) {
 /* The last number of its own z is another one. */
 static void a_wrong_sketch_is_not_agreed_to(void **state) {
   (void)state;
-  struct fake *fake = consortium(audited);
+  struct fake *fake = audited_consortium(audited_policy);
   fake_start_all(fake);
   fake->wrong_to = 1;
   fake->wrong_phase = CNS_PHASE_AGREE;
@@ -444,7 +287,7 @@ static bool alter_root(struct fake *fake, enum cns_phase phase) {
 
 static void a_vector_that_is_not_the_uploaded_one(void **state) {
   (void)state;
-  struct fake *fake = consortium(audited);
+  struct fake *fake = audited_consortium(audited_policy);
   fake_start_all(fake);
   fake->on_phase = alter_root;
   fake_begin(fake);
@@ -458,10 +301,6 @@ static void a_vector_that_is_not_the_uploaded_one(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(honest_rounds_are_audited),
-      cmocka_unit_test(a_false_pair_is_opened),
-      cmocka_unit_test(a_false_self_forfeits),
-      cmocka_unit_test(other_words_while_forfeits_are_judged),
-      cmocka_unit_test(stopped_while_forfeits_are_judged),
       cmocka_unit_test(a_link_lost_while_sketching),
       cmocka_unit_test(stopped_while_sketching),
       cmocka_unit_test(a_restart_counts_once),
