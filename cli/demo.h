@@ -25,7 +25,7 @@ struct cns_demo_options {
 #define CNS_DEMO_ROUNDS_MAX 1000
 /* One hospital sends so many times its update, past the clip, from this round on. */
 #define CNS_DEMO_POISON_FROM 5
-#define CNS_DEMO_POISON_FACTOR (-50)
+#define CNS_DEMO_POISON_FACTOR (-100)
 
 /* ---- demo_parts.c: who has which patients ---- */
 
