@@ -23,9 +23,10 @@ struct cns_demo_options {
 
 #define CNS_DEMO_HOSPITALS_MAX 50
 #define CNS_DEMO_ROUNDS_MAX 1000
-/* One hospital sends so many times its update, past the clip, from this round on. */
+/* From this round on one hospital turns its update round and makes it so many times
+ * as long as clipping allows. */
 #define CNS_DEMO_POISON_FROM 5
-#define CNS_DEMO_POISON_FACTOR (-100)
+#define CNS_DEMO_POISON_BOUNDS 4u
 
 /* ---- demo_parts.c: who has which patients ---- */
 

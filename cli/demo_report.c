@@ -63,9 +63,9 @@ void cns_demo_report_audit(const struct cns_demo_parts *parts, const struct cns_
   else
     printf("No round is audited: nobody looks at what is under the masks.\n");
   if (result->poisoned)
-    printf("From round %d on %s is poisoned: it sends %d times its update, past the clip, and is\n"
-           "honest in all else.\n",
-           CNS_DEMO_POISON_FROM, result->poisoned, CNS_DEMO_POISON_FACTOR);
+    printf("From round %d on %s is poisoned: it turns its update round, makes it %u times as long as\n"
+           "clipping allows, and is honest in all else.\n",
+           CNS_DEMO_POISON_FROM, result->poisoned, CNS_DEMO_POISON_BOUNDS);
   printf("\n");
   fflush(stdout);
 }

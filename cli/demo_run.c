@@ -38,7 +38,7 @@
 #define VICTIM 2
 #define ROUNDS_FOR_KILL_MIN 3
 /* ... and the one that is poisoned. */
-#define POISONED 4
+#define POISONED 1
 #define SKETCH 256
 
 struct run {
