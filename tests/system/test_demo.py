@@ -66,6 +66,8 @@ def processes():
             arguments = read(f"/proc/{pid}/cmdline").split(b"\0")
         except OSError:
             continue
+        if arguments[1:3] == [b"demo", b"--poisoned-hospital"]:
+            arguments[1:3] = [b"hospital"]
         if len(arguments) > 2 and here in arguments[2] and arguments[1] in (b"coordinator", b"hospital"):
             found[int(pid)] = os.path.basename(arguments[2].decode())
     return found
@@ -110,7 +112,7 @@ def test_the_demo_over_seeds():
 def test_what_a_person_sees():
     text = run("demo", "--rounds", "6", "--seed", "4")
     for number in range(1, 7):
-        assert re.search(rf"^round {number}/6: [45] of 5 hospitals.*% of the weight, loss \d\.\d+, AUC \d\.\d+, "
+        assert re.search(rf"^round {number}/6: [345] of 5 hospitals.*% of the weight, loss \d\.\d+, AUC \d\.\d+, "
                          r"[\d.]+ [kM]B up, [\d.]+ [kM]B down, \d+\.\d\d s$", text, re.M), (number, text)
     killed = int(re.search(r"-- hospital-2 is killed \(SIGKILL\) as round (\d) begins", text)[1])
     assert "-- hospital-2 is started again" in text
@@ -122,6 +124,29 @@ def test_what_a_person_sees():
                  r"The federation is .*the pooled data", r"\d+\.\d seconds in all"):
         assert re.search(line, text), (line, text)
     assert "What was protected" in text and "no\nnoise" in text
+    poison_is_told(text)
+    nothing_is_left()
+
+
+def poison_is_told(text):
+    assert "From round 5 on hospital-1 is poisoned" in text and "raises the sketch budget" in text
+    assert len(re.findall(r"^  !! round 5: hospital-1: the update is \d.\d+ times as long as clipping allows \(limit 1.22\)"
+                          r".* It is left out of this round's sum\.$", text, re.M)) == 1, text
+    for number in (5, 6):
+        assert re.search(rf"^round {number}/6: .*hospital-1: left out because of a flag", text, re.M), text
+    assert "hospital-1 was poisoned in 2 rounds: flagged in 2, left out of 2 sums." in text
+
+
+def test_without_an_audit_poison_goes_unseen():
+    results = [run_json("demo", "--no-kill", "--json", *more) for more in ((), ("--no-audit",), ("--no-poison",))]
+    audited, damaged, honest = results
+    assert audited["poisoned"] == {"hospital": "hospital-1", "from_round": 5, "rounds": 11, "flagged": 11,
+                                   "left_out": 11}, audited["poisoned"]
+    assert damaged["poisoned"]["flagged"] == damaged["poisoned"]["left_out"] == 0 and "sketch" not in damaged
+    assert "poisoned" not in honest and honest["sketch"] == audited["sketch"] == 256
+    # The same seed, so the same patients; only the poison and the audit differ.
+    assert damaged["federated_auc"] < 0.9 and damaged["federated_auc"] < audited["federated_auc"] - 0.1, results
+    assert abs(audited["federated_auc"] - honest["federated_auc"]) < 0.01, results
     nothing_is_left()
 
 
@@ -294,7 +319,7 @@ def test_wrong_calls():
 
 def kept(rounds):
     """A kept demo, of which status is asked while it runs."""
-    demo = Demo("--keep", "k", "--rounds", str(rounds))
+    demo = Demo("--keep", "k", "--no-poison", "--rounds", str(rounds))
     demo.wait_for("round 3/")
     running = run_json("status", "k/federation/coordinator", "--json")
     hospital = run_json("status", "k/federation/hospitals/hospital-1", "--json")
