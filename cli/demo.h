@@ -121,15 +121,15 @@ void cns_demo_signals_default(void);
 struct cns_demo_result {
   double *alone; /* AUCs, hospital_count of them; NAN: the test set has one class */
   double pooled, federated;
-  cJSON *rounds;         /* array of the coordinator's lines */
-  const char *killed;    /* hospital; NULL: none */
-  uint64_t killed_round; /* during it */
-  uint64_t back_round;   /* included again; 0: not seen */
-  const char *poisoned;  /* hospital; NULL: none */
+  cJSON *rounds;                                             /* array of the coordinator's lines */
+  const char *killed;                                        /* hospital; NULL: none */
+  uint64_t killed_round;                                     /* during it */
+  uint64_t back_round;                                       /* included again; 0: not seen */
+  const char *poisoned;                                      /* hospital; NULL: none */
   uint64_t poisoned_rounds, flagged_rounds, left_out_rounds; /* completed ones it was in; of these */
-  uint64_t false_flags;  /* of other hospitals, one a round each */
-  uint32_t sketch;       /* numbers of each update that an audit shows; 0: no audit */
-  double sketch_budget;  /* of the demo's policy */
+  uint64_t false_flags;                                      /* of other hospitals, one a round each */
+  uint32_t sketch;      /* numbers of each update that an audit shows; 0: no audit */
+  double sketch_budget; /* of the demo's policy */
   double seconds;
   int signal; /* that ended the demo; with CNS_ERR_CANCELLED */
 };

@@ -148,7 +148,8 @@ static void print_poisoned(const struct cns_demo_result *result) {
            result->poisoned, result->poisoned_rounds, result->flagged_rounds, result->left_out_rounds,
            result->false_flags);
   else if (result->poisoned)
-    printf("%s was poisoned in %" PRIu64 " rounds, and nobody could see it: without --no-audit it is flagged.\n",
+    printf("%s was poisoned in %" PRIu64
+           " rounds, and nobody could see it: without --no-audit it is flagged.\n",
            result->poisoned, result->poisoned_rounds);
   else if (result->sketch)
     printf("Nobody was poisoned. Honest hospitals were flagged %" PRIu64 " times.\n", result->false_flags);

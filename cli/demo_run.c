@@ -183,7 +183,8 @@ static int take_line(void *context, struct cns_demo_child *child, const char *li
   if (coordinator && strcmp(kind, "round") == 0) return take_round(run, json);
   if (coordinator && strcmp(kind, "waiting") == 0 && cJSON_IsString(text))
     say(run, "  -- coordinator: %s\n", text->valuestring);
-  if (coordinator && strcmp(kind, "flag") == 0 && cJSON_IsString(text)) show_flag(run, json, text->valuestring);
+  if (coordinator && strcmp(kind, "flag") == 0 && cJSON_IsString(text))
+    show_flag(run, json, text->valuestring);
   bool begins = !coordinator && strcmp(kind, "round") == 0;
   if (begins && child == victim(run) && run->kill_wanted && run->rounds_done >= run->kill_after)
     kill_victim(run);
@@ -272,9 +273,8 @@ static int write_study(struct run *run, const char *folder, char **ret_path) {
 
 /* All rounds are audited, each perhaps twice, which the default budget doesn't allow. */
 static struct cns_audit_choice choose_audit(const struct run *run) {
-  return (struct cns_audit_choice){.sketch = run->result->sketch,
-                                   .on_flag = CNS_FLAG_EXCLUDE,
-                                   .budget = run->result->sketch_budget};
+  return (struct cns_audit_choice){
+      .sketch = run->result->sketch, .on_flag = CNS_FLAG_EXCLUDE, .budget = run->result->sketch_budget};
 }
 
 static void plan_audit(struct run *run) {
@@ -285,7 +285,8 @@ static void plan_audit(struct run *run) {
     result->sketch = SKETCH;
     result->sketch_budget = (2.0 * plan->rounds + 1) * SKETCH / (double)plan->dim;
   }
-  if (!run->options->no_poison && run->parts->hospital_count >= POISONED && plan->rounds >= CNS_DEMO_POISON_FROM)
+  if (!run->options->no_poison && run->parts->hospital_count >= POISONED &&
+      plan->rounds >= CNS_DEMO_POISON_FROM)
     result->poisoned = run->parts->hospitals[POISONED - 1].name;
   if (!run->options->json) cns_demo_report_audit(run->parts, result);
 }

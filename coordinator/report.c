@@ -269,8 +269,8 @@ void cns_report_verdicts(struct cns_server *s) {
     if (path && access(path, F_OK) != 0)
       r = cns_file_write(path, verdict->evidence, verdict->evidence_len, 0600, &problem);
     if (r == 0) r = keep_roster(s, &problem);
-    cns_report(s, "verdict", "hospital %u broke the protocol in phase %s: %s%s; evidence in %s", verdict->index,
-               cns_phase_name(verdict->phase), cns_blame_name(verdict->blame),
+    cns_report(s, "verdict", "hospital %u broke the protocol in phase %s: %s%s; evidence in %s",
+               verdict->index, cns_phase_name(verdict->phase), cns_blame_name(verdict->blame),
                verdict->within_bound ? " (the true sketch is within the bound, so a faulty machine explains "
                                        "it: it stays in the sum)"
                                      : "",

@@ -20,8 +20,8 @@
 #include "dp/quantize.h"
 #include "model/plan.h"
 #include "net/link.h"
-#include "protocol/consent.h"
 #include "protocol/claim.h"
+#include "protocol/consent.h"
 #include "protocol/hospital.h"
 #include "protocol/wire.h"
 #include "store/kit.h"
@@ -311,7 +311,8 @@ static void answer_audit(void) {
     cns_sketch_add(claimed, masks + m * audit.k,
                    m == 0 ? -1 : -cns_pair_sign(rogue.kit.config.index, d->members[audit.partners[m]].index),
                    audit.k);
-  check(cns_hospital_audited(rogue.machine, masks, of[0], claimed, &bytes, &len, &problem), "audited", &problem);
+  check(cns_hospital_audited(rogue.machine, masks, of[0], claimed, &bytes, &len, &problem), "audited",
+        &problem);
   free(masks);
   answer(bytes, len);
 }
