@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
+#include "cli/kit.h"
 #include "model/plan.h"
 #include "model/table.h"
 
@@ -139,6 +140,17 @@ struct cns_demo_result {
 CNS_MUST_CHECK int cns_demo_run(const struct cns_demo_options *options, const struct cns_demo_parts *parts,
                                 const char *folder, int signals, struct cns_demo_result *result,
                                 struct cns_problem *problem);
+
+/* ---- demo_poison.c ---- */
+
+/* Who is poisoned and what is audited goes into the result. */
+void cns_demo_plan_poison(const struct cns_demo_options *options, const struct cns_demo_parts *parts,
+                          struct cns_demo_result *result);
+struct cns_audit_choice cns_demo_audit(const struct cns_demo_result *result);
+bool cns_demo_is_poisoned(const struct cns_demo_result *result, const char *name);
+/* In the coordinator's line about a round. */
+bool cns_demo_is_missing(const cJSON *round, const char *hospital);
+void cns_demo_count_flags(struct cns_demo_result *result, const cJSON *round, uint64_t number);
 
 /* ---- demo_report.c ---- */
 

@@ -9,7 +9,6 @@
  * modes about audits, huge, false-self, false-pair, refuse-opening and
  * gone-after-upload, with one four times as long as the clip allows.
  */
-#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,14 +16,13 @@
 #include <time.h>
 
 #include "crypto/rng.h"
-#include "dp/quantize.h"
 #include "model/plan.h"
 #include "net/link.h"
-#include "protocol/claim.h"
 #include "protocol/consent.h"
 #include "protocol/hospital.h"
 #include "protocol/wire.h"
 #include "store/kit.h"
+#include "tests/coordinator/rogue_audit.h"
 
 #define PATIENTS 100
 #define MODE(name) (strcmp(rogue.mode, name) == 0)
@@ -230,30 +228,6 @@ static void send_upload(void) {
   uploaded();
 }
 
-static bool is_audit_mode(void) {
-  return MODE("huge") || MODE("false-self") || MODE("false-pair") || MODE("refuse-opening") ||
-         MODE("gone-after-upload");
-}
-
-/* Half a bound of noise like everybody's, and four bounds more that are hidden
- * from the audit, as far as its mode goes. */
-static void make_x(void) {
-  const struct cns_descriptor *d = cns_hospital_descriptor(rogue.machine);
-  int position = cns_descriptor_position(d, rogue.kit.config.index);
-  uint64_t theta = 0;
-  uint8_t bits;
-  double spread = sqrt((double)d->dim);
-  check(cns_quantize_theta(d->clip_norm, d->members[position].weight, d->scale_log2, &theta), "theta", NULL);
-  rogue.x = calloc(rogue.words, sizeof *rogue.x);
-  rogue.hidden = calloc(rogue.words, sizeof *rogue.hidden);
-  if (!rogue.x || !rogue.hidden) check(CNS_ERR_MEMORY, "memory", NULL);
-  for (uint64_t i = 0; i < d->dim; i++) {
-    check(cns_rng_fill(cns_rng_system(), &bits, 1), "random bits", NULL);
-    rogue.hidden[i] = (uint32_t)(int32_t)((bits & 1 ? -4 : 4) * (double)theta / spread);
-    rogue.x[i] = rogue.hidden[i] + (uint32_t)(int32_t)((bits & 2 ? -0.5 : 0.5) * (double)theta / spread);
-  }
-}
-
 static void make_y(void) {
   const struct cns_mask_term *terms;
   size_t count;
@@ -261,8 +235,9 @@ static void make_y(void) {
   if (rogue.y) return;
   rogue.words = cns_descriptor_words(cns_hospital_descriptor(rogue.machine));
   rogue.y = calloc(rogue.words, sizeof *rogue.y);
-  if (is_audit_mode()) {
-    make_x();
+  if (rogue_is_poisoned(rogue.mode)) {
+    check(rogue_poison(rogue.machine, rogue.kit.config.index, rogue.words, &rogue.x, &rogue.hidden), "poison",
+          NULL);
     memcpy(rogue.y, rogue.x, rogue.words * sizeof *rogue.y);
   }
   check(cns_hospital_masks(rogue.machine, &terms, &count), "masks", NULL);
@@ -275,45 +250,13 @@ static void make_y(void) {
   check(cns_upload_digest_final(&digest, &rogue.root), "digest", NULL);
 }
 
-/* ---- audits ---- */
-
-/* What is claimed of one mask hides the most of x. */
-static void lie(const struct cns_hospital_audit *audit, uint32_t *masks, const uint32_t *of_hidden) {
-  size_t which = MODE("false-self") ? 0 : MODE("false-pair") || MODE("refuse-opening") ? 1 : audit->count;
-  if (which >= audit->count) return;
-  uint16_t own = rogue.kit.config.index;
-  uint16_t partner = cns_hospital_descriptor(rogue.machine)->members[audit->partners[which]].index;
-  cns_sketch_add(masks + which * audit->k, of_hidden, which == 0 ? 1 : cns_pair_sign(own, partner), audit->k);
-}
-
 static void answer_audit(void) {
-  struct cns_hospital_audit audit;
   struct cns_problem problem = {0};
   const uint8_t *bytes;
   size_t len;
-  static uint32_t of[2][CNS_SKETCH_MAX], claimed[CNS_SKETCH_MAX];
-  check(cns_hospital_audit(rogue.machine, &audit), "audit", NULL);
-  const uint32_t *const vectors[] = {rogue.y, rogue.hidden ? rogue.hidden : rogue.y};
-  const struct cns_descriptor *d = cns_hospital_descriptor(rogue.machine);
-  uint32_t *masks = calloc(audit.count * audit.k, sizeof *masks);
-  if (!masks) check(CNS_ERR_MEMORY, "memory", NULL);
-  check(cns_sketch_masks(&audit.key, audit.k, audit.seeds, audit.count, audit.dim, (struct cns_parallel){0},
-                         masks),
-        "sketches of masks", NULL);
-  uint32_t sketches[2 * CNS_SKETCH_MAX];
-  check(cns_sketch_vectors(&audit.key, audit.k, vectors, 2, audit.dim, (struct cns_parallel){0}, sketches),
-        "sketches", NULL);
-  memcpy(of[0], sketches, audit.k * sizeof *sketches);
-  memcpy(of[1], sketches + audit.k, audit.k * sizeof *sketches);
-  if (rogue.hidden) lie(&audit, masks, of[1]);
-  memcpy(claimed, of[0], sizeof claimed); /* what will be taken for A*x: so our own machine is content */
-  for (size_t m = 0; m < audit.count; m++)
-    cns_sketch_add(claimed, masks + m * audit.k,
-                   m == 0 ? -1 : -cns_pair_sign(rogue.kit.config.index, d->members[audit.partners[m]].index),
-                   audit.k);
-  check(cns_hospital_audited(rogue.machine, masks, of[0], claimed, &bytes, &len, &problem), "audited",
-        &problem);
-  free(masks);
+  check(rogue_audit(rogue.machine, rogue.kit.config.index, rogue.mode, rogue.y, rogue.hidden, &bytes, &len,
+                    &problem),
+        "audit", &problem);
   answer(bytes, len);
 }
 

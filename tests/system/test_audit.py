@@ -216,6 +216,18 @@ def test_coordinator_killed_in_audited_rounds():
     print(f"# gone on in: {', '.join(sorted(phases))}")
 
 
+def test_without_an_audit_poison_goes_unseen():
+    results = [json.loads(run("demo", "--no-kill", "--json", *more)) for more in ((), ("--no-audit",), ("--no-poison",))]
+    audited, damaged, honest = results
+    assert audited["poisoned"] == {"hospital": "hospital-1", "from_round": 5, "rounds": 11, "flagged": 11,
+                                   "left_out": 11}, audited["poisoned"]
+    assert damaged["poisoned"]["flagged"] == damaged["poisoned"]["left_out"] == 0 and "sketch" not in damaged
+    assert "poisoned" not in honest and honest["sketch"] == audited["sketch"] == 256
+    # The same seed, so the same patients; only the poison and the audit differ.
+    assert damaged["federated_auc"] < 0.9 and damaged["federated_auc"] < audited["federated_auc"] - 0.1, results
+    assert abs(audited["federated_auc"] - honest["federated_auc"]) < 0.01, results
+
+
 if __name__ == "__main__":
     chosen = sys.argv[1:]
     tests = [value for name, value in list(globals().items()) if name.startswith("test_")]

@@ -66,10 +66,9 @@ def processes():
             arguments = read(f"/proc/{pid}/cmdline").split(b"\0")
         except OSError:
             continue
-        if arguments[1:3] == [b"demo", b"--poisoned-hospital"]:
-            arguments[1:3] = [b"hospital"]
-        if len(arguments) > 2 and here in arguments[2] and arguments[1] in (b"coordinator", b"hospital"):
-            found[int(pid)] = os.path.basename(arguments[2].decode())
+        kit = arguments[3 if arguments[1:3] == [b"demo", b"--poisoned-hospital"] else 2] if len(arguments) > 3 else b""
+        if here in kit:
+            found[int(pid)] = os.path.basename(kit.decode())
     return found
 
 
@@ -124,30 +123,12 @@ def test_what_a_person_sees():
                  r"The federation is .*the pooled data", r"\d+\.\d seconds in all"):
         assert re.search(line, text), (line, text)
     assert "What was protected" in text and "no\nnoise" in text
-    poison_is_told(text)
     nothing_is_left()
-
-
-def poison_is_told(text):
     assert "From round 5 on hospital-1 is poisoned" in text and "raises the sketch budget" in text
-    assert len(re.findall(r"^  !! round 5: hospital-1: the update is \d.\d+ times as long as clipping allows \(limit 1.22\)"
+    assert len(re.findall(r"^  !! round 5: hospital-1: the update is \d.\d+ times as long as clipping allows .limit 1.22."
                           r".* It is left out of this round's sum\.$", text, re.M)) == 1, text
-    for number in (5, 6):
-        assert re.search(rf"^round {number}/6: .*hospital-1: left out because of a flag", text, re.M), text
+    assert len(re.findall(r"^round [56]/6: .*hospital-1: left out because of a flag", text, re.M)) == 2, text
     assert "hospital-1 was poisoned in 2 rounds: flagged in 2, left out of 2 sums." in text
-
-
-def test_without_an_audit_poison_goes_unseen():
-    results = [run_json("demo", "--no-kill", "--json", *more) for more in ((), ("--no-audit",), ("--no-poison",))]
-    audited, damaged, honest = results
-    assert audited["poisoned"] == {"hospital": "hospital-1", "from_round": 5, "rounds": 11, "flagged": 11,
-                                   "left_out": 11}, audited["poisoned"]
-    assert damaged["poisoned"]["flagged"] == damaged["poisoned"]["left_out"] == 0 and "sketch" not in damaged
-    assert "poisoned" not in honest and honest["sketch"] == audited["sketch"] == 256
-    # The same seed, so the same patients; only the poison and the audit differ.
-    assert damaged["federated_auc"] < 0.9 and damaged["federated_auc"] < audited["federated_auc"] - 0.1, results
-    assert abs(audited["federated_auc"] - honest["federated_auc"]) < 0.01, results
-    nothing_is_left()
 
 
 def test_json_has_all_figures():
