@@ -123,6 +123,7 @@ def test_quarantine_lasts_until_an_officer_ends_it():
         f.wait(lambda: len([e for e in f.completed() if "quarantine" in reasons(e).get("h5", "")]) >= 3, "quarantine")
         assert "h5: since round" in run("quarantine", "list", coordinator)
         since = json.loads(run("quarantine", "list", coordinator, "--json"))["quarantine"][0]["round"]
+        assert f"Hospital h5 is in quarantine since round {since}." in run("status", coordinator)
         f.kill("h5")
         f.kill("coordinator")
         f.start_coordinator()
