@@ -8,6 +8,7 @@
  *
  * Without files: the shipped breast-cancer study, from the repository's top.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
