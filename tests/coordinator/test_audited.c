@@ -190,6 +190,22 @@ static void sketches_dont_outlive_the_round(void **state) {
   world_deinit(&w);
 }
 
+/* A replay begins one round back at the most. */
+static void what_was_seen_long_ago_is_known_after_a_restart(void **state) {
+  struct world w;
+  (void)state;
+  init(&w, "long-ago", 45, CNS_FLAG_QUARANTINE);
+  begin(&w, 1);
+  world_play_until(&w, CNS_PHASE_AGREE);
+  world_stop_round(&w);
+  world_begin_round(&w, 3, 1);
+  restart(&w);
+  assert_true(cns_quarantine_holds(&w.s, POISONER + 1));
+  assert_true(w.s.watch->revealed[1] == FEDERATION_SKETCH);
+  assert_true(w.s.watch->history.of[1].rounds == 1);
+  world_deinit(&w);
+}
+
 static void uploads_are_sketched_as_vectors_in_memory_are(void **state) {
   struct world w;
   struct cns_problem problem = {0};
@@ -324,6 +340,7 @@ int main(void) {
       cmocka_unit_test(a_restart_in_each_phase_decides_the_same),
       cmocka_unit_test(a_restart_before_the_decision_makes_it),
       cmocka_unit_test(sketches_dont_outlive_the_round),
+      cmocka_unit_test(what_was_seen_long_ago_is_known_after_a_restart),
       cmocka_unit_test(uploads_are_sketched_as_vectors_in_memory_are),
       cmocka_unit_test(only_an_officer_ends_a_quarantine),
       cmocka_unit_test(the_watch_is_read_back_or_refused),
