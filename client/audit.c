@@ -135,18 +135,30 @@ void cns_agent_judge(struct cns_agent *agent, const uint8_t *request, size_t len
 
 /* ---- for the operator ---- */
 
+static cJSON *revealed_json(const struct cns_descriptor *d, const struct cns_audit_record *record,
+                            uint64_t allowed) {
+  cJSON *json = cJSON_CreateObject();
+  cJSON_AddNumberToObject(json, "round", (double)d->round);
+  cJSON_AddNumberToObject(json, "attempt", d->attempt);
+  cJSON_AddNumberToObject(json, "numbers", d->sketch);
+  cJSON_AddNumberToObject(json, "numbers_revealed", (double)record->numbers);
+  cJSON_AddNumberToObject(json, "numbers_allowed", (double)allowed);
+  return json;
+}
+
 static void log_revealed(struct cns_agent *agent) {
   struct cns_audit_record record;
   struct cns_problem problem = {0};
   const struct cns_descriptor *d = agent->round->descriptor;
+  uint64_t allowed = cns_policy_sketch_budget(&agent->site.kit.policy, d->dim);
   if (cns_hospital_store_audits(agent->site.store, &agent->site.study, &d->parent, &record, &problem) < 0)
     cns_agent_note(agent, "error", &problem);
   else
-    cns_client_log(&agent->log, "audited",
-                   "round %" PRIu64 " attempt %u: audited, revealed %u numbers of our update; in this study "
-                   "%" PRIu64 " of the %" PRIu64 " numbers that the policy allows",
-                   d->round, d->attempt, d->sketch, record.numbers,
-                   cns_policy_sketch_budget(&agent->site.kit.policy, d->dim));
+    cns_client_log_fields(&agent->log, "audited", agent->log.json ? revealed_json(d, &record, allowed) : NULL,
+                          "round %" PRIu64
+                          " attempt %u: audited, revealed %u numbers of our update; in this study %" PRIu64
+                          " of the %" PRIu64 " numbers that the policy allows",
+                          d->round, d->attempt, d->sketch, record.numbers, allowed);
 }
 
 /* "hospital a, hospital b and 3 more": those named in a body with a number first,
