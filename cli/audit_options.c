@@ -19,7 +19,8 @@ int cns_cli_parse_audit(const char *verb, const struct cns_audit_call *call,
   bool open = call->level && strcmp(call->level, "open") == 0;
   int action = call->on_flag ? find_action(call->on_flag) : CNS_FLAG_REPORT;
   if (call->level && (strcmp(call->level, "norm") == 0 || strcmp(call->level, "distances") == 0))
-    return cns_cli_usage_error(verb, "--audit %s is reserved: this version offers none and open", call->level);
+    return cns_cli_usage_error(verb, "--audit %s is reserved: this version offers none and open",
+                               call->level);
   if (call->level && !open && strcmp(call->level, "none") != 0)
     return cns_cli_usage_error(verb, "--audit is none or open, not \"%s\"", call->level);
   if (!open && (call->sketch || call->on_flag || call->budget > 0))
@@ -29,7 +30,9 @@ int cns_cli_parse_audit(const char *verb, const struct cns_audit_call *call,
   if (action < 0)
     return cns_cli_usage_error(verb, "--on-flag is report, exclude or quarantine, not \"%s\"", call->on_flag);
   *ret_choice = (struct cns_audit_choice){
-      .sketch = !open ? 0 : call->sketch ? (uint32_t)call->sketch : SKETCH_DEFAULT,
+      .sketch = !open          ? 0
+                : call->sketch ? (uint32_t)call->sketch
+                               : SKETCH_DEFAULT,
       .on_flag = (enum cns_on_flag)action,
       .budget = call->budget,
   };

@@ -63,9 +63,9 @@ void cns_demo_report_audit(const struct cns_demo_parts *parts, const struct cns_
   else
     printf("No round is audited: nobody looks at what is under the masks.\n");
   if (result->poisoned)
-    printf("From round %d on %s is poisoned: it sends %d times its update, past the clip, and is\n"
-           "honest in all else.\n",
-           CNS_DEMO_POISON_FROM, result->poisoned, CNS_DEMO_POISON_FACTOR);
+    printf("From round %d on %s is poisoned: it turns its update round, makes it %u times as long as\n"
+           "clipping allows, and is honest in all else.\n",
+           CNS_DEMO_POISON_FROM, result->poisoned, CNS_DEMO_POISON_BOUNDS);
   printf("\n");
   fflush(stdout);
 }
@@ -148,7 +148,8 @@ static void print_poisoned(const struct cns_demo_result *result) {
            result->poisoned, result->poisoned_rounds, result->flagged_rounds, result->left_out_rounds,
            result->false_flags);
   else if (result->poisoned)
-    printf("%s was poisoned in %" PRIu64 " rounds, and nobody could see it: without --no-audit it is flagged.\n",
+    printf("%s was poisoned in %" PRIu64
+           " rounds, and nobody could see it: without --no-audit it is flagged.\n",
            result->poisoned, result->poisoned_rounds);
   else if (result->sketch)
     printf("Nobody was poisoned. Honest hospitals were flagged %" PRIu64 " times.\n", result->false_flags);

@@ -21,7 +21,6 @@
 #include "client/consent.h"
 #include "model/modelfile.h"
 #include "model/predict.h"
-#include "protocol/audit.h"
 #include "store/kit.h"
 
 #define LISTEN "tls+tcp://127.0.0.1:0"
@@ -37,9 +36,6 @@
 /* The hospital that is killed: the second, so neither the largest nor the smallest. */
 #define VICTIM 2
 #define ROUNDS_FOR_KILL_MIN 3
-/* ... and the one that is poisoned. */
-#define POISONED 4
-#define SKETCH 256
 
 struct run {
   const struct cns_demo_options *options;
@@ -87,19 +83,10 @@ static struct cns_demo_child *victim(struct run *run) {
 
 /* ---- what the processes say ---- */
 
-static bool is_missing(const cJSON *round, const char *hospital) {
-  const cJSON *one;
-  cJSON_ArrayForEach(one, cJSON_GetObjectItemCaseSensitive(round, "missing")) {
-    const cJSON *name = cJSON_GetObjectItemCaseSensitive(one, "hospital");
-    if (cJSON_IsString(name) && strcmp(name->valuestring, hospital) == 0) return true;
-  }
-  return false;
-}
-
 /* A hospital that was killed too late to be missing is killed once more. */
 static void follow_victim(struct run *run, const cJSON *round, uint64_t number) {
   struct cns_demo_result *result = run->result;
-  bool missing = is_missing(round, victim(run)->name);
+  bool missing = cns_demo_is_missing(round, victim(run)->name);
   if (!result->killed || result->back_round) return;
   if (missing && number >= result->killed_round) {
     run->missed = true;
@@ -114,33 +101,12 @@ static void follow_victim(struct run *run, const cJSON *round, uint64_t number) 
   }
 }
 
-/* ---- poison ---- */
-
-static bool is_poisoned(const struct run *run, const char *name) {
-  return name && run->result->poisoned && strcmp(name, run->result->poisoned) == 0;
-}
-
-static void count_flags(struct run *run, const cJSON *round, uint64_t number) {
-  struct cns_demo_result *result = run->result;
-  bool in_time = number >= CNS_DEMO_POISON_FROM;
-  const cJSON *one;
-  cJSON_ArrayForEach(one, cJSON_GetObjectItemCaseSensitive(round, "flagged")) {
-    const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(one, "hospital"));
-    if (in_time && is_poisoned(run, name))
-      result->flagged_rounds++;
-    else
-      result->false_flags++;
-  }
-  if (!result->poisoned || !in_time) return;
-  result->poisoned_rounds++;
-  if (is_missing(round, result->poisoned)) result->left_out_rounds++;
-}
-
 /* The strongest reason comes first. */
 static void show_flag(struct run *run, const cJSON *json, const char *text) {
   const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "hospital"));
-  if (is_poisoned(run, name) && run->flag_shown) return; /* the rounds' lines go on saying it */
-  if (is_poisoned(run, name)) run->flag_shown = true;
+  if (cns_demo_is_poisoned(run->result, name) && run->flag_shown)
+    return; /* the rounds' lines go on saying it */
+  if (cns_demo_is_poisoned(run->result, name)) run->flag_shown = true;
   say(run, "  !! %s\n", text);
 }
 
@@ -154,7 +120,7 @@ static int take_round(struct run *run, cJSON *json) {
   }
   if (!completed || !cJSON_IsNumber(number)) return 0;
   run->rounds_done = (uint64_t)number->valuedouble;
-  count_flags(run, json, run->rounds_done);
+  cns_demo_count_flags(run->result, json, run->rounds_done);
   follow_victim(run, json, run->rounds_done);
   return 0;
 }
@@ -183,7 +149,8 @@ static int take_line(void *context, struct cns_demo_child *child, const char *li
   if (coordinator && strcmp(kind, "round") == 0) return take_round(run, json);
   if (coordinator && strcmp(kind, "waiting") == 0 && cJSON_IsString(text))
     say(run, "  -- coordinator: %s\n", text->valuestring);
-  if (coordinator && strcmp(kind, "flag") == 0 && cJSON_IsString(text)) show_flag(run, json, text->valuestring);
+  if (coordinator && strcmp(kind, "flag") == 0 && cJSON_IsString(text))
+    show_flag(run, json, text->valuestring);
   bool begins = !coordinator && strcmp(kind, "round") == 0;
   if (begins && child == victim(run) && run->kill_wanted && run->rounds_done >= run->kill_after)
     kill_victim(run);
@@ -270,26 +237,6 @@ static int write_study(struct run *run, const char *folder, char **ret_path) {
   return r;
 }
 
-/* All rounds are audited, each perhaps twice, which the default budget doesn't allow. */
-static struct cns_audit_choice choose_audit(const struct run *run) {
-  return (struct cns_audit_choice){.sketch = run->result->sketch,
-                                   .on_flag = CNS_FLAG_EXCLUDE,
-                                   .budget = run->result->sketch_budget};
-}
-
-static void plan_audit(struct run *run) {
-  const struct cns_plan *plan = &run->parts->plan;
-  struct cns_demo_result *result = run->result;
-  bool large = plan->dim >= CNS_AUDIT_DIM_MIN && plan->dim / CNS_SKETCH_WORDS_PER_NUMBER >= SKETCH;
-  if (!run->options->no_audit && large) {
-    result->sketch = SKETCH;
-    result->sketch_budget = (2.0 * plan->rounds + 1) * SKETCH / (double)plan->dim;
-  }
-  if (!run->options->no_poison && run->parts->hospital_count >= POISONED && plan->rounds >= CNS_DEMO_POISON_FROM)
-    result->poisoned = run->parts->hospitals[POISONED - 1].name;
-  if (!run->options->json) cns_demo_report_audit(run->parts, result);
-}
-
 static int make_kits(struct run *run, const char *folder) {
   const char *names[CNS_DEMO_HOSPITALS_MAX];
   struct cns_identity_public authority;
@@ -301,7 +248,7 @@ static int make_kits(struct run *run, const char *folder) {
                                                  .study_path = study,
                                                  .names = names,
                                                  .name_count = run->parts->hospital_count,
-                                                 .audit = choose_audit(run),
+                                                 .audit = cns_demo_audit(run->result),
                                                  .now_seconds = (int64_t)time(NULL)};
   run->federation = cns_kit_path(folder, "federation");
   if (!r && !run->federation) r = no_memory(run);
@@ -383,7 +330,7 @@ static int set_address(struct run *run, size_t h, const char *url) {
 static int start_hospital(struct run *run, size_t h) {
   const char *honest[] = {"hospital", run->kits[h], "--until-finished", "--json", NULL};
   const char *poisoned[] = {"demo", "--poisoned-hospital", run->kits[h], NULL};
-  bool poison = is_poisoned(run, run->children[h].name);
+  bool poison = cns_demo_is_poisoned(run->result, run->children[h].name);
   return cns_demo_child_start(&run->children[h], poison ? poisoned : honest, run->problem);
 }
 
@@ -422,7 +369,8 @@ static bool all_ended(struct run *run) {
 static int federate(struct run *run, const char *folder) {
   run->kill_after = run->parts->plan.rounds / 3;
   run->kill_wanted = !run->options->no_kill && run->parts->plan.rounds >= ROUNDS_FOR_KILL_MIN;
-  plan_audit(run);
+  cns_demo_plan_poison(run->options, run->parts, run->result);
+  if (!run->options->json) cns_demo_report_audit(run->parts, run->result);
   int r = set_up(run, folder);
   if (!r) r = start_coordinator(run, folder);
   if (!r) r = start_hospitals(run);

@@ -95,7 +95,7 @@ static int run_poisoned(const char *kit) {
                                             .json = true,
                                             .until_finished = true,
                                             .poison_from = CNS_DEMO_POISON_FROM,
-                                            .poison_factor = CNS_DEMO_POISON_FACTOR};
+                                            .poison_bounds = CNS_DEMO_POISON_BOUNDS};
   int r = cns_agent_run(&options, &problem);
   return r ? cns_cli_fail(r, &problem) : cns_cli_finish(CNS_EXIT_OK);
 }

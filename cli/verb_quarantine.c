@@ -108,7 +108,8 @@ static int find_quarantine(const struct call *call, const cJSON *list, struct cn
     snprintf(release->study, sizeof release->study, "%s", study ? study : "");
     return r;
   }
-  return cns_problem_set(problem, CNS_ERR_NOT_FOUND, "hospital %s is not in quarantine; see \"consilium "
+  return cns_problem_set(problem, CNS_ERR_NOT_FOUND,
+                         "hospital %s is not in quarantine; see \"consilium "
                          "quarantine list %s\"",
                          call->hospital, call->kit);
 }
@@ -158,8 +159,8 @@ static int print_release(const struct call *call, const struct cns_release *rele
     return cns_cli_print_json(json);
   }
   FILE *say = cns_cli_beside(path);
-  fprintf(say, "Signed: hospital %s, in quarantine since round %" PRIu64 ", is let in again.\n", release->name,
-          release->round);
+  fprintf(say, "Signed: hospital %s, in quarantine since round %" PRIu64 ", is let in again.\n",
+          release->name, release->round);
   if (call->out)
     fprintf(say,
             "%s goes into the folder releases/ of the coordinator's state, under a name that ends in\n"
@@ -216,12 +217,14 @@ static int check_call(const struct call *call) {
     return cns_cli_usage_error(verb, "--reason is longer than %d bytes", CNS_RELEASE_REASON_MAX);
   if (!call->officer) return cns_cli_usage_error(verb, "--as DIR is missing: the officer's folder");
   if (call->kit && (call->roster || call->study || call->round))
-    return cns_cli_usage_error(verb, "--roster, --study and --round are for where the coordinator's kit isn't");
+    return cns_cli_usage_error(verb,
+                               "--roster, --study and --round are for where the coordinator's kit isn't");
   if (call->kit) return 0;
   if (!call->roster || !call->study || !call->round || !call->out)
     return cns_cli_usage_error(
-        verb, "give --kit KIT, the coordinator's; or, elsewhere, all of --roster DIR, --study NAME, --round R "
-              "and --out FILE");
+        verb,
+        "give --kit KIT, the coordinator's; or, elsewhere, all of --roster DIR, --study NAME, --round R "
+        "and --out FILE");
   if (strlen(call->study) > CNS_NAME_MAX) return cns_cli_usage_error(verb, "--study is too long for a name");
   return 0;
 }
@@ -233,8 +236,8 @@ static int run_release(int argc, char **argv) {
       {"reason", "TEXT", "why; it goes into the log", CNS_OPTION_TEXT, &call.reason, 0, 0},
       {"as", "DIR", "the officer's folder, with identity.key", CNS_OPTION_TEXT, &call.officer, 0, 0},
       {"kit", "KIT", "the coordinator's kit, which says the rest", CNS_OPTION_TEXT, &call.kit, 0, 0},
-      {"roster", "DIR", "without --kit: any kit's folder, or the authority's", CNS_OPTION_TEXT, &call.roster, 0,
-       0},
+      {"roster", "DIR", "without --kit: any kit's folder, or the authority's", CNS_OPTION_TEXT, &call.roster,
+       0, 0},
       {"study", "NAME", "without --kit: the study's name", CNS_OPTION_TEXT, &call.study, 0, 0},
       {"round", "R", "without --kit: that put the hospital into quarantine", CNS_OPTION_INT, &call.round, 1,
        9e15},
@@ -255,9 +258,10 @@ static int run_release(int argc, char **argv) {
 }
 
 int cns_cli_quarantine(int argc, char **argv) {
-  static const struct cns_verb verbs[] = {{"list", "say who is in quarantine, and since when", run_list},
-                                          {"release", "let a hospital in again, as a privacy officer", run_release},
-                                          {NULL, NULL, NULL}};
-  return cns_cli_dispatch("consilium quarantine", "Hospitals that are out after an audit flagged them.", verbs,
-                          argc, argv);
+  static const struct cns_verb verbs[] = {
+      {"list", "say who is in quarantine, and since when", run_list},
+      {"release", "let a hospital in again, as a privacy officer", run_release},
+      {NULL, NULL, NULL}};
+  return cns_cli_dispatch("consilium quarantine", "Hospitals that are out after an audit flagged them.",
+                          verbs, argc, argv);
 }

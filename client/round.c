@@ -213,7 +213,7 @@ static int start_work(struct cns_agent *agent, uint8_t *model, size_t len) {
       .scale_log2 = d->scale_log2,
       .rng = cns_rng_system(),
       .poison = agent->options.poison_from && d->round >= agent->options.poison_from
-                    ? agent->options.poison_factor
+                    ? agent->options.poison_bounds
                     : 0,
   };
   int r = cns_work_start(cns_loop_uv(agent->host.loop), &input, model, len, work_done, agent,

@@ -21,7 +21,7 @@ struct cns_work_input {
   uint32_t weight;
   int scale_log2;
   struct cns_rng rng; /* of the rounding; used on the worker thread */
-  int32_t poison;     /* the finished update is multiplied by it; 0: it stays as it is */
+  unsigned poison;    /* the finished update is turned round and made so many bounds long; 0: it isn't */
 };
 
 struct cns_work_result {

@@ -220,7 +220,8 @@ static void report_judgement(struct cns_server *s, const struct cns_judgement *j
     s->said_influence = true;
   }
   if (judgement->tightening > 1)
-    cns_report(s, "tight", "after an attack the audit's thresholds are tighter in this round: up to %g times "
+    cns_report(s, "tight",
+               "after an attack the audit's thresholds are tighter in this round: up to %g times "
                "as many honest hospitals are flagged as otherwise",
                judgement->tightening);
   for (size_t f = 0; f < judgement->result.flag_count; f++)
@@ -280,10 +281,11 @@ int cns_audit_closed(struct cns_server *s, enum cns_phase phase, size_t verdicts
     if (r == 0) judgement = NULL; /* the server's now */
   }
   if (r == 0 && tight > 0)
-    cns_report(s, "tight",
-               "an attack is confirmed: for the next %u rounds the audit's thresholds are tighter, with up to "
-               "%g times as many false flags, as the policy says",
-               tight, s->kit.policy.tighten_factor);
+    cns_report(
+        s, "tight",
+        "an attack is confirmed: for the next %u rounds the audit's thresholds are tighter, with up to "
+        "%g times as many false flags, as the policy says",
+        tight, s->kit.policy.tighten_factor);
   cns_judgement_free(judgement);
   return r;
 }

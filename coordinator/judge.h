@@ -9,11 +9,11 @@
 #include "coordinator/watch.h"
 
 struct cns_judgement {
-  struct cns_watch watch; /* after this round's detection */
+  struct cns_watch watch;               /* after this round's detection */
   uint8_t decisions[CNS_HOSPITALS_MAX]; /* by position in the cohort, for cns_coordinator_decide */
   size_t judged;                        /* hospitals with a z */
   uint16_t position[CNS_HOSPITALS_MAX]; /* in the cohort, by row of the result */
-  bool detected; /* false: too few z to compare, all zero below */
+  bool detected;                        /* false: too few z to compare, all zero below */
   struct cns_detect_result result;
   size_t spared;     /* flagged, and kept by a limit of the policy */
   double influence;  /* B/(n*C): cns_detect_influence */

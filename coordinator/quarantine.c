@@ -49,8 +49,7 @@ void cns_quarantine_publish(struct cns_server *s) {
 static int check(const struct cns_server *s, const struct cns_release *release, const char *where,
                  struct cns_problem *problem) {
   const struct cns_roster_hospital *hospital = cns_roster_find(&s->kit.roster, release->index);
-  if (strcmp(release->consortium, s->kit.roster.consortium) != 0 ||
-      strcmp(release->study, s->plan.name) != 0)
+  if (strcmp(release->consortium, s->kit.roster.consortium) != 0 || strcmp(release->study, s->plan.name) != 0)
     return cns_problem_set(problem, CNS_ERR_REFUSED, "%s: is for study \"%s\" of \"%s\"", where,
                            release->study, release->consortium);
   if (!hospital || strcmp(hospital->name, release->name) != 0)
@@ -94,8 +93,7 @@ static bool take_all(struct cns_server *s, const char *folder) {
     char *path = cns_kit_path(folder, entry->d_name);
     int r = path ? take(s, path, &problem) : CNS_ERR_MEMORY;
     any |= r > 0;
-    if (r < 0)
-      cns_report(s, "refused", "a release from quarantine is not taken: %s", problem.text);
+    if (r < 0) cns_report(s, "refused", "a release from quarantine is not taken: %s", problem.text);
     free(path);
   }
   if (entries) closedir(entries);
@@ -106,7 +104,8 @@ static bool take_all(struct cns_server *s, const char *folder) {
 static bool is_new(struct cns_server *s, const char *folder) {
   struct stat info;
   if (stat(folder, &info) < 0) return false;
-  bool same = info.st_mtim.tv_sec == s->releases_read.tv_sec && info.st_mtim.tv_nsec == s->releases_read.tv_nsec;
+  bool same =
+      info.st_mtim.tv_sec == s->releases_read.tv_sec && info.st_mtim.tv_nsec == s->releases_read.tv_nsec;
   s->releases_read = info.st_mtim;
   return !same;
 }

@@ -238,6 +238,20 @@ void cns_report_ended(struct cns_server *s) {
   write_line(s, stdout, "round", sentence, json);
 }
 
+/* Evidence is judged under the roster of its round and no other: it lies beside it. */
+static int keep_roster(const struct cns_server *s, struct cns_problem *problem) {
+  const struct cns_roster *roster = &s->kit.roster;
+  char name[64];
+  if (!cns_digest_equal(&roster->digest, &cns_coordinator_round(s->machine)->descriptor.roster)) return 0;
+  snprintf(name, sizeof name, "roster-%" PRIu64 ".json", roster->version);
+  char *path = cns_kit_path(s->kit.config.state_path, name);
+  int r = path ? 0 : CNS_ERR_MEMORY;
+  if (path && access(path, F_OK) != 0)
+    r = cns_kit_document_save(s->kit.config.state_path, name, "roster", &s->kit.roster_document, problem);
+  free(path);
+  return r;
+}
+
 /* Evidence goes into the state folder, once a verdict. */
 void cns_report_verdicts(struct cns_server *s) {
   size_t count;
@@ -254,8 +268,9 @@ void cns_report_verdicts(struct cns_server *s) {
     /* Replay comes here again; files appear whole, so what is there stays. */
     if (path && access(path, F_OK) != 0)
       r = cns_file_write(path, verdict->evidence, verdict->evidence_len, 0600, &problem);
-    cns_report(s, "verdict", "hospital %u broke the protocol in phase %s: %s%s; evidence in %s", verdict->index,
-               cns_phase_name(verdict->phase), cns_blame_name(verdict->blame),
+    if (r == 0) r = keep_roster(s, &problem);
+    cns_report(s, "verdict", "hospital %u broke the protocol in phase %s: %s%s; evidence in %s",
+               verdict->index, cns_phase_name(verdict->phase), cns_blame_name(verdict->blame),
                verdict->within_bound ? " (the true sketch is within the bound, so a faulty machine explains "
                                        "it: it stays in the sum)"
                                      : "",

@@ -29,12 +29,13 @@ enum cns_server_entry {
   CNS_ENTRY_CLOSE = 5,  /* the phase was closed */
   CNS_ENTRY_STOP = 6,   /* end code u8, sentence */
   CNS_ENTRY_RESULT = 7, /* signed manifest */
-  CNS_ENTRY_SHARES = 8, /* an answer with its leaves (phases shares, audit, dispute): erased after the round */
-  CNS_ENTRY_SIGNED = 9, /* the signed message of such an answer alone: stays */
-  CNS_ENTRY_NAMED = 10, /* an answer that was refused and names its sender: erased, the evidence has it */
-  CNS_ENTRY_ASKED = 11, /* of an attempt without a result: by position u8, was an upload asked for? */
-  CNS_ENTRY_WATCH = 12, /* cns_watch_encode: in force from here on */
-  CNS_ENTRY_NONCE = 13, /* of the audit of the attempt that begins (32): before its descriptor */
+  CNS_ENTRY_SHARES =
+      8, /* an answer with its leaves (phases shares, audit, dispute): erased after the round */
+  CNS_ENTRY_SIGNED = 9,   /* the signed message of such an answer alone: stays */
+  CNS_ENTRY_NAMED = 10,   /* an answer that was refused and names its sender: erased, the evidence has it */
+  CNS_ENTRY_ASKED = 11,   /* of an attempt without a result: by position u8, was an upload asked for? */
+  CNS_ENTRY_WATCH = 12,   /* cns_watch_encode: in force from here on */
+  CNS_ENTRY_NONCE = 13,   /* of the audit of the attempt that begins (32): before its descriptor */
   CNS_ENTRY_SKETCH = 14,  /* A*y of an upload, k words: erased after the round */
   CNS_ENTRY_DECIDED = 15, /* by position u8, whom the audit leaves out: cns_coordinator_decide */
 };
@@ -172,7 +173,7 @@ struct cns_server {
   struct cns_coordinator *machine;
   struct cns_upload *uploads; /* by position */
   bool job_running;
-  bool sketching; /* uploads are being sketched; the machine is free meanwhile */
+  bool sketching;                        /* uploads are being sketched; the machine is free meanwhile */
   uint8_t nonce[CNS_SKETCH_NONCE_BYTES]; /* of the running round's audit, or of the one that begins */
   struct cns_judgement *judgement;       /* of the running round, once it is decided; NULL */
   uint64_t round_started_ms, phase_started_ms;

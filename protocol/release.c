@@ -55,8 +55,7 @@ out:
 }
 
 int cns_release_open(const uint8_t *data, size_t len, const char *where, const struct cns_roster *roster,
-                     struct cns_release *ret_release, const char **ret_officer,
-                     struct cns_problem *problem) {
+                     struct cns_release *ret_release, const char **ret_officer, struct cns_problem *problem) {
   struct cns_document document;
   const char *officer = NULL;
   int r = cns_document_parse("release", data, len, where, &document, problem);

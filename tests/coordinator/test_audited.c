@@ -228,9 +228,12 @@ static void write_release(struct world *w, const char *name, const struct cns_re
 
 static void only_an_officer_ends_a_quarantine(void **state) {
   struct world w;
-  const struct cns_release good = {
-      .consortium = "test", .study = "study", .index = POISONER + 1, .name = "hospital-6", .round = 1,
-      .reason = "a sensor was replaced"};
+  const struct cns_release good = {.consortium = "test",
+                                   .study = "study",
+                                   .index = POISONER + 1,
+                                   .name = "hospital-6",
+                                   .round = 1,
+                                   .reason = "a sensor was replaced"};
   struct cns_release other = good;
   (void)state;
   init(&w, "quarantine", 60, CNS_FLAG_QUARANTINE);
