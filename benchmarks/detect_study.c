@@ -8,6 +8,7 @@
  *
  * Without files: the shipped breast-cancer study, from the repository's top.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -103,8 +104,17 @@ static void one_attack(const struct cns_plan *plan, const struct cns_table *tabl
   print_reasons(counts.by[1], counts.attackers);
 }
 
+/* A number above 0, or the usage and the end. */
 static double argument(int argc, char **argv, int index, double otherwise) {
-  return argc > index ? strtod(argv[index], NULL) : otherwise;
+  char *end = NULL;
+  double value = argc > index ? strtod(argv[index], &end) : otherwise;
+  if (value > 0 && isfinite(value) && (!end || !*end)) return value;
+  fprintf(stderr,
+          "detect_study: \"%s\" is no number above 0\n"
+          "usage: detect_study [SEEDS [ROUNDS [CLIP [HOSPITALS [ATTACKERS [SKETCH [SIZE_RATIO [RATE\n"
+          "                    [STUDY.json TABLE.csv]]]]]]]]]\n",
+          argv[index]);
+  exit(2);
 }
 
 int main(int argc, char **argv) {

@@ -255,9 +255,9 @@ static int allocate(struct cns_simulation *s) {
   result->quarantined = calloc(n, sizeof *result->quarantined);
   result->outcome = calloc(n, sizeof *result->outcome);
   result->missing = calloc(n, sizeof *result->missing);
-  s->history = calloc(1, sizeof *s->history);
+  s->watch = calloc(1, sizeof *s->watch);
   return s->hospitals && s->cohort && result->included && result->malicious && result->quarantined &&
-                 result->outcome && result->missing && s->history
+                 result->outcome && result->missing && s->watch
              ? 0
              : CNS_ERR_MEMORY;
 }
@@ -339,7 +339,7 @@ struct cns_simulation *cns_simulation_free(struct cns_simulation *s) {
   cns_simulation_training_free(s->training);
   free(s->hospitals);
   free(s->cohort);
-  free(s->history);
+  free(s->watch);
   cns_roster_deinit(&s->roster);
   cns_document_deinit(&s->roster_document);
   free(s->result.included);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cli/simulation.h"
+#include "coordinator/judge.h"
 #include "crypto/parallel.h"
 #include "protocol/claim.h"
 #include "protocol/hospital.h"
@@ -81,7 +82,7 @@ struct cns_simulation {
   struct cns_writer announcement;
   struct cns_coordinator *coordinator;
   struct cns_simulation_vectors vectors;
-  struct cns_detect_history *history; /* with an audit */
+  struct cns_watch *watch; /* with an audit */
   struct cns_simulation_result result;
 };
 

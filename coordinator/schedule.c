@@ -117,7 +117,8 @@ static bool may_be_asked(const struct cns_server *s, const struct cns_session *s
 }
 
 static bool can_take_part(const struct cns_server *s, const struct cns_session *session) {
-  return may_be_asked(s, session) && !cns_abandoning_worn_out(s, session);
+  return may_be_asked(s, session) && !cns_abandoning_worn_out(s, session) &&
+         !cns_watch_has_had_all(s->watch, session->hospital->index, s->completed + 1, &s->kit.policy);
 }
 
 static size_t fresh_count(const struct cns_server *s) {

@@ -14,7 +14,7 @@ bool cns_watch_is_empty(const struct cns_watch *watch) {
 }
 
 /* Version u8, audited round u64, entries u16, each index u16, revealed u64,
- * quarantined u64, statistic u8; then the history as a blob. */
+ * quarantined u64, statistic u8, audits u8; then the history as a blob. */
 int cns_watch_encode(const struct cns_watch *watch, struct cns_writer *writer) {
   uint16_t count = 0;
   uint8_t *history = NULL;
@@ -30,6 +30,7 @@ int cns_watch_encode(const struct cns_watch *watch, struct cns_writer *writer) {
     cns_write_u64(writer, watch->revealed[i]);
     cns_write_u64(writer, watch->quarantined[i]);
     cns_write_u8(writer, watch->statistic[i]);
+    cns_write_u8(writer, watch->audits[i]);
   }
   int r = cns_detect_history_encode(&watch->history, &history, &len);
   if (r == 0) cns_write_blob(writer, history, len);
@@ -45,6 +46,7 @@ static int read_entries(struct cns_reader *reader, struct cns_watch *watch) {
     watch->revealed[index] = cns_read_u64(reader);
     watch->quarantined[index] = cns_read_u64(reader);
     watch->statistic[index] = cns_read_u8(reader);
+    watch->audits[index] = cns_read_u8(reader);
     if (watch->statistic[index] >= CNS_DETECT_STATISTIC_COUNT) return CNS_ERR_FORMAT;
     last = index;
   }
@@ -75,12 +77,20 @@ bool cns_watch_has_budget(const struct cns_watch *watch, uint16_t index, const s
   return spent <= budget && budget - spent >= policy->sketch;
 }
 
+bool cns_watch_has_had_all(const struct cns_watch *watch, uint16_t index, uint64_t round,
+                           const struct cns_policy *policy) {
+  return watch->audited_round == round && watch->audits[index] >= policy->attempts_per_parent;
+}
+
 /* Everyone that is asked counts, whether or not it answers: what left it may
  * have been seen. */
 static void count_revealed(struct cns_watch *watch, const struct cns_round *round) {
   const struct cns_descriptor *d = &round->descriptor;
   for (size_t k = 0; k < d->member_count; k++)
-    if (cns_round_asked(round, CNS_PHASE_AUDIT, k)) watch->revealed[d->members[k].index] += d->sketch;
+    if (cns_round_asked(round, CNS_PHASE_AUDIT, k)) {
+      watch->revealed[d->members[k].index] += d->sketch;
+      if (watch->audits[d->members[k].index] < UINT8_MAX) watch->audits[d->members[k].index]++;
+    }
 }
 
 /* A false sketch that a faulty machine doesn't explain. */
@@ -103,6 +113,7 @@ bool cns_watch_closed(struct cns_watch *watch, const struct cns_coordinator *mac
   if (round->descriptor.audit_level == CNS_AUDIT_NONE) return false;
   enum cns_phase now = cns_coordinator_phase(machine);
   if (phase == CNS_PHASE_READY && now == CNS_PHASE_UPLOAD) {
+    if (watch->audited_round != round->descriptor.round) memset(watch->audits, 0, sizeof watch->audits);
     watch->audited_round = round->descriptor.round;
     changed = true;
   }

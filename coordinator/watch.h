@@ -19,6 +19,7 @@ struct cns_watch {
   /* The round of which an audited attempt asked for uploads: no other attempt on
    * its model goes without an audit. */
   uint64_t audited_round;
+  uint8_t audits[CNS_HOSPITALS_MAX + 1]; /* on that round's model, that it was asked for; never refunded */
 };
 
 /* Anything that a restart must know? */
@@ -31,6 +32,9 @@ CNS_MUST_CHECK int cns_watch_decode(const uint8_t *bytes, size_t len, struct cns
 /* May this hospital reveal k more of updates of this length? */
 bool cns_watch_has_budget(const struct cns_watch *watch, uint16_t index, const struct cns_policy *policy,
                           uint64_t dim);
+/* Has it had all audits of this round's model that the policy allows? */
+bool cns_watch_has_had_all(const struct cns_watch *watch, uint16_t index, uint64_t round,
+                           const struct cns_policy *policy);
 /* After a closing of the machine, which closed `phase`: uploads that were asked
  * for, numbers that are asked for, and liars that make thresholds tighten. The
  * first verdict that is new: `verdicts_before`. True if something changed; *ret_tight

@@ -181,7 +181,12 @@ static void sketches_dont_outlive_the_round(void **state) {
   assert_int_equal(kept[2], HOSPITALS);
   restart(&w);
   for (size_t k = 0; k < HOSPITALS; k++)
-    assert_true(w.s.watch->revealed[k + 1] == FEDERATION_SKETCH); /* never refunded */
+    assert_true(w.s.watch->revealed[k + 1] == FEDERATION_SKETCH);    /* never refunded */
+  assert_false(cns_watch_has_had_all(w.s.watch, 1, 1, &w.f.policy)); /* of two */
+  world_begin_round(&w, 1, 2);
+  world_play_until(&w, CNS_PHASE_AGREE);
+  assert_true(cns_watch_has_had_all(w.s.watch, 1, 1, &w.f.policy));
+  assert_false(cns_watch_has_had_all(w.s.watch, 1, 2, &w.f.policy));
   world_deinit(&w);
 }
 
@@ -278,6 +283,7 @@ static void the_watch_is_read_back_or_refused(void **state) {
   watch->revealed[CNS_HOSPITALS_MAX] = UINT64_MAX;
   watch->quarantined[7] = 3;
   watch->statistic[7] = CNS_DETECT_TWINS;
+  watch->audits[7] = 2;
   watch->audited_round = 9;
   assert_int_equal(cns_detect_history_tighten(&watch->history, 4, 2), 0);
   cns_writer_init(&writer, CNS_WATCH_BYTES_MAX);
