@@ -130,6 +130,7 @@ struct cns_demo_result {
   uint64_t poisoned_rounds, flagged_rounds, left_out_rounds; /* completed ones it was in; of these */
   uint64_t false_flags;                                      /* of other hospitals, one a round each */
   uint32_t sketch;      /* numbers of each update that an audit shows; 0: no audit */
+  bool too_small;       /* the model, for an audit */
   double sketch_budget; /* of the demo's policy */
   double seconds;
   int signal; /* that ended the demo; with CNS_ERR_CANCELLED */

@@ -14,6 +14,7 @@ void cns_demo_plan_poison(const struct cns_demo_options *options, const struct c
                           struct cns_demo_result *result) {
   const struct cns_plan *plan = &parts->plan;
   bool large = plan->dim >= CNS_AUDIT_DIM_MIN && plan->dim / CNS_SKETCH_WORDS_PER_NUMBER >= SKETCH;
+  result->too_small = !large;
   if (!options->no_audit && large) {
     result->sketch = SKETCH;
     result->sketch_budget = (2.0 * plan->rounds + 1) * SKETCH / (double)plan->dim;

@@ -61,7 +61,8 @@ void cns_demo_report_audit(const struct cns_demo_parts *parts, const struct cns_
            "updates have in common, and their case mix it can read from one audit (docs/privacy.md).\n",
            result->sketch, parts->plan.dim, result->sketch_budget, parts->plan.rounds);
   else
-    printf("No round is audited: nobody looks at what is under the masks.\n");
+    printf("No round is audited%s: nobody looks at what is under the masks.\n",
+           result->too_small ? ", since the model is too small for it" : "");
   if (result->poisoned)
     printf("From round %d on %s is poisoned: it turns its update round, makes it %u times as long as\n"
            "clipping allows, and is honest in all else.\n",
@@ -148,9 +149,8 @@ static void print_poisoned(const struct cns_demo_result *result) {
            result->poisoned, result->poisoned_rounds, result->flagged_rounds, result->left_out_rounds,
            result->false_flags);
   else if (result->poisoned)
-    printf("%s was poisoned in %" PRIu64
-           " rounds, and nobody could see it: without --no-audit it is flagged.\n",
-           result->poisoned, result->poisoned_rounds);
+    printf("%s was poisoned in %" PRIu64 " rounds, and nobody could see it%s.\n", result->poisoned,
+           result->poisoned_rounds, result->too_small ? "" : ": without --no-audit it is flagged");
   else if (result->sketch)
     printf("Nobody was poisoned. Honest hospitals were flagged %" PRIu64 " times.\n", result->false_flags);
 }

@@ -64,6 +64,16 @@ static bool is_included(const cJSON *member) {
   return strcmp(text_of(member, "outcome"), cns_outcome_text(CNS_INCLUDED)) == 0;
 }
 
+/* Of who was not in the cohort. Quarantines that are over are not known here. */
+static const char *absent_text(const struct status *status, const cJSON *manifest, uint16_t index) {
+  const cJSON *one;
+  cJSON_ArrayForEach(one, status->quarantine) {
+    if (number_of(one, "hospital") == index && number_of(one, "round") < number_of(manifest, "round"))
+      return cns_outcome_text(CNS_OUT_QUARANTINED);
+  }
+  return "not connected when the round began";
+}
+
 /* Everybody of the roster is expected, as in the daemon's own line. */
 static void add_hospitals(const struct status *status, const cJSON *manifest, cJSON *row) {
   const struct cns_roster *roster = &status->kit.roster;
@@ -83,8 +93,8 @@ static void add_hospitals(const struct status *status, const cJSON *manifest, cJ
     }
     cJSON *one = cJSON_CreateObject();
     cJSON_AddStringToObject(one, "hospital", hospital->name);
-    cJSON_AddStringToObject(one, "reason",
-                            member ? text_of(member, "outcome") : "not connected when the round began");
+    cJSON_AddStringToObject(
+        one, "reason", member ? text_of(member, "outcome") : absent_text(status, manifest, hospital->index));
     cJSON_AddItemToArray(missing, one);
   }
   cJSON_AddNumberToObject(row, "included", (double)included);

@@ -69,7 +69,15 @@ static int take(struct cns_server *s, const char *path, struct cns_problem *prob
   free(data);
   if (r == 0) r = check(s, &release, path, problem);
   if (r < 0) return r;
-  if (s->watch->quarantined[release.index] != release.round) return 0;
+  uint64_t since = s->watch->quarantined[release.index];
+  if (since == 0) return 0; /* it was taken before */
+  if (since != release.round)
+    return release.round < since
+               ? 0
+               : cns_problem_set(
+                     problem, CNS_ERR_REFUSED,
+                     "%s: is for a quarantine since round %llu; hospital %s is in one since round %llu", path,
+                     (unsigned long long)release.round, release.name, (unsigned long long)since);
   cns_watch_release(s->watch, release.index);
   cns_report(s, "released",
              "hospital %s is let in again by %s, a privacy officer; it was in quarantine since round %llu. "
@@ -78,18 +86,20 @@ static int take(struct cns_server *s, const char *path, struct cns_problem *prob
   return 1;
 }
 
+static bool is_release(const char *name) {
+  size_t len = strlen(name), suffix = strlen(RELEASE_SUFFIX);
+  return name[0] != '.' && len > suffix && strcmp(name + len - suffix, RELEASE_SUFFIX) == 0;
+}
+
 /* A release takes effect each time it is read, so nothing needs to be written
  * down; the round that begins next has the list in the journal. */
 static bool take_all(struct cns_server *s, const char *folder) {
-  size_t suffix = strlen(RELEASE_SUFFIX);
   bool any = false;
   struct dirent *entry;
   DIR *entries = opendir(folder);
   while (entries && (entry = readdir(entries))) {
     struct cns_problem problem = {0};
-    size_t len = strlen(entry->d_name);
-    if (entry->d_name[0] == '.' || len <= suffix || strcmp(entry->d_name + len - suffix, RELEASE_SUFFIX) != 0)
-      continue;
+    if (!is_release(entry->d_name)) continue;
     char *path = cns_kit_path(folder, entry->d_name);
     int r = path ? take(s, path, &problem) : CNS_ERR_MEMORY;
     any |= r > 0;
@@ -100,13 +110,25 @@ static bool take_all(struct cns_server *s, const char *folder) {
   return any;
 }
 
-/* Has a file come since the folder was last read? */
+static void take_later(struct timespec *latest, const struct stat *info) {
+  const struct timespec *one = &info->st_mtim;
+  if (one->tv_sec > latest->tv_sec || (one->tv_sec == latest->tv_sec && one->tv_nsec > latest->tv_nsec))
+    *latest = *one;
+}
+
+/* Has a file come, or been finished, since the folder was last read? */
 static bool is_new(struct cns_server *s, const char *folder) {
+  struct timespec latest = {0};
   struct stat info;
-  if (stat(folder, &info) < 0) return false;
-  bool same =
-      info.st_mtim.tv_sec == s->releases_read.tv_sec && info.st_mtim.tv_nsec == s->releases_read.tv_nsec;
-  s->releases_read = info.st_mtim;
+  struct dirent *entry;
+  DIR *entries = opendir(folder);
+  if (entries && fstat(dirfd(entries), &info) == 0) take_later(&latest, &info);
+  while (entries && (entry = readdir(entries)))
+    if (is_release(entry->d_name) && fstatat(dirfd(entries), entry->d_name, &info, 0) == 0)
+      take_later(&latest, &info);
+  if (entries) closedir(entries);
+  bool same = latest.tv_sec == s->releases_read.tv_sec && latest.tv_nsec == s->releases_read.tv_nsec;
+  s->releases_read = latest;
   return !same;
 }
 
