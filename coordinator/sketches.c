@@ -6,6 +6,8 @@
 
 #define GROUP 16u /* vectors that crypto/sketch.h takes side by side */
 #define PIECE_WORDS 65536u
+/* Not a multiple of a page: sixteen lines would be too many for one set of a cache. */
+#define STRIDE_WORDS (PIECE_WORDS + 80u)
 /* Ranges of the vectors that are worked on in parallel. */
 #define RANGES_MAX 16u
 
@@ -30,7 +32,7 @@ static int add_piece(const struct job *job, struct cns_sketch_plan *plan, size_t
   const uint32_t *vectors[GROUP];
   size_t from = group * GROUP, count = job->count - from < GROUP ? job->count - from : GROUP;
   for (size_t v = 0; v < count; v++) {
-    uint32_t *words = buffer + v * PIECE_WORDS;
+    uint32_t *words = buffer + v * STRIDE_WORDS;
     int r = cns_vector_file_read(job->uploads[from + v], first, len, words, problem);
     if (r < 0) return r;
     vectors[v] = words;
@@ -58,7 +60,7 @@ static void run_range(void *argument, size_t range) {
   struct job *job = argument;
   struct range_result *result = &job->results[range];
   struct cns_sketch_plan *plan = NULL;
-  uint32_t *buffer = malloc((size_t)GROUP * PIECE_WORDS * sizeof *buffer);
+  uint32_t *buffer = malloc((size_t)GROUP * STRIDE_WORDS * sizeof *buffer);
   int r = buffer ? cns_sketch_plan_new(job->key, job->k, &plan) : CNS_ERR_MEMORY;
   if (r == 0) r = add_range(job, plan, range, buffer, &result->problem);
   cns_sketch_plan_free(plan);
