@@ -282,7 +282,7 @@ def test_what_is_flagged():
     result = audited("--attack", "other-masks:1", "--on-flag", "exclude")
     assert result["attackers"] == hospitals_of(result["flagged"]) == hospitals_of(result["excluded"])
     assert result["flagged"][0]["reason"] == "norm-bound" and result["blamed"] == []
-    assert f"hospital {result['attackers'][0]}" in result["flagged"][0]["text"]
+    assert f"hospital-{result['attackers'][0]}:" in result["flagged"][0]["text"]
     assert result["flagged"][0]["value"] > result["flagged"][0]["threshold"]
     result = audited("--attack", "other-masks:1")
     assert result["completed"] is False and "void" in result["reason"] and result["excluded"] == []
