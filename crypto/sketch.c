@@ -150,7 +150,8 @@ static uint32_t *group_rows(struct cns_sketch_plan *plan, size_t group) {
   return plan->rows + group * CNS_SKETCH_ROWS_ELEMENTS(plan->k);
 }
 
-/* rest: elements from the first one to the vectors' end. */
+/* rest: elements from the first one to the vectors' end. A few streams the processor reads
+ * ahead by itself. */
 static int add_group(struct cns_sketch_plan *plan, const struct source *source, size_t group, size_t count,
                      uint64_t first, size_t len, uint64_t rest) {
   const uint32_t *vectors[LANES];
@@ -162,7 +163,8 @@ static int add_group(struct cns_sketch_plan *plan, const struct source *source, 
   const struct cns_sketch_piece piece = {.entries = (const uint8_t *)plan->placement,
                                          .vectors = vectors,
                                          .len = len,
-                                         .readable = source->in_memory ? (size_t)rest : 0,
+                                         .readable =
+                                             source->in_memory && count > LANES / 2 ? (size_t)rest : 0,
                                          .tile = plan->tile,
                                          .rows = group_rows(plan, group)};
   if (group_lanes(count) == LANES)
