@@ -376,7 +376,7 @@ def pld_cases(module, q, sigma, losses):
         truths = {delta: true_epsilon(q, sigma, rounds, delta, losses) for delta in DELTAS}
         wanted = [d for d in DELTAS if truths[d][0] <= EPSILON_MOST or (q, sigma, rounds) in LARGE]
         if not wanted:
-            return
+            continue
         lower, upper = their_interval(module, q, sigma, rounds, wanted)
         for delta, low, high in zip(wanted, lower, upper):
             epsilon, error = truths[delta]
@@ -395,8 +395,8 @@ def make_pld():
     for q in RATES:
         for sigma in NOISES:
             cases += pld_cases(module, q, sigma, (Loss(q, sigma, 1), Loss(q, sigma, -1)))
-    write("pld.json", "epsilon_true: closed forms for sampling rate 1 and for one round; otherwise the contour integral "
-          "of the privacy curve (Alghamdi et al. 2022, arXiv 2208.09595) by quadrature, without a grid of losses. "
+    write("pld.json", "epsilon_true: closed forms for sampling rate 1 and for one round; otherwise the contour "
+          "integral of the privacy curve (Alghamdi et al. 2022, arXiv 2208.09595), without a grid of losses. "
           "epsilon_lower, epsilon_upper: Google's dp_accounting 0.6.0, privacy loss distribution", {
               "relation": "add-remove: one record more or less; Poisson sampling, sensitivity 1",
               "epsilon_true": "the epsilon of the exact privacy curve, the larger of the two directions",
