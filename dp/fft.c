@@ -24,10 +24,13 @@ static double complex twiddle(size_t k, size_t len) {
 
 int cns_fft_init(struct cns_fft *ret_fft, size_t len) {
   if (len == 0 || len > CNS_FFT_LEN_MAX || (len & (len - 1))) return CNS_ERR_ARGUMENT;
-  struct cns_fft fft = {.len = len, .twiddles = calloc(len / 2 + 1, sizeof *fft.twiddles)};
+  struct cns_fft fft = {.len = len, .twiddles = calloc(len + 1, sizeof *fft.twiddles)};
   if (!fft.twiddles) return CNS_ERR_MEMORY;
   for (size_t k = 0; k < len / 2; k++)
-    fft.twiddles[k] = twiddle(k, len);
+    fft.twiddles[len / 2 + k] = twiddle(k, len);
+  for (size_t half = len / 4; half >= 1; half /= 2)
+    for (size_t k = 0; k < half; k++)
+      fft.twiddles[half + k] = fft.twiddles[2 * half + 2 * k];
   *ret_fft = fft;
   return 0;
 }
@@ -42,31 +45,60 @@ static inline double complex multiply(double complex a, double complex b) {
   return CMPLX(creal(a) * creal(b) - cimag(a) * cimag(b), creal(a) * cimag(b) + cimag(a) * creal(b));
 }
 
-/* Decimation in frequency (Gentleman and Sande 1966). */
-void cns_fft_forward(const struct cns_fft *fft, double complex *data) {
-  for (size_t half = fft->len / 2; half >= 1; half /= 2) {
-    size_t stride = fft->len / 2 / half;
-    for (size_t start = 0; start < fft->len; start += 2 * half)
-      for (size_t k = 0; k < half; k++) {
-        double complex a = data[start + k], b = data[start + k + half];
-        data[start + k] = a + b;
-        data[start + k + half] = multiply(a - b, fft->twiddles[k * stride]);
-      }
+/* Lengths up to this stay in the nearest caches. */
+#define BLOCK ((size_t)2048)
+
+static void split(const struct cns_fft *fft, double complex *data, size_t half) {
+  const double complex *twiddles = fft->twiddles + half;
+  for (size_t k = 0; k < half; k++) {
+    double complex a = data[k], b = data[k + half];
+    data[k] = a + b;
+    data[k + half] = multiply(a - b, twiddles[k]);
   }
 }
 
-/* Decimation in time (Cooley and Tukey 1965), with conjugate twiddles. */
-void cns_fft_backward(const struct cns_fft *fft, double complex *data) {
-  for (size_t half = 1; half < fft->len; half *= 2) {
-    size_t stride = fft->len / 2 / half;
-    for (size_t start = 0; start < fft->len; start += 2 * half)
-      for (size_t k = 0; k < half; k++) {
-        double complex a = data[start + k];
-        double complex b = multiply(data[start + k + half], conj(fft->twiddles[k * stride]));
-        data[start + k] = a + b;
-        data[start + k + half] = a - b;
-      }
+static void join(const struct cns_fft *fft, double complex *data, size_t half) {
+  const double complex *twiddles = fft->twiddles + half;
+  for (size_t k = 0; k < half; k++) {
+    double complex a = data[k], b = multiply(data[k + half], conj(twiddles[k]));
+    data[k] = a + b;
+    data[k + half] = a - b;
   }
+}
+
+/* Decimation in frequency (Gentleman and Sande 1966), one half after the other
+ * (depth log2(len / BLOCK)), then stage by stage. */
+static void forward(const struct cns_fft *fft, double complex *data, size_t len) {
+  if (len > BLOCK) {
+    split(fft, data, len / 2);
+    forward(fft, data, len / 2);
+    forward(fft, data + len / 2, len / 2);
+    return;
+  }
+  for (size_t half = len / 2; half >= 1; half /= 2)
+    for (size_t start = 0; start < len; start += 2 * half)
+      split(fft, data + start, half);
+}
+
+/* Decimation in time (Cooley and Tukey 1965), the same the other way round. */
+static void backward(const struct cns_fft *fft, double complex *data, size_t len) {
+  if (len > BLOCK) {
+    backward(fft, data, len / 2);
+    backward(fft, data + len / 2, len / 2);
+    join(fft, data, len / 2);
+    return;
+  }
+  for (size_t half = 1; half < len; half *= 2)
+    for (size_t start = 0; start < len; start += 2 * half)
+      join(fft, data + start, half);
+}
+
+void cns_fft_forward(const struct cns_fft *fft, double complex *data) {
+  forward(fft, data, fft->len);
+}
+
+void cns_fft_backward(const struct cns_fft *fft, double complex *data) {
+  backward(fft, data, fft->len);
 }
 
 /* -f is ~f + 1: it keeps the lowest set bit and flips those above, which the

@@ -123,7 +123,7 @@ static void merge_lower(const struct cns_cells *cells, bool backward, double *lo
   for (size_t c = 0; c <= cells->count; c++) {
     struct cell cell = c < cells->count ? cell_at(cells, backward, c) : (struct cell){0};
     double need = need_up(&last, last_down), down = c == 0 ? 1 : part_inverse(cell.gain, need);
-    down = fmin(1.75, fmax(0.5, down));
+    down = fmin(1.9, fmax(0.25, down));
     double payable = part(cell.gain, down);
     if (need > payable && c > 0) {
       /* What goes up must be paid whole: more of the last cell goes down. */
