@@ -11,6 +11,7 @@ const struct cns_verb cns_verbs[] = {
     {"coordinator", "run the coordinator of a federation", cns_cli_coordinator},
     {"model", "export a model, look at it, predict with it", cns_cli_model},
     {"status", "what a coordinator or a hospital has done so far", cns_cli_status},
+    {"dp", "what rounds with noise cost in privacy, and how much noise is needed", cns_cli_dp},
     {"simulate", "run whole rounds in one process and check the sum", cns_cli_simulate},
     {NULL, NULL, NULL},
 };

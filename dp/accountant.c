@@ -43,8 +43,7 @@ int cns_dp_check_delta(double delta, struct cns_problem *problem) {
 int cns_dp_check_segment(const struct cns_dp_segment *segment, struct cns_problem *problem) {
   int r = cns_dp_check_number(segment->noise_multiplier, CNS_DP_NOISE_MIN, CNS_DP_NOISE_MAX,
                               "noise multiplier", problem);
-  if (r == 0)
-    r = cns_dp_check_number(segment->sampling_rate, CNS_DP_RATE_MIN, 1, "sampling rate", problem);
+  if (r == 0) r = cns_dp_check_number(segment->sampling_rate, CNS_DP_RATE_MIN, 1, "sampling rate", problem);
   if (r < 0) return r;
   if (segment->rounds >= 1 && segment->rounds <= CNS_DP_ROUNDS_MAX) return 0;
   return cns_problem_set(problem, CNS_ERR_RANGE, "the rounds must be from 1 to %d, not %llu",
@@ -84,7 +83,8 @@ static int check(const struct cns_dp_segment *segments, size_t count, const stru
   return cns_dp_check_number(options->tolerance, 1e-5, 0.1, "tolerance", problem);
 }
 
-static double gaussian_mu(const struct cns_dp_segment *segments, size_t count, enum cns_dp_relation relation) {
+static double gaussian_mu(const struct cns_dp_segment *segments, size_t count,
+                          enum cns_dp_relation relation) {
   double squares = 0;
   for (size_t i = 0; i < count; i++)
     squares += (double)segments[i].rounds / segments[i].noise_multiplier / segments[i].noise_multiplier;
@@ -170,13 +170,14 @@ int cns_dp_rdp_epsilon(double order, double rdp, double delta, double *ret_epsil
 
 int cns_dp_noise_arrived(double noise_multiplier, uint32_t shares, uint32_t missing, uint32_t colluders,
                          double *ret_noise_multiplier, struct cns_problem *problem) {
-  int r = cns_dp_check_number(noise_multiplier, CNS_DP_NOISE_MIN, CNS_DP_NOISE_MAX, "noise multiplier",
-                              problem);
+  int r =
+      cns_dp_check_number(noise_multiplier, CNS_DP_NOISE_MIN, CNS_DP_NOISE_MAX, "noise multiplier", problem);
   if (r < 0) return r;
   if ((uint64_t)missing + colluders >= shares)
-    return cns_problem_set(problem, CNS_ERR_RANGE,
-                           "of %u shares of noise %u are missing and %u are known: none is left that protects",
-                           shares, missing, colluders);
+    return cns_problem_set(
+        problem, CNS_ERR_RANGE,
+        "of %u shares of noise %u are missing and %u are known: none is left that protects", shares, missing,
+        colluders);
   *ret_noise_multiplier = noise_multiplier * sqrt((double)(shares - missing - colluders) / shares);
   return 0;
 }

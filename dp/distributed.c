@@ -21,8 +21,8 @@ static int check_sum(const struct cns_dp_distributed *sum, struct cns_problem *p
   if (r == 0) r = cns_dp_check_number(sum->l2, 1e-300, 1e150, "L2 sensitivity in steps", problem);
   /* Of integers: l2 <= l1 <= sqrt(dim) * l2. */
   if (r == 0)
-    r = cns_dp_check_number(sum->l1, sum->l2, sqrt(sum->dim) * sum->l2 * (1 + 1e-9), "L1 sensitivity in steps",
-                            problem);
+    r = cns_dp_check_number(sum->l1, sum->l2, sqrt(sum->dim) * sum->l2 * (1 + 1e-9),
+                            "L1 sensitivity in steps", problem);
   return r;
 }
 

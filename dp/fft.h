@@ -14,7 +14,8 @@
 
 struct cns_fft {
   size_t len;
-  double complex *twiddles; /* for each half = 1, 2, 4, ... len/2: exp(-pi i k / half), k < half, from place half on */
+  double complex
+      *twiddles; /* for each half = 1, 2, 4, ... len/2: exp(-pi i k / half), k < half, from place half on */
 };
 
 /* len: a power of two, 1..CNS_FFT_LEN_MAX, else CNS_ERR_ARGUMENT; CNS_ERR_MEMORY. */

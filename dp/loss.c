@@ -33,8 +33,7 @@ static double asinh_scaled(double a, double x) {
 
 double cns_loss_point(const struct cns_loss *loss, double value) {
   double q = loss->rate, s = loss->sigma, c = 1 / (2 * s * s);
-  if (loss->replace)
-    return s * (value / 2 + (q == 1 ? 0 : asinh_scaled(log1p(-q) - log(q) + c, value / 2)));
+  if (loss->replace) return s * (value / 2 + (q == 1 ? 0 : asinh_scaled(log1p(-q) - log(q) + c, value / 2)));
   if (q == 1) return s * (value + c);
   if (value > 30) return s * (value - log(q) + log1p(-(1 - q) * exp(-value)) + c);
   double ratio = expm1(value) / q;
@@ -53,8 +52,8 @@ static struct densities densities_at(const struct cns_loss *loss, double u) {
   double shift = 1 / loss->sigma, rate = loss->rate;
   double rest = rate == 1 && loss->replace ? 0 : density(u);
   double p = rate * density(u - shift) + (rate == 1 ? 0 : (1 - rate) * rest);
-  return (struct densities){
-      .p = p, .q = loss->replace ? rate * density(u + shift) + (1 - rate) * rest : rest};
+  return (struct densities){.p = p,
+                            .q = loss->replace ? rate * density(u + shift) + (1 - rate) * rest : rest};
 }
 
 /* Of one interval: e^(l(u) - l(left)) - 1 = (1 + up)(1 + down) - 1, each factor
@@ -126,8 +125,7 @@ struct cns_loss_mass cns_loss_integrate(const struct cns_loss *loss, double left
     at = end;
   }
   double rise = sums.p >= sums.q ? -log1p(-sums.p_loss / sums.p) : log1p(sums.q_gain / sums.q);
-  return (struct cns_loss_mass){
-      .p = sums.p, .q = sums.q, .rise = sums.p > 0 || sums.q > 0 ? rise : 0};
+  return (struct cns_loss_mass){.p = sums.p, .q = sums.q, .rise = sums.p > 0 || sums.q > 0 ? rise : 0};
 }
 
 /* Exponents up to reach^2/2 are rounded; where a component's exponent is that

@@ -125,7 +125,9 @@ static struct aim aim_at(const struct job *job, bool backward, double t) {
       .tilt = t,
       .mean = at.first,
       .deviation = sqrt(at.second),
-      .bound = job->question->wants_delta ? at.value - t * value : t > 0 ? (at.value - value) / t : INFINITY,
+      .bound = job->question->wants_delta ? at.value - t * value
+               : t > 0                    ? (at.value - value) / t
+                                          : INFINITY,
   };
 }
 
@@ -208,9 +210,8 @@ static int answer_direction(struct lattices *l, const struct job *job, bool back
     r = cns_composition_init(&composition, l->parts, l->count, l->step, tilt);
     if (r < 0) return r;
     *ret_work = fmax(*ret_work, (double)composition.len);
-    r = job->question->wants_delta
-            ? cns_composition_log_delta(&composition, job->question->value, ret_answer)
-            : cns_composition_epsilon(&composition, job->question->value, ret_answer);
+    r = job->question->wants_delta ? cns_composition_log_delta(&composition, job->question->value, ret_answer)
+                                   : cns_composition_epsilon(&composition, job->question->value, ret_answer);
     cns_composition_deinit(&composition);
     if (r != CNS_COMPOSITION_OUTSIDE) return r;
     /* Epsilon is left of the window: a smaller tilt. */
@@ -252,7 +253,8 @@ static int answer_at(const struct job *job, const struct direction *directions, 
 static double width_wanted(const struct job *job, const struct cns_dp_interval *answer, double deviation) {
   double relative = job->request->tolerance;
   if (job->question->wants_delta) return relative;
-  return fmin(relative * fmax(answer->upper, 0.01 * deviation), fmax(ROUNDING * job->rounds, 1e-6 * answer->upper));
+  return fmin(relative * fmax(answer->upper, 0.01 * deviation),
+              fmax(ROUNDING * job->rounds, 1e-6 * answer->upper));
 }
 
 /* Smaller steps until the interval is narrow, as far as memory allows. */
@@ -291,7 +293,8 @@ static int answer(struct job *job, struct cns_dp_interval *ret_answer) {
     return 0;
   }
   double log_delta = question->value;
-  int r = make_nodes(job, question->wants_delta ? 38 : sqrt(2 * (OUTSIDE_LOG + log(job->rounds) - log_delta)));
+  int r =
+      make_nodes(job, question->wants_delta ? 38 : sqrt(2 * (OUTSIDE_LOG + log(job->rounds) - log_delta)));
   if (r < 0) return r;
   struct direction directions[2] = {{.aim = choose_aim(job, false)}, {.backward = true}};
   if (job->both) directions[1].aim = choose_aim(job, true);

@@ -51,7 +51,7 @@ static void take_apart(double complex here, double complex there, double complex
 
 struct work {
   const struct cns_fft *fft;
-  double complex *data;           /* of the part at hand */
+  double complex *data;            /* of the part at hand */
   struct product *uppers, *lowers; /* a frequency and its negative share the first of the two */
 };
 
