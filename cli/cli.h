@@ -106,6 +106,7 @@ int cns_cli_policy(int argc, char **argv);
 int cns_cli_quarantine(int argc, char **argv);
 int cns_cli_simulate(int argc, char **argv);
 int cns_cli_evidence(int argc, char **argv);
+int cns_cli_dp(int argc, char **argv);
 int cns_cli_demo(int argc, char **argv);
 int cns_cli_model(int argc, char **argv);
 int cns_cli_status(int argc, char **argv);

@@ -13,6 +13,7 @@ const struct cns_verb cns_verbs[] = {
     {"model", "export a model, look at it, predict with it", cns_cli_model},
     {"status", "what a coordinator or a hospital has done so far", cns_cli_status},
     {"evidence", "check what proves that a hospital broke the protocol", cns_cli_evidence},
+    {"dp", "what rounds with noise cost in privacy, and how much noise is needed", cns_cli_dp},
     {"simulate", "run whole rounds in one process and check the sum", cns_cli_simulate},
     {NULL, NULL, NULL},
 };
