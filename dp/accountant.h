@@ -11,3 +11,8 @@ CNS_MUST_CHECK int cns_dp_check_segment(const struct cns_dp_segment *segment, st
 CNS_MUST_CHECK int cns_dp_check_delta(double delta, struct cns_problem *problem);
 /* Sentences for what the mathematics can't give. */
 int cns_dp_fail(int error, struct cns_problem *problem);
+
+/* As cns_dp_epsilon; only the upper end is tight. */
+CNS_MUST_CHECK int cns_dp_epsilon_upper(const struct cns_dp_segment *segment, double delta,
+                                        const struct cns_dp_options *options,
+                                        struct cns_dp_interval *ret_epsilon, struct cns_problem *problem);

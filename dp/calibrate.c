@@ -20,7 +20,7 @@ static int epsilon_at(const struct target *target, double noise, double toleranc
   struct cns_dp_segment segment = {noise, target->rate, target->rounds};
   struct cns_dp_options options = target->options;
   options.tolerance = tolerance;
-  return cns_dp_epsilon(&segment, 1, target->delta, &options, ret_epsilon, problem);
+  return cns_dp_epsilon_upper(&segment, target->delta, &options, ret_epsilon, problem);
 }
 
 /* 1: enough noise, with *ret_epsilon for it; 0: not enough. A coarse interval

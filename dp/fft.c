@@ -12,13 +12,16 @@ static double complex twiddle(size_t k, size_t len) {
   double angle = 2 * M_PI / (double)len;
   switch (eighths) {
   case 0:
-    return CMPLX(cos(angle * (double)k), -sin(angle * (double)k));
+    return CNS_COMPLEX(cos(angle * (double)k), -sin(angle * (double)k));
   case 1:
-    return CMPLX(sin(angle * ((double)len / 4 - (double)k)), -cos(angle * ((double)len / 4 - (double)k)));
+    return CNS_COMPLEX(sin(angle * ((double)len / 4 - (double)k)),
+                       -cos(angle * ((double)len / 4 - (double)k)));
   case 2:
-    return CMPLX(-sin(angle * ((double)k - (double)len / 4)), -cos(angle * ((double)k - (double)len / 4)));
+    return CNS_COMPLEX(-sin(angle * ((double)k - (double)len / 4)),
+                       -cos(angle * ((double)k - (double)len / 4)));
   default:
-    return CMPLX(-cos(angle * ((double)len / 2 - (double)k)), -sin(angle * ((double)len / 2 - (double)k)));
+    return CNS_COMPLEX(-cos(angle * ((double)len / 2 - (double)k)),
+                       -sin(angle * ((double)len / 2 - (double)k)));
   }
 }
 
@@ -42,7 +45,7 @@ void cns_fft_deinit(struct cns_fft *fft) {
 
 /* Without the C standard's care for infinities, which takes most of the time. */
 static inline double complex multiply(double complex a, double complex b) {
-  return CMPLX(creal(a) * creal(b) - cimag(a) * cimag(b), creal(a) * cimag(b) + cimag(a) * creal(b));
+  return CNS_COMPLEX(creal(a) * creal(b) - cimag(a) * cimag(b), creal(a) * cimag(b) + cimag(a) * creal(b));
 }
 
 /* Lengths up to this stay in the nearest caches. */

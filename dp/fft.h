@@ -10,6 +10,9 @@
 
 #include "crypto/base.h"
 
+/* CMPLX of the C standard, which not every compiler's headers have. */
+#define CNS_COMPLEX(real, imaginary) __builtin_complex((double)(real), (double)(imaginary))
+
 #define CNS_FFT_LEN_MAX ((size_t)1 << 22)
 
 struct cns_fft {

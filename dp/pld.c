@@ -152,7 +152,7 @@ static struct aim choose_aim(const struct job *job, bool backward) {
  * which under the tilt t moves epsilon by at most rounds * step^2 * t / 8. */
 static double choose_step(const struct job *job, const struct aim *aim) {
   double t = fmax(aim->tilt, 1 / fmax(aim->deviation, 1e-100));
-  double scale = job->question->wants_delta ? 1 / t : fmax(aim->mean, aim->deviation);
+  double scale = job->question->wants_delta ? 1 / t : fmax(aim->mean, 0.1 * aim->deviation);
   return fmin(0.5, sqrt(8 * job->request->tolerance / 2 * scale / (job->rounds * t)));
 }
 
@@ -262,8 +262,8 @@ static int refine(const struct job *job, const struct direction *directions, siz
                   struct cns_dp_interval *ret_answer) {
   double step = job->request->step, work = 0;
   const struct aim *aim = &directions[0].aim;
-  bool fixed = step > 0;
-  if (!fixed) step = choose_step(job, aim);
+  bool fixed = step > 0 || job->request->upper_only;
+  if (!(step > 0)) step = choose_step(job, aim);
   struct cns_dp_interval best = {-INFINITY, INFINITY};
   int r = 0;
   for (int i = 0; i < REFINEMENTS_MAX; i++) {

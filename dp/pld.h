@@ -18,6 +18,7 @@ struct cns_pld_request {
   size_t count;
   enum cns_dp_relation relation;
   double tolerance;   /* > 0 */
+  bool upper_only;    /* the step that suits the upper end; the lower one may lag behind */
   bool without_gauss; /* for tests: rounds without sampling are not taken together exactly */
   double step;        /* for tests: this step, no refinement; 0: chosen */
 };

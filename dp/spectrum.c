@@ -13,7 +13,7 @@ struct product {
 };
 
 static inline double complex multiply(double complex a, double complex b) {
-  return CMPLX(creal(a) * creal(b) - cimag(a) * cimag(b), creal(a) * cimag(b) + cimag(a) * creal(b));
+  return CNS_COMPLEX(creal(a) * creal(b) - cimag(a) * cimag(b), creal(a) * cimag(b) + cimag(a) * creal(b));
 }
 
 /* value^rounds by squaring. Sizes that fall towards the smallest doubles are 0. */
@@ -45,8 +45,8 @@ static void raise_into(struct product *product, double complex value, double err
 static void take_apart(double complex here, double complex there, double complex *upper,
                        double complex *lower) {
   double complex sum = here + conj(there), difference = here - conj(there);
-  *upper = CMPLX(creal(sum) / 2, cimag(sum) / 2);
-  *lower = CMPLX(cimag(difference) / 2, -creal(difference) / 2);
+  *upper = CNS_COMPLEX(creal(sum) / 2, cimag(sum) / 2);
+  *lower = CNS_COMPLEX(cimag(difference) / 2, -creal(difference) / 2);
 }
 
 struct work {
@@ -59,7 +59,7 @@ static void fold(const struct cns_tilted_part *part, double complex *data, size_
   for (size_t i = 0; i < len; i++)
     data[i] = 0;
   for (size_t i = 0; i < part->upper.count; i++)
-    data[i & (len - 1)] += CMPLX(part->upper.mass[i], part->lower.mass[i]);
+    data[i & (len - 1)] += CNS_COMPLEX(part->upper.mass[i], part->lower.mass[i]);
 }
 
 static void multiply_part(struct work *work, const struct cns_tilted_part *part) {
@@ -87,7 +87,7 @@ static void finish(struct work *work, double complex *folded, double *noise_uppe
     const struct product *upper = &work->uppers[first], *lower = &work->lowers[first];
     double complex u = negative < place ? conj(upper->value) : upper->value;
     double complex l = negative < place ? conj(lower->value) : lower->value;
-    folded[place] = CMPLX((creal(u) - cimag(l)) * scale, (cimag(u) + creal(l)) * scale);
+    folded[place] = CNS_COMPLEX((creal(u) - cimag(l)) * scale, (cimag(u) + creal(l)) * scale);
     error_upper += upper->size * fmin(2, expm1(fmin(upper->error, 1)));
     error_lower += lower->size * fmin(2, expm1(fmin(lower->error, 1)));
     size += upper->size + lower->size;

@@ -40,7 +40,7 @@ static double complex *random_data(size_t len, double *ret_sum) {
   assert_non_null(data);
   *ret_sum = 0;
   for (size_t i = 0; i < len; i++) {
-    data[i] = CMPLX(random_number(), random_number());
+    data[i] = CNS_COMPLEX(random_number(), random_number());
     *ret_sum += cabs(data[i]);
   }
   return data;
@@ -60,7 +60,7 @@ static void equals_the_naive_transform_within_its_bound(void **state) {
       long double complex naive = 0;
       for (size_t i = 0; i < len; i++) {
         long double angle = -2 * acosl(-1) * (long double)(i * k % len) / (long double)len;
-        naive += (long double complex)copy[i] * CMPLXL(cosl(angle), sinl(angle));
+        naive += (long double complex)copy[i] * __builtin_complex(cosl(angle), sinl(angle));
       }
       double error = (double)cabsl(naive - (long double complex)data[reverse(k, len)]);
       assert_true(error <= cns_fft_error(len) * sum + 1e-18);
