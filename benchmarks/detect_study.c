@@ -8,6 +8,7 @@
  *
  * Without files: the shipped breast-cancer study, from the repository's top.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -103,8 +104,21 @@ static void one_attack(const struct cns_plan *plan, const struct cns_table *tabl
   print_reasons(counts.by[1], counts.attackers);
 }
 
+/* A number from `least` on, or the usage and the end. */
+static double argument_from(double least, int argc, char **argv, int index, double otherwise) {
+  char *end = NULL;
+  double value = argc > index ? strtod(argv[index], &end) : otherwise;
+  if (value >= least && isfinite(value) && (!end || !*end)) return value;
+  fprintf(stderr,
+          "detect_study: \"%s\" is no number from %g on\n"
+          "usage: detect_study [SEEDS [ROUNDS [CLIP [HOSPITALS [ATTACKERS [SKETCH [SIZE_RATIO [RATE\n"
+          "                    [STUDY.json TABLE.csv]]]]]]]]]\n",
+          argv[index], least);
+  exit(2);
+}
+
 static double argument(int argc, char **argv, int index, double otherwise) {
-  return argc > index ? strtod(argv[index], NULL) : otherwise;
+  return argument_from(1e-9, argc, argv, index, otherwise);
 }
 
 int main(int argc, char **argv) {
@@ -114,7 +128,7 @@ int main(int argc, char **argv) {
   load(argc > 10 ? argv[9] : "examples/breast-cancer/study.json",
        argc > 10 ? argv[10] : "examples/breast-cancer/wdbc.csv", &plan, &table);
   uint64_t seeds = (uint64_t)argument(argc, argv, 1, 5);
-  size_t attackers = (size_t)argument(argc, argv, 5, 4);
+  size_t attackers = (size_t)argument_from(0, argc, argv, 5, 4);
   struct detect_world_options options = {.rounds = (uint32_t)argument(argc, argv, 2, 5),
                                          .clip = argument(argc, argv, 3, 0.5),
                                          .hospitals = (size_t)argument(argc, argv, 4, 20),

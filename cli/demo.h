@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
+#include "cli/kit.h"
 #include "model/plan.h"
 #include "model/table.h"
 
@@ -18,11 +19,15 @@ struct cns_demo_options {
   int64_t seed;
   const char *data; /* folder with study.json and one CSV file; NULL: the built-in ones */
   const char *keep; /* folder that stays; NULL: a temporary one */
-  bool no_kill, json;
+  bool no_kill, no_audit, no_poison, json;
 };
 
 #define CNS_DEMO_HOSPITALS_MAX 50
 #define CNS_DEMO_ROUNDS_MAX 1000
+/* From this round on one hospital turns its update round and makes it so many times
+ * as long as clipping allows. */
+#define CNS_DEMO_POISON_FROM 5
+#define CNS_DEMO_POISON_BOUNDS 4u
 
 /* ---- demo_parts.c: who has which patients ---- */
 
@@ -117,10 +122,16 @@ void cns_demo_signals_default(void);
 struct cns_demo_result {
   double *alone; /* AUCs, hospital_count of them; NAN: the test set has one class */
   double pooled, federated;
-  cJSON *rounds;         /* array of the coordinator's lines */
-  const char *killed;    /* hospital; NULL: none */
-  uint64_t killed_round; /* during it */
-  uint64_t back_round;   /* included again; 0: not seen */
+  cJSON *rounds;                                             /* array of the coordinator's lines */
+  const char *killed;                                        /* hospital; NULL: none */
+  uint64_t killed_round;                                     /* during it */
+  uint64_t back_round;                                       /* included again; 0: not seen */
+  const char *poisoned;                                      /* hospital; NULL: none */
+  uint64_t poisoned_rounds, flagged_rounds, left_out_rounds; /* completed ones it was in; of these */
+  uint64_t false_flags;                                      /* of other hospitals, one a round each */
+  uint32_t sketch;      /* numbers of each update that an audit shows; 0: no audit */
+  bool too_small;       /* the model, for an audit */
+  double sketch_budget; /* of the demo's policy */
   double seconds;
   int signal; /* that ended the demo; with CNS_ERR_CANCELLED */
 };
@@ -131,9 +142,22 @@ CNS_MUST_CHECK int cns_demo_run(const struct cns_demo_options *options, const st
                                 const char *folder, int signals, struct cns_demo_result *result,
                                 struct cns_problem *problem);
 
+/* ---- demo_poison.c ---- */
+
+/* Who is poisoned and what is audited goes into the result. */
+void cns_demo_plan_poison(const struct cns_demo_options *options, const struct cns_demo_parts *parts,
+                          struct cns_demo_result *result);
+struct cns_audit_choice cns_demo_audit(const struct cns_demo_result *result);
+bool cns_demo_is_poisoned(const struct cns_demo_result *result, const char *name);
+/* In the coordinator's line about a round. */
+bool cns_demo_is_missing(const cJSON *round, const char *hospital);
+void cns_demo_count_flags(struct cns_demo_result *result, const cJSON *round, uint64_t number);
+
 /* ---- demo_report.c ---- */
 
 void cns_demo_report_start(const struct cns_demo_parts *parts, const char *folder);
+/* What is audited, and what that means; who will be poisoned. */
+void cns_demo_report_audit(const struct cns_demo_parts *parts, const struct cns_demo_result *result);
 /* One line of the coordinator about a round, as it would have written it without --json. */
 void cns_demo_report_round(const cJSON *round);
 void cns_demo_report_text(const struct cns_demo_parts *parts, const struct cns_demo_result *result);

@@ -6,12 +6,17 @@
 
 #include "cli/demo.h"
 
-static const char protected_text[] =
+static const char masked_text[] =
     "What was protected: no update of a single hospital was seen by anybody, the coordinator\n"
     "included. Each left its hospital under masks that cancel only in the sum over all hospitals\n"
     "of the round; all traffic went through TLS 1.3 between certificates that a signed roster names. In\n"
     "a real federation the patients' rows never leave their hospital; here the demo dealt them out\n"
-    "itself. What was not protected: this version adds no\n"
+    "itself. What was not protected: ";
+static const char audited_text[] =
+    "of each update the coordinator saw as many numbers as the audit\n"
+    "takes, and from them alone it can tell which share of a hospital's patients has the disease. ";
+static const char unprotected_text[] =
+    "This version adds no\n"
     "noise, so the sums and the models themselves say something about the patients behind them, and\n"
     "who compares the sums of successive rounds, one of them without a hospital, can narrow that\n"
     "hospital's update down. Who took part, and with about how many patients, is public. And here all\n"
@@ -42,8 +47,27 @@ void cns_demo_report_start(const struct cns_demo_parts *parts, const char *folde
            parts->hospitals[h].patients, last_class_percent(&parts->hospitals[h]),
            plan->classes[plan->class_count - 1]);
   printf("A coordinator and each hospital as a process of its own, over TLS 1.3 on this machine, from\n"
-         "fresh keys in %s\n\n",
+         "fresh keys in %s\n",
          folder);
+  fflush(stdout);
+}
+
+void cns_demo_report_audit(const struct cns_demo_parts *parts, const struct cns_demo_result *result) {
+  if (result->sketch)
+    printf("Every round is audited: of each masked update the coordinator learns %u numbers, random sums of\n"
+           "its %zu entries, and leaves out who stands out. The demo's policy raises the sketch budget\n"
+           "from 1/16 to %.2f numbers for each parameter, so that all %u rounds can be audited. What that\n"
+           "costs: the more numbers a study reveals, the more the coordinator knows of what its hospitals'\n"
+           "updates have in common, and their case mix it can read from one audit (docs/privacy.md).\n",
+           result->sketch, parts->plan.dim, result->sketch_budget, parts->plan.rounds);
+  else
+    printf("No round is audited%s: nobody looks at what is under the masks.\n",
+           result->too_small ? ", since the model is too small for it" : "");
+  if (result->poisoned)
+    printf("From round %d on %s is poisoned: it turns its update round, makes it %u times as long as\n"
+           "clipping allows, and is honest in all else.\n",
+           CNS_DEMO_POISON_FROM, result->poisoned, CNS_DEMO_POISON_BOUNDS);
+  printf("\n");
   fflush(stdout);
 }
 
@@ -118,6 +142,19 @@ static void add_auc(cJSON *json, const char *name, double auc) {
   if (!isnan(auc)) cJSON_AddNumberToObject(json, name, auc);
 }
 
+static void print_poisoned(const struct cns_demo_result *result) {
+  if (result->poisoned && result->sketch)
+    printf("%s was poisoned in %" PRIu64 " rounds: flagged in %" PRIu64 ", left out of %" PRIu64
+           " sums. Honest hospitals were flagged %" PRIu64 " times.\n",
+           result->poisoned, result->poisoned_rounds, result->flagged_rounds, result->left_out_rounds,
+           result->false_flags);
+  else if (result->poisoned)
+    printf("%s was poisoned in %" PRIu64 " rounds, and nobody could see it%s.\n", result->poisoned,
+           result->poisoned_rounds, result->too_small ? "" : ": without --no-audit it is flagged");
+  else if (result->sketch)
+    printf("Nobody was poisoned. Honest hospitals were flagged %" PRIu64 " times.\n", result->false_flags);
+}
+
 void cns_demo_report_text(const struct cns_demo_parts *parts, const struct cns_demo_result *result) {
   const struct cns_plan *plan = &parts->plan;
   struct summary summary = summarise(parts, result);
@@ -146,7 +183,9 @@ void cns_demo_report_text(const struct cns_demo_parts *parts, const struct cns_d
   if (result->killed && !result->back_round)
     printf("%s was killed in round %" PRIu64 " and was not back before the end.\n", result->killed,
            result->killed_round);
-  printf("%.1f seconds in all.\n\n%s", result->seconds, protected_text);
+  print_poisoned(result);
+  printf("%.1f seconds in all.\n\n%s%s%s", result->seconds, masked_text, result->sketch ? audited_text : "",
+         unprotected_text);
 }
 
 static cJSON *hospitals_json(const struct cns_demo_parts *parts, const struct cns_demo_result *result) {
@@ -183,6 +222,18 @@ cJSON *cns_demo_report_json(const struct cns_demo_options *options, const struct
     cJSON_AddStringToObject(killed, "hospital", result->killed);
     cJSON_AddNumberToObject(killed, "round", (double)result->killed_round);
     if (result->back_round) cJSON_AddNumberToObject(killed, "back_round", (double)result->back_round);
+  }
+  if (result->poisoned) {
+    cJSON *poisoned = cJSON_AddObjectToObject(json, "poisoned");
+    cJSON_AddStringToObject(poisoned, "hospital", result->poisoned);
+    cJSON_AddNumberToObject(poisoned, "from_round", CNS_DEMO_POISON_FROM);
+    cJSON_AddNumberToObject(poisoned, "rounds", (double)result->poisoned_rounds);
+    cJSON_AddNumberToObject(poisoned, "flagged", (double)result->flagged_rounds);
+    cJSON_AddNumberToObject(poisoned, "left_out", (double)result->left_out_rounds);
+  }
+  if (result->sketch) {
+    cJSON_AddNumberToObject(json, "sketch", result->sketch);
+    cJSON_AddNumberToObject(json, "false_flags", (double)result->false_flags);
   }
   if (options->keep) cJSON_AddStringToObject(json, "folder", options->keep);
   cJSON_AddNumberToObject(json, "seconds", result->seconds);

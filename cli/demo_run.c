@@ -55,6 +55,7 @@ struct run {
   uint64_t restart_ms; /* when; 0: not due */
   uint64_t left_ms;    /* when the coordinator was done; 0: it runs */
   bool missed;         /* the killed hospital was missing in the round */
+  bool flag_shown;     /* of the poisoned hospital, in words */
 };
 
 static uint64_t now_ms(void) {
@@ -82,19 +83,10 @@ static struct cns_demo_child *victim(struct run *run) {
 
 /* ---- what the processes say ---- */
 
-static bool is_missing(const cJSON *round, const char *hospital) {
-  const cJSON *one;
-  cJSON_ArrayForEach(one, cJSON_GetObjectItemCaseSensitive(round, "missing")) {
-    const cJSON *name = cJSON_GetObjectItemCaseSensitive(one, "hospital");
-    if (cJSON_IsString(name) && strcmp(name->valuestring, hospital) == 0) return true;
-  }
-  return false;
-}
-
 /* A hospital that was killed too late to be missing is killed once more. */
 static void follow_victim(struct run *run, const cJSON *round, uint64_t number) {
   struct cns_demo_result *result = run->result;
-  bool missing = is_missing(round, victim(run)->name);
+  bool missing = cns_demo_is_missing(round, victim(run)->name);
   if (!result->killed || result->back_round) return;
   if (missing && number >= result->killed_round) {
     run->missed = true;
@@ -109,6 +101,15 @@ static void follow_victim(struct run *run, const cJSON *round, uint64_t number) 
   }
 }
 
+/* The strongest reason comes first. */
+static void show_flag(struct run *run, const cJSON *json, const char *text) {
+  const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, "hospital"));
+  if (cns_demo_is_poisoned(run->result, name) && run->flag_shown)
+    return; /* the rounds' lines go on saying it */
+  if (cns_demo_is_poisoned(run->result, name)) run->flag_shown = true;
+  say(run, "  !! %s\n", text);
+}
+
 static int take_round(struct run *run, cJSON *json) {
   const cJSON *number = cJSON_GetObjectItemCaseSensitive(json, "round");
   bool completed = cJSON_GetObjectItemCaseSensitive(json, "rounds") != NULL;
@@ -119,6 +120,7 @@ static int take_round(struct run *run, cJSON *json) {
   }
   if (!completed || !cJSON_IsNumber(number)) return 0;
   run->rounds_done = (uint64_t)number->valuedouble;
+  cns_demo_count_flags(run->result, json, run->rounds_done);
   follow_victim(run, json, run->rounds_done);
   return 0;
 }
@@ -147,6 +149,8 @@ static int take_line(void *context, struct cns_demo_child *child, const char *li
   if (coordinator && strcmp(kind, "round") == 0) return take_round(run, json);
   if (coordinator && strcmp(kind, "waiting") == 0 && cJSON_IsString(text))
     say(run, "  -- coordinator: %s\n", text->valuestring);
+  if (coordinator && strcmp(kind, "flag") == 0 && cJSON_IsString(text))
+    show_flag(run, json, text->valuestring);
   bool begins = !coordinator && strcmp(kind, "round") == 0;
   if (begins && child == victim(run) && run->kill_wanted && run->rounds_done >= run->kill_after)
     kill_victim(run);
@@ -244,6 +248,7 @@ static int make_kits(struct run *run, const char *folder) {
                                                  .study_path = study,
                                                  .names = names,
                                                  .name_count = run->parts->hospital_count,
+                                                 .audit = cns_demo_audit(run->result),
                                                  .now_seconds = (int64_t)time(NULL)};
   run->federation = cns_kit_path(folder, "federation");
   if (!r && !run->federation) r = no_memory(run);
@@ -323,8 +328,10 @@ static int set_address(struct run *run, size_t h, const char *url) {
 }
 
 static int start_hospital(struct run *run, size_t h) {
-  const char *arguments[] = {"hospital", run->kits[h], "--until-finished", "--json", NULL};
-  return cns_demo_child_start(&run->children[h], arguments, run->problem);
+  const char *honest[] = {"hospital", run->kits[h], "--until-finished", "--json", NULL};
+  const char *poisoned[] = {"demo", "--poisoned-hospital", run->kits[h], NULL};
+  bool poison = cns_demo_is_poisoned(run->result, run->children[h].name);
+  return cns_demo_child_start(&run->children[h], poison ? poisoned : honest, run->problem);
 }
 
 static int start_hospitals(struct run *run) {
@@ -362,6 +369,8 @@ static bool all_ended(struct run *run) {
 static int federate(struct run *run, const char *folder) {
   run->kill_after = run->parts->plan.rounds / 3;
   run->kill_wanted = !run->options->no_kill && run->parts->plan.rounds >= ROUNDS_FOR_KILL_MIN;
+  cns_demo_plan_poison(run->options, run->parts, run->result);
+  if (!run->options->json) cns_demo_report_audit(run->parts, run->result);
   int r = set_up(run, folder);
   if (!r) r = start_coordinator(run, folder);
   if (!r) r = start_hospitals(run);

@@ -42,8 +42,8 @@ static int cant_create(int number, const char *path, struct cns_problem *problem
                          "%s: the folder that it is to be made in is not there; make that first", path);
 }
 
-int cns_claim_folder(const char *path, struct cns_claim *ret_claim, struct cns_problem *problem) {
-  struct cns_claim claim = {.path = strdup(path), .created = true};
+int cns_claim_folder(const char *path, struct cns_folder_claim *ret_claim, struct cns_problem *problem) {
+  struct cns_folder_claim claim = {.path = strdup(path), .created = true};
   if (!claim.path) return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", path);
   int r = 0;
   if (mkdir(path, 0700) != 0) {
@@ -65,13 +65,13 @@ static int remove_entry(const char *path, const struct stat *info, int kind, str
   return at->level == 0 ? 0 : remove(path);
 }
 
-void cns_claim_end(struct cns_claim *claim, bool failed) {
+void cns_claim_end(struct cns_folder_claim *claim, bool failed) {
   if (failed && claim->path) {
     nftw(claim->path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     if (claim->created) rmdir(claim->path);
   }
   free(claim->path);
-  *claim = (struct cns_claim){0};
+  *claim = (struct cns_folder_claim){0};
 }
 
 /* A mask would hold them for this thread alone, and the mathematics library has threads too. */

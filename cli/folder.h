@@ -7,16 +7,16 @@
 #include "crypto/hash.h"
 
 /* A folder that this verb fills. */
-struct cns_claim {
+struct cns_folder_claim {
   char *path;
   bool created; /* false: it was there, empty */
 };
 
 /* The folder must not exist, or be empty (CNS_ERR_EXISTS); mode 0700. */
-CNS_MUST_CHECK int cns_claim_folder(const char *path, struct cns_claim *ret_claim,
+CNS_MUST_CHECK int cns_claim_folder(const char *path, struct cns_folder_claim *ret_claim,
                                     struct cns_problem *problem);
 /* With failed: removes what is in it, and the folder itself if it was created. */
-void cns_claim_end(struct cns_claim *claim, bool failed);
+void cns_claim_end(struct cns_folder_claim *claim, bool failed);
 
 /* Between these, Ctrl-C and a shutdown wait: half a federation is of no use to anybody. */
 struct cns_held_signals {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/kit.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "cli/enrol.h"
 #include "cli/folder.h"
 #include "net/url.h"
+#include "protocol/audit.h"
 #include "store/folder.h"
 #include "store/kit.h"
 
@@ -189,9 +191,31 @@ void cns_kit_study_policy(const struct cns_roster *roster, const struct cns_plan
   *ret_policy = policy;
 }
 
+int cns_kit_add_audit(struct cns_policy *policy, uint64_t dim, const struct cns_audit_choice *choice,
+                      struct cns_problem *problem) {
+  uint32_t k = choice->sketch;
+  if (!k) return 0;
+  cns_policy_set_audit(policy, k);
+  policy->on_flag = choice->on_flag;
+  if (choice->budget > 0) policy->sketch_budget = choice->budget;
+  if (dim < CNS_AUDIT_DIM_MIN || dim / CNS_SKETCH_WORDS_PER_NUMBER < k)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "an audit with %" PRIu32 " numbers would say too much of the study's %" PRIu64
+                           " parameters: it needs at least %u of them for each number, and %u",
+                           k, dim, CNS_SKETCH_WORDS_PER_NUMBER, CNS_AUDIT_DIM_MIN);
+  if (cns_policy_sketch_budget(policy, dim) < k)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "a sketch budget of %g of %" PRIu64
+                           " parameters isn't enough for one audit of %" PRIu32 " numbers",
+                           policy->sketch_budget, dim, k);
+  return 0;
+}
+
 static int sign_policy(struct federation *f) {
   cns_kit_study_policy(&f->roster, &f->study.plan, f->options->now_seconds, &f->policy);
-  int r = cns_policy_check(&f->policy, f->problem);
+  int r = cns_kit_add_audit(&f->policy, cns_plan_dim(&f->study.plan), &f->options->audit, f->problem);
+  if (r) return r;
+  r = cns_policy_check(&f->policy, f->problem);
   if (!r) r = cns_policy_check_roster(&f->policy, &f->roster, f->problem);
   if (r) return cns_problem_prefix(f->problem, r, "the default policy doesn't fit");
   r = cns_policy_to_document(&f->policy, &f->policy_document);
@@ -275,7 +299,7 @@ static void federation_deinit(struct federation *f) {
 int cns_kit_create_federation(const char *folder, const struct cns_federation_options *options,
                               struct cns_identity_public *ret_authority, struct cns_problem *problem) {
   struct federation f = {.options = options, .folder = folder, .problem = problem};
-  struct cns_claim claim;
+  struct cns_folder_claim claim;
   int r = cns_federation_check_options(options, problem);
   if (!r) r = cns_study_load(options->study_path, &f.study, problem);
   struct cns_held_signals held;

@@ -22,6 +22,13 @@
 /* Validity begins a little in the past, for clocks that are behind. */
 #define CNS_CLOCK_SLACK_SECONDS INT64_C(3600)
 
+/* The audit that a new policy asks for. */
+struct cns_audit_choice {
+  uint32_t sketch; /* 0: none */
+  enum cns_on_flag on_flag;
+  double budget; /* 0: the default */
+};
+
 struct cns_federation_options {
   const char *consortium;   /* NULL: the study's name */
   const char *study_path;   /* plain JSON, or a document signed by anybody */
@@ -31,6 +38,7 @@ struct cns_federation_options {
   const char *listen;       /* that the coordinator listens on; NULL: address */
   bool enrol;               /* hospitals come later, with `kit approve` */
   int64_t now_seconds;      /* start of validity */
+  struct cns_audit_choice audit;
 };
 
 /*
@@ -53,6 +61,10 @@ CNS_MUST_CHECK int cns_kit_create_keys(const char *folder, const char *name, int
 /* The default policy for this roster that allows this study and no more. */
 void cns_kit_study_policy(const struct cns_roster *roster, const struct cns_plan *plan, int64_t now_seconds,
                           struct cns_policy *ret_policy);
+/* Adds the audit. CNS_ERR_REFUSED with a sentence if no round could follow such a
+ * policy with models of dim parameters. */
+CNS_MUST_CHECK int cns_kit_add_audit(struct cns_policy *policy, uint64_t dim,
+                                     const struct cns_audit_choice *choice, struct cns_problem *problem);
 /* Signs the roster as its authority; ret_document is what goes into kits. */
 CNS_MUST_CHECK int cns_kit_sign_roster(const struct cns_roster *roster, const struct cns_identity *authority,
                                        struct cns_document *ret_document, struct cns_problem *problem);

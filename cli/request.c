@@ -72,7 +72,7 @@ static int fill_folder(const char *folder, const char *name, int64_t now_seconds
 
 int cns_request_create(const char *folder, const char *name, int64_t now_seconds,
                        struct cns_digest *ret_digest, struct cns_problem *problem) {
-  struct cns_claim claim;
+  struct cns_folder_claim claim;
   struct cns_held_signals held;
   int r = cns_kit_check_name(name, problem);
   if (r) return r;

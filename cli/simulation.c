@@ -197,29 +197,6 @@ static int make_hospitals(struct cns_simulation *s) {
   return 0;
 }
 
-static int make_roster(struct cns_simulation *s) {
-  struct cns_roster *roster = &s->roster;
-  size_t n = s->options.hospitals;
-  cns_hash_once("consilium/1 simulation", "roster", 6, &roster->digest);
-  snprintf(roster->consortium, sizeof roster->consortium, "simulation");
-  roster->version = 1;
-  roster->valid_until = INT64_MAX;
-  roster->authority.identity = *cns_identity_get_public(s->authority);
-  roster->coordinator.identity = *cns_identity_get_public(s->coordinator_identity);
-  roster->officer_count = 1;
-  roster->officers[0].identity = *cns_identity_get_public(s->officer);
-  roster->hospitals = calloc(n, sizeof *roster->hospitals);
-  if (!roster->hospitals) return CNS_ERR_MEMORY;
-  roster->hospital_count = n;
-  for (size_t k = 0; k < n; k++) {
-    struct cns_roster_hospital *hospital = &roster->hospitals[k];
-    hospital->index = (uint16_t)(k + 1);
-    snprintf(hospital->name, sizeof hospital->name, "hospital-%zu", k + 1);
-    hospital->identity = *cns_identity_get_public(s->hospitals[k].identity);
-  }
-  return 0;
-}
-
 static int make_policy(struct cns_simulation *s, struct cns_problem *problem) {
   struct cns_policy *policy = &s->policy;
   size_t n = s->options.hospitals;
@@ -278,9 +255,9 @@ static int allocate(struct cns_simulation *s) {
   result->quarantined = calloc(n, sizeof *result->quarantined);
   result->outcome = calloc(n, sizeof *result->outcome);
   result->missing = calloc(n, sizeof *result->missing);
-  s->history = calloc(1, sizeof *s->history);
+  s->watch = calloc(1, sizeof *s->watch);
   return s->hospitals && s->cohort && result->included && result->malicious && result->quarantined &&
-                 result->outcome && result->missing && s->history
+                 result->outcome && result->missing && s->watch
              ? 0
              : CNS_ERR_MEMORY;
 }
@@ -299,7 +276,8 @@ static int make_federation(struct cns_simulation *s, struct cns_problem *problem
   for (; s->members < s->options.hospitals; s->members++)
     s->cohort[s->members] = s->hospitals[s->members].position = s->members;
   r = make_data(s, problem);
-  if (r == 0) r = make_roster(s);
+  if (r == 0) r = cns_simulation_roster_make(s, problem);
+  if (r == 0) r = cns_simulation_evidence_begin(s, problem);
   if (r == 0) r = make_policy(s, problem);
   set_audit(s);
   cns_study_digest("simulation", "simulation", &s->study);
@@ -361,8 +339,9 @@ struct cns_simulation *cns_simulation_free(struct cns_simulation *s) {
   cns_simulation_training_free(s->training);
   free(s->hospitals);
   free(s->cohort);
-  free(s->history);
-  free(s->roster.hospitals);
+  free(s->watch);
+  cns_roster_deinit(&s->roster);
+  cns_document_deinit(&s->roster_document);
   free(s->result.included);
   free(s->result.malicious);
   free(s->result.quarantined);

@@ -81,6 +81,7 @@ struct cns_simulation_options {
   uint32_t sketch;      /* numbers of a sketch; 0: 256 */
   double sketch_budget; /* share of the update's length that a hospital reveals at most; 0: no limit */
   enum cns_on_flag on_flag;
+  const char *evidence; /* folder for roster.json, authority.pub and the evidence; NULL: not written */
   size_t attack_count;
   struct cns_simulation_attack attacks[CNS_SIMULATION_ATTACKS_MAX];
 };
@@ -172,3 +173,6 @@ size_t cns_simulation_hidden(const struct cns_simulation *simulation, size_t ret
 CNS_MUST_CHECK int cns_simulation_round(struct cns_simulation *simulation,
                                         const struct cns_simulation_result **ret_result,
                                         struct cns_problem *problem);
+/* Name of the file with the evidence of one blame of this result. */
+void cns_simulation_evidence_name(const struct cns_simulation_result *result,
+                                  const struct cns_simulation_blame *blame, char out[static 128]);

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The audit: sketches at the hospitals and at the coordinator, detection, and
  * what follows from it. docs/protocol.md, phases audit to agree. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/simulation_internal.h"
-#include "dp/quantize.h"
 
 /* ---- sketches ---- */
 
@@ -62,113 +60,48 @@ int cns_simulation_audit_sketch(struct cns_simulation *s, struct cns_problem *pr
 
 /* ---- detection ---- */
 
-/* One row for each member with a z. */
-struct jury {
-  size_t count;
-  size_t position[CNS_HOSPITALS_MAX];
-  uint16_t index[CNS_HOSPITALS_MAX];
-  double weights[CNS_HOSPITALS_MAX], bounds[CNS_HOSPITALS_MAX];
-  double *rows;
-};
-
-static int call_jury(struct cns_simulation *s, struct jury *jury) {
-  size_t k = s->descriptor.sketch;
-  jury->rows = malloc(s->members * k * sizeof *jury->rows);
-  if (!jury->rows) return CNS_ERR_MEMORY;
+/* Is every z what its hospital really sent, but for those that lie? */
+static void compare_sketches(struct cns_simulation *s) {
+  size_t bytes = s->descriptor.sketch * sizeof(uint32_t);
   s->result.sketches_exact = true;
   for (size_t p = 0; p < s->members; p++) {
     const struct cns_simulation_hospital *hospital = cns_simulation_member(s, p);
     const uint32_t *z = cns_coordinator_sketch(s->coordinator, p);
-    uint64_t theta = 0;
-    if (!z) continue;
-    int r = cns_quantize_theta(s->options.clip_norm, hospital->weight, s->descriptor.scale_log2, &theta);
-    if (r < 0) return r;
-    for (size_t i = 0; i < k; i++)
-      jury->rows[jury->count * k + i] = (double)(int32_t)z[i];
-    if (!cns_simulation_lies_in_audit(hospital))
-      s->result.sketches_exact &= memcmp(z, hospital->of_x, k * sizeof *z) == 0;
-    jury->position[jury->count] = p;
-    jury->index[jury->count] = (uint16_t)(s->cohort[p] + 1);
-    jury->weights[jury->count] = hospital->weight;
-    jury->bounds[jury->count++] =
-        cns_detect_bound((double)theta / hospital->weight, hospital->weight, 0, s->options.dim);
+    if (z && !cns_simulation_lies_in_audit(hospital))
+      s->result.sketches_exact &= memcmp(z, hospital->of_x, bytes) == 0;
   }
-  return 0;
 }
 
-static int keep_flags(struct cns_simulation *s, const struct jury *jury,
-                      const struct cns_detect_result *detected) {
+static int keep_judgement(struct cns_simulation *s, const struct cns_judgement *judgement) {
   struct cns_simulation_result *result = &s->result;
-  size_t count = detected->flag_count;
+  size_t count = judgement->result.flag_count;
   free(result->flags);
+  result->flag_count = 0;
   result->flags = malloc((count ? count : 1) * sizeof *result->flags);
   if (!result->flags) return CNS_ERR_MEMORY;
-  result->flag_count = count;
-  for (size_t f = 0; f < count; f++) {
-    result->flags[f] = detected->flags[f];
-    result->flags[f].row = s->cohort[jury->position[detected->flags[f].row]];
+  for (; result->flag_count < count; result->flag_count++) {
+    struct cns_detect_flag *flag = &result->flags[result->flag_count];
+    *flag = judgement->result.flags[result->flag_count];
+    flag->row = s->cohort[judgement->position[flag->row]];
   }
-  memcpy(result->claim, detected->claim, sizeof result->claim);
+  memcpy(result->claim, judgement->result.claim, sizeof result->claim);
+  memcpy(result->effective, judgement->influence_text, sizeof result->effective);
+  result->influence = judgement->influence;
+  *s->watch = judgement->watch;
+  for (size_t p = 0; p < s->members; p++)
+    if (judgement->decisions[p] == CNS_OUT_QUARANTINED)
+      cns_simulation_member(s, p)->quarantined = s->descriptor.round;
   return 0;
-}
-
-static int decide(struct cns_simulation *s, const struct jury *jury, const struct cns_detect_result *detected,
-                  uint8_t *decisions) {
-  static const enum cns_detect_action actions[] = {[CNS_FLAG_REPORT] = CNS_DETECT_REPORT,
-                                                   [CNS_FLAG_EXCLUDE] = CNS_DETECT_EXCLUDE,
-                                                   [CNS_FLAG_QUARANTINE] = CNS_DETECT_QUARANTINE};
-  const struct cns_floor none = {0};
-  struct cns_detect_policy policy = {
-      .on_flag = actions[s->policy.on_flag],
-      .on_twins = CNS_DETECT_REPORT,
-      .exclusions_max = s->policy.maximum_exclusions,
-      .remain_min = cns_agreement_minimum(&s->descriptor, &s->policy, &none),
-  };
-  struct cns_detect_exclusion exclusions[CNS_HOSPITALS_MAX];
-  size_t count = 0;
-  int r = cns_detect_decide(detected, &policy, exclusions, &count, NULL);
-  for (size_t e = 0; e < count && r == 0; e++) {
-    size_t p = jury->position[exclusions[e].row];
-    bool quarantine = exclusions[e].action == CNS_DETECT_QUARANTINE;
-    decisions[p] = quarantine ? CNS_OUT_QUARANTINED : CNS_OUT_FLAGGED;
-    if (quarantine) cns_simulation_member(s, p)->quarantined = s->descriptor.round;
-  }
-  return r;
-}
-
-static int detect(struct cns_simulation *s, const struct jury *jury, uint8_t *decisions,
-                  struct cns_problem *problem) {
-  struct cns_simulation_result *result = &s->result;
-  struct cns_detect_options options = cns_detect_options_default();
-  options.rate = s->policy.false_positive_rate;
-  struct cns_detect_input input = {.hospitals = jury->count,
-                                   .columns = s->descriptor.sketch,
-                                   .rows = jury->rows,
-                                   .weights = jury->weights,
-                                   .bounds = jury->bounds,
-                                   .hospital = jury->index,
-                                   .blocks = CNS_SKETCH_BLOCKS};
-  struct cns_detect_result detected = {0};
-  if (jury->count < CNS_DETECT_COHORT_MIN) return 0;
-  result->influence =
-      cns_detect_influence(jury->bounds, jury->weights, jury->count, jury->bounds[0] / jury->weights[0]);
-  (void)cns_detect_effective(result->influence, result->effective);
-  int r = cns_detect_round(&input, &options, &detected, problem);
-  if (r == 0) r = cns_detect_history_step(s->history, &input, &options, &detected, problem);
-  if (r == 0) r = keep_flags(s, jury, &detected);
-  if (r == 0) r = decide(s, jury, &detected, decisions);
-  cns_detect_result_deinit(&detected);
-  return r;
 }
 
 int cns_simulation_audit_decide(struct cns_simulation *s, struct cns_problem *problem) {
-  uint8_t decisions[CNS_HOSPITALS_MAX] = {0};
-  struct jury *jury = calloc(1, sizeof *jury);
-  int r = jury ? call_jury(s, jury) : CNS_ERR_MEMORY;
-  if (r == 0) r = detect(s, jury, decisions, problem);
-  if (r == 0) r = cns_coordinator_decide(s->coordinator, decisions, problem);
-  if (jury) free(jury->rows);
-  free(jury);
+  struct cns_judgement *judgement = NULL;
+  compare_sketches(s);
+  int r = cns_judge(s->coordinator, &s->policy, &s->roster, s->watch, &judgement, problem);
+  if (r < 0) return r;
+  r = keep_judgement(s, judgement);
+  if (r == 0) r = cns_coordinator_decide(s->coordinator, judgement->decisions, problem);
+  cns_judgement_free(judgement);
   return r;
 }
 
@@ -190,7 +123,7 @@ void cns_simulation_audit_cohort(struct cns_simulation *s) {
 
 /* ---- who broke the protocol ---- */
 
-int cns_simulation_audit_verdicts(struct cns_simulation *s) {
+int cns_simulation_audit_verdicts(struct cns_simulation *s, struct cns_problem *problem) {
   struct cns_simulation_result *result = &s->result;
   size_t count = 0;
   const struct cns_verdict *verdicts = cns_coordinator_verdicts(s->coordinator, &count);
@@ -212,6 +145,8 @@ int cns_simulation_audit_verdicts(struct cns_simulation *s) {
         .verifies = r == 0 && index == verdicts[v].index && blame == verdicts[v].blame,
         .evidence_bytes = verdicts[v].evidence_len,
     };
+    r = cns_simulation_evidence_save(s, &verdicts[v], &result->blames[v], problem);
+    if (r < 0) return r;
   }
   return 0;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cli/simulation.h"
+#include "coordinator/judge.h"
 #include "crypto/parallel.h"
 #include "protocol/claim.h"
 #include "protocol/hospital.h"
@@ -66,6 +67,7 @@ struct cns_simulation {
   struct cns_parallel parallel;
   size_t threads; /* vectors made at a time */
   struct cns_roster roster;
+  struct cns_document roster_document;
   struct cns_policy policy;
   struct cns_identity *authority, *officer, *coordinator_identity;
   struct cns_simulation_hospital *hospitals;
@@ -80,7 +82,7 @@ struct cns_simulation {
   struct cns_writer announcement;
   struct cns_coordinator *coordinator;
   struct cns_simulation_vectors vectors;
-  struct cns_detect_history *history; /* with an audit */
+  struct cns_watch *watch; /* with an audit */
   struct cns_simulation_result result;
 };
 
@@ -168,7 +170,19 @@ CNS_MUST_CHECK int cns_simulation_audit_decide(struct cns_simulation *s, struct 
  * policy's smallest cohort allows. */
 void cns_simulation_audit_cohort(struct cns_simulation *s);
 /* Verdicts with their evidence checked. */
-CNS_MUST_CHECK int cns_simulation_audit_verdicts(struct cns_simulation *s);
+CNS_MUST_CHECK int cns_simulation_audit_verdicts(struct cns_simulation *s, struct cns_problem *problem);
+
+/* simulation_evidence.c */
+
+/* Signed by the authority, like a real one. */
+CNS_MUST_CHECK int cns_simulation_roster_make(struct cns_simulation *s, struct cns_problem *problem);
+/* Writes roster and authority's key, if evidence is written. */
+CNS_MUST_CHECK int cns_simulation_evidence_begin(const struct cns_simulation *s, struct cns_problem *problem);
+/* And the evidence of a verdict of the present round. */
+CNS_MUST_CHECK int cns_simulation_evidence_save(const struct cns_simulation *s,
+                                                const struct cns_verdict *verdict,
+                                                const struct cns_simulation_blame *blame,
+                                                struct cns_problem *problem);
 
 /* simulation_vectors.c */
 /* An update from the seed, or by options.update; unclipped. */

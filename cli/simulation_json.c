@@ -102,7 +102,9 @@ static void add_excluded(cJSON *json, const struct cns_simulation_options *optio
   }
 }
 
-static void add_blamed(cJSON *json, const struct cns_simulation_result *result) {
+static void add_blamed(cJSON *json, const struct cns_simulation_options *options,
+                       const struct cns_simulation_result *result) {
+  char name[128];
   cJSON *list = cJSON_AddArrayToObject(json, "blamed");
   for (size_t b = 0; list && b < result->blame_count; b++) {
     const struct cns_simulation_blame *blame = &result->blames[b];
@@ -111,6 +113,9 @@ static void add_blamed(cJSON *json, const struct cns_simulation_result *result) 
     cJSON_AddBoolToObject(entry, "within_bound", blame->within_bound);
     cJSON_AddBoolToObject(entry, "evidence_verifies", blame->verifies);
     cJSON_AddNumberToObject(entry, "evidence_bytes", (double)blame->evidence_bytes);
+    if (!options->evidence) continue;
+    cns_simulation_evidence_name(result, blame, name);
+    cJSON_AddStringToObject(entry, "evidence_file", name);
   }
 }
 
@@ -118,7 +123,7 @@ static void add_found(cJSON *json, const struct cns_simulation_options *options,
                       const struct cns_simulation_result *result) {
   add_flagged(json, result);
   add_excluded(json, options, result);
-  add_blamed(json, result);
+  add_blamed(json, options, result);
 }
 
 static double peak_rss_mib(void) {

@@ -40,13 +40,19 @@ static void print_excluded(const struct cns_simulation_options *options,
   }
 }
 
-static void print_blames(const struct cns_simulation_result *result) {
+static void print_blames(const struct cns_simulation_options *options,
+                         const struct cns_simulation_result *result) {
+  char name[128];
   for (size_t b = 0; b < result->blame_count; b++) {
     const struct cns_simulation_blame *blame = &result->blames[b];
     printf("  blamed    hospital %zu: %s in phase %s%s; its evidence (%zu bytes) %s\n", blame->hospital + 1,
            cns_blame_name(blame->blame), cns_phase_name(blame->phase),
            blame->within_bound ? ", which a faulty machine explains" : "", blame->evidence_bytes,
            blame->verifies ? "verifies" : "DOES NOT VERIFY");
+    if (!options->evidence) continue;
+    cns_simulation_evidence_name(result, blame, name);
+    printf("            consilium evidence verify %s/%s --roster %s\n", options->evidence, name,
+           options->evidence);
   }
 }
 
@@ -65,7 +71,7 @@ void cns_simulation_print_round(const struct cns_simulation_options *options,
   printf("\n");
   print_flags(result);
   print_excluded(options, result);
-  print_blames(result);
+  print_blames(options, result);
 }
 
 static void print_phases(const struct cns_simulation_options *options,

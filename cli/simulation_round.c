@@ -273,7 +273,7 @@ static void count_bytes(struct cns_simulation *s) {
   s->result.audit_bytes_up_per_hospital = audit[which] / (double)count[which];
 }
 
-static int report(struct cns_simulation *s) {
+static int report(struct cns_simulation *s, struct cns_problem *problem) {
   struct cns_simulation_result *result = &s->result;
   const struct cns_agreement *outcomes = cns_coordinator_outcomes(s->coordinator);
   for (size_t p = 0; p < s->members && outcomes; p++) {
@@ -287,7 +287,7 @@ static int report(struct cns_simulation *s) {
   result->client_mask_ms_median = median_ms(s, false);
   result->client_audit_ms_median = median_ms(s, true);
   count_bytes(s);
-  return cns_simulation_audit_verdicts(s);
+  return cns_simulation_audit_verdicts(s, problem);
 }
 
 static void reset(struct cns_simulation *s) {
@@ -359,7 +359,7 @@ static int play_and_report(struct cns_simulation *s, struct cns_problem *problem
   s->last_round = s->descriptor.round;
   s->last_attempt = s->descriptor.attempt;
   result->completed = cns_coordinator_end(s->coordinator) == CNS_END_COMPLETED;
-  r = report(s);
+  r = report(s, problem);
   if (r == 0) r = train(s, problem);
   if (r == 0 && result->completed)
     cns_hash_once("consilium/1 simulation", &s->last_round, sizeof s->last_round, &s->parent);

@@ -20,10 +20,12 @@ struct status {
   size_t last;
   uint64_t done;
   char model[2 * CNS_DIGEST_BYTES + 1]; /* after round `done` */
+  cJSON *quarantine;                    /* array; NULL: the coordinator hasn't said */
 };
 
 static void status_deinit(struct status *status) {
   cJSON_Delete(status->rounds);
+  cJSON_Delete(status->quarantine);
   cns_plan_deinit(&status->plan);
   cns_kit_deinit(&status->kit);
 }
@@ -62,6 +64,16 @@ static bool is_included(const cJSON *member) {
   return strcmp(text_of(member, "outcome"), cns_outcome_text(CNS_INCLUDED)) == 0;
 }
 
+/* Of who was not in the cohort. Quarantines that are over are not known here. */
+static const char *absent_text(const struct status *status, const cJSON *manifest, uint16_t index) {
+  const cJSON *one;
+  cJSON_ArrayForEach(one, status->quarantine) {
+    if (number_of(one, "hospital") == index && number_of(one, "round") < number_of(manifest, "round"))
+      return cns_outcome_text(CNS_OUT_QUARANTINED);
+  }
+  return "not connected when the round began";
+}
+
 /* Everybody of the roster is expected, as in the daemon's own line. */
 static void add_hospitals(const struct status *status, const cJSON *manifest, cJSON *row) {
   const struct cns_roster *roster = &status->kit.roster;
@@ -81,8 +93,8 @@ static void add_hospitals(const struct status *status, const cJSON *manifest, cJ
     }
     cJSON *one = cJSON_CreateObject();
     cJSON_AddStringToObject(one, "hospital", hospital->name);
-    cJSON_AddStringToObject(one, "reason",
-                            member ? text_of(member, "outcome") : "not connected when the round began");
+    cJSON_AddStringToObject(
+        one, "reason", member ? text_of(member, "outcome") : absent_text(status, manifest, hospital->index));
     cJSON_AddItemToArray(missing, one);
   }
   cJSON_AddNumberToObject(row, "included", (double)included);
@@ -145,6 +157,21 @@ static int read_journal(struct status *status, struct cns_problem *problem) {
   return r;
 }
 
+/* What the daemon wrote for others to read. */
+static int read_quarantine(struct status *status, struct cns_problem *problem) {
+  uint8_t *data = NULL;
+  size_t len = 0;
+  cJSON *json = NULL;
+  char *path = cns_kit_path(status->kit.config.state_path, "quarantine.json");
+  int r = path ? cns_file_read(path, CNS_JSON_BYTES_MAX, &data, &len, problem) : CNS_ERR_MEMORY;
+  if (!r) r = cns_json_parse((const char *)data, len, path, &json, problem);
+  if (!r) status->quarantine = cJSON_DetachItemFromObjectCaseSensitive(json, "quarantine");
+  cJSON_Delete(json);
+  free(data);
+  free(path);
+  return r == CNS_ERR_NOT_FOUND ? 0 : r;
+}
+
 static int open_status(const char *kit_folder, struct status *status, struct cns_problem *problem) {
   status->rounds = cJSON_CreateArray();
   if (!status->rounds) return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
@@ -152,6 +179,7 @@ static int open_status(const char *kit_folder, struct status *status, struct cns
   if (!r)
     r = cns_plan_parse(status->kit.study_document.payload, status->kit.study_document.payload_len,
                        "study.json", &status->plan, problem);
+  if (!r) r = read_quarantine(status, problem);
   return r ? r : read_journal(status, problem);
 }
 
@@ -165,6 +193,8 @@ static int print_json(struct status *status) {
   cJSON_AddNumberToObject(json, "rounds_done", (double)status->done);
   cJSON_AddNumberToObject(json, "rounds_planned", status->plan.rounds);
   if (status->done) cJSON_AddStringToObject(json, "model", status->model);
+  if (cJSON_GetArraySize(status->quarantine) > 0)
+    cJSON_AddItemToObject(json, "quarantine", cJSON_Duplicate(status->quarantine, true));
   cJSON_AddItemToObject(json, "rounds", status->rounds);
   status->rounds = NULL;
   return cns_cli_print_json(json);
@@ -198,6 +228,8 @@ static int print_text(const struct status *status) {
          status->plan.rounds);
   if (!status->started) printf("The coordinator has not been started on this kit yet.\n");
   if (status->done) printf("Model after round %" PRIu64 ": %s\n", status->done, status->model);
+  cJSON_ArrayForEach(row, status->quarantine) printf("Hospital %s is in quarantine since round %.0f.\n",
+                                                     text_of(row, "name"), number_of(row, "round"));
   cJSON_ArrayForEach(row, status->rounds) print_round(row);
   return cns_cli_finish(CNS_EXIT_OK);
 }

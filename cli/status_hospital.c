@@ -21,6 +21,7 @@ struct status {
   uint64_t signed_round;
   uint32_t signed_attempt;
   uint64_t spent; /* updates from the present model */
+  struct cns_audit_record audits;
 };
 
 static int read_consent(struct status *status, struct cns_problem *problem) {
@@ -76,9 +77,19 @@ static int read_record(struct status *status, struct cns_problem *problem) {
   status->signed_any = r == 0;
   if (r == CNS_ERR_NOT_FOUND) r = 0;
   if (!r) r = cns_hospital_store_count_spent(store, &status->model, &status->spent);
+  if (!r) r = cns_hospital_store_audits(store, &status->site.study, &status->model, &status->audits, NULL);
   return r ? cns_problem_set(problem, r, "%s: the hospital's record can't be read (%s)",
                              status->site.kit.config.state_path, cns_error_name(r))
            : 0;
+}
+
+/* Does the policy have audits, or did one have any? */
+static bool has_audits(const struct status *status) {
+  return status->site.kit.policy.audit_level != CNS_AUDIT_NONE || status->audits.numbers > 0;
+}
+
+static uint64_t budget(const struct status *status) {
+  return cns_policy_sketch_budget(&status->site.kit.policy, status->site.plan.dim);
 }
 
 static int print_json(const struct status *status) {
@@ -103,6 +114,11 @@ static int print_json(const struct status *status) {
     r = cns_json_add_hex(json, "model", status->model.bytes, sizeof status->model.bytes);
   cJSON_AddNumberToObject(json, "updates_spent", (double)status->spent);
   cJSON_AddNumberToObject(json, "updates_allowed", kit->policy.attempts_per_parent);
+  if (has_audits(status)) {
+    cJSON_AddNumberToObject(json, "audits_answered", (double)status->audits.answered);
+    cJSON_AddNumberToObject(json, "numbers_revealed", (double)status->audits.numbers);
+    cJSON_AddNumberToObject(json, "numbers_allowed", (double)budget(status));
+  }
   if (status->signed_any) {
     cJSON_AddNumberToObject(json, "signed_round", (double)status->signed_round);
     cJSON_AddNumberToObject(json, "signed_attempt", status->signed_attempt);
@@ -136,6 +152,10 @@ static int print_text(const struct status *status) {
     printf("  model    none accepted yet\n");
   printf("  updates  %" PRIu64 " of at most %u from this model spent\n", status->spent,
          kit->policy.attempts_per_parent);
+  if (has_audits(status))
+    printf("  audits   %" PRIu64 " of this model answered; in this study revealed %" PRIu64 " of the %" PRIu64
+           " numbers that the policy allows\n",
+           status->audits.answered, status->audits.numbers, budget(status));
   if (status->signed_any)
     printf("  signed   last for round %" PRIu64 " attempt %u\n", status->signed_round,
            status->signed_attempt);

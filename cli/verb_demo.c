@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 #include "cli/demo.h"
 #include "cli/folder.h"
+#include "client/agent.h"
 #include "coordinator/server.h"
 #include "store/folder.h"
 
@@ -17,7 +18,7 @@
 /* Keys, documents, logs, journal. */
 #define PARTY_BYTES (1u << 20)
 
-static int make_temporary(struct cns_claim *ret_claim, struct cns_problem *problem) {
+static int make_temporary(struct cns_folder_claim *ret_claim, struct cns_problem *problem) {
   const char *parent = getenv("TMPDIR");
   char *path = NULL;
   if (asprintf(&path, "%s/consilium-demo-XXXXXX", parent && *parent ? parent : "/tmp") < 0)
@@ -27,7 +28,7 @@ static int make_temporary(struct cns_claim *ret_claim, struct cns_problem *probl
     free(path);
     return r;
   }
-  *ret_claim = (struct cns_claim){.path = path, .created = true};
+  *ret_claim = (struct cns_folder_claim){.path = path, .created = true};
   return 0;
 }
 
@@ -57,7 +58,7 @@ static int check_room(const struct cns_demo_parts *parts, const char *folder, st
 }
 
 static int run_in(const struct cns_demo_options *options, const struct cns_demo_parts *parts, int signals,
-                  struct cns_claim *claim) {
+                  struct cns_folder_claim *claim) {
   struct cns_problem problem = {0};
   struct cns_demo_result result = {.rounds = cJSON_CreateArray(),
                                    .alone = calloc(parts->hospital_count, sizeof *result.alone)};
@@ -75,7 +76,7 @@ static int run_in(const struct cns_demo_options *options, const struct cns_demo_
 static int run(const struct cns_demo_options *options) {
   struct cns_problem problem = {0};
   struct cns_demo_parts parts;
-  struct cns_claim claim;
+  struct cns_folder_claim claim;
   int signals = -1;
   int r = cns_demo_signals_open(&signals, &problem);
   if (!r) r = cns_demo_parts_make(options, &parts, &problem);
@@ -87,9 +88,22 @@ static int run(const struct cns_demo_options *options) {
   return code;
 }
 
+/* An agent like the others, but for one thing. */
+static int run_poisoned(const char *kit) {
+  struct cns_problem problem = {0};
+  const struct cns_agent_options options = {.kit_folder = kit,
+                                            .json = true,
+                                            .until_finished = true,
+                                            .poison_from = CNS_DEMO_POISON_FROM,
+                                            .poison_bounds = CNS_DEMO_POISON_BOUNDS};
+  int r = cns_agent_run(&options, &problem);
+  return r ? cns_cli_fail(r, &problem) : cns_cli_finish(CNS_EXIT_OK);
+}
+
 int cns_cli_demo(int argc, char **argv) {
   struct cns_demo_options options = {.hospitals = 5, .seed = 1};
   int64_t rounds = 0;
+  const char *poisoned = NULL;
   const struct cns_option table[] = {
       {"hospitals", "N", "how many hospitals (5)", CNS_OPTION_INT, &options.hospitals, 4,
        CNS_DEMO_HOSPITALS_MAX},
@@ -99,18 +113,24 @@ int cns_cli_demo(int argc, char **argv) {
       {"data", "DIR", "study.json and one CSV file, not the built-in ones", CNS_OPTION_TEXT, &options.data, 0,
        0},
       {"no-kill", NULL, "let all hospitals live", CNS_OPTION_FLAG, &options.no_kill, 0, 0},
+      {"no-audit", NULL, "show what the poisoned hospital does to a federation without audits",
+       CNS_OPTION_FLAG, &options.no_audit, 0, 0},
+      {"no-poison", NULL, "let all hospitals be honest", CNS_OPTION_FLAG, &options.no_poison, 0, 0},
       {"json", NULL, "print one JSON object at the end", CNS_OPTION_FLAG, &options.json, 0, 0},
+      {"poisoned-hospital", "KIT", "the demo's own: be the poisoned hospital", CNS_OPTION_TEXT, &poisoned, 0,
+       0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
       "demo [OPTION]...",
       "Runs a federation on this machine: a coordinator and hospitals as processes, over TLS, from\n"
       "fresh keys, on the Wisconsin breast-cancer data dealt out unevenly. One hospital is killed\n"
-      "as a round begins and comes back. At the end: test AUC of each hospital alone, of the\n"
-      "federation and of the pooled data. Nothing stays behind, also after Ctrl-C.",
+      "as a round begins and comes back; another one is poisoned from round 5 on, which the audit\n"
+      "flags under the masks. At the end: test AUC of each hospital alone, of the federation and of\n"
+      "the pooled data. Nothing stays behind, also after Ctrl-C.",
       table, 0, 0};
   int operands = 0;
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
   options.rounds = rounds;
-  return run(&options);
+  return poisoned ? run_poisoned(poisoned) : run(&options);
 }

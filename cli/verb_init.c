@@ -4,8 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "cli/cli.h"
-#include "cli/kit.h"
+#include "cli/audit_options.h"
 
 /* Hospitals' names, split from "a,b,c" or counted. */
 struct names {
@@ -101,6 +100,7 @@ static int check_and_create(const char *folder, const struct cns_federation_opti
 
 int cns_cli_init(int argc, char **argv) {
   struct cns_federation_options options = {.now_seconds = (int64_t)time(NULL)};
+  struct cns_audit_call audit = {0};
   struct names names = {0};
   const char *list = NULL;
   int64_t count = 0;
@@ -119,6 +119,7 @@ int cns_cli_init(int argc, char **argv) {
       {"listen", "URL", "that the coordinator listens on (default: the address)", CNS_OPTION_TEXT,
        &options.listen, 0, 0},
       {"consortium", "NAME", "its name (default: the study's)", CNS_OPTION_TEXT, &options.consortium, 0, 0},
+      CNS_AUDIT_OPTIONS(audit),
       {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
@@ -132,6 +133,10 @@ int cns_cli_init(int argc, char **argv) {
   if (!options.study_path) return cns_cli_usage_error("init", "--study FILE is missing");
   if ((list != NULL) + (count > 0) + options.enrol != 1)
     return cns_cli_usage_error("init", "give exactly one of --hospitals, --count and --enrol");
+  r = cns_cli_parse_audit("init", &audit, &options.audit);
+  if (r) return r;
+  if (options.enrol && audit.level)
+    return cns_cli_usage_error("init", "with --enrol the policy comes later: consilium policy new --audit");
   if (list) r = split_names(list, &names);
   if (count > 0) r = count_names(count, &names);
   options.names = (const char *const *)names.items;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/folder.h"
 #include "cli/simulation_print.h"
 #include "model/npy.h"
 
@@ -18,7 +19,7 @@
 struct call {
   int64_t hospitals, dim, rounds, threshold, seed, sketch;
   double alpha, sketch_budget;
-  const char *audit, *on_flag, *updates;
+  const char *audit, *on_flag, *updates, *evidence;
   struct cns_option_list drops, attacks;
   bool json;
 };
@@ -188,8 +189,15 @@ static int run(const struct call *call, const struct cns_simulation_options *opt
 static int check_and_run(const struct call *call, struct cns_simulation_options *options) {
   struct cns_problem problem = {0};
   if (cns_simulation_check(options, &problem) < 0) return cns_cli_usage_error(VERB, "%s", problem.text);
-  int code = check_memory(options);
-  return code ? code : run(call, options);
+  struct cns_folder_claim claim = {0};
+  int code = check_memory(options), r = 0;
+  if (code) return code;
+  if (options->evidence && (r = cns_claim_folder(options->evidence, &claim, &problem)) < 0)
+    return cns_cli_fail(r, &problem);
+  code = run(call, options);
+  cns_claim_end(&claim,
+                code != CNS_EXIT_OK && code != CNS_EXIT_FAILED); /* what is wrong is to be looked at */
+  return code;
 }
 
 static int prepare(const struct call *call) {
@@ -200,6 +208,7 @@ static int prepare(const struct call *call) {
       .seed = (uint64_t)call->seed,
       .threshold = (size_t)call->threshold,
       .alpha = call->alpha,
+      .evidence = call->evidence,
   };
   int code = parse_audit(call, &options);
   for (size_t d = 0; d < call->drops.count && !code; d++)
@@ -216,7 +225,7 @@ static int prepare(const struct call *call) {
 #define SYNOPSIS                                                                                             \
   "simulate --hospitals N --dim D [--rounds R] [--threshold T] [--drop PHASE:COUNT]... [--seed S] "          \
   "[--audit none|open] [--sketch K] [--sketch-budget SHARE] [--on-flag report|exclude|quarantine] "          \
-  "[--attack NAME:COUNT[:param=value]]... [--alpha A] [--updates FILE.npy] [--json]"
+  "[--attack NAME:COUNT[:param=value]]... [--alpha A] [--updates FILE.npy] [--evidence DIR] [--json]"
 
 int cns_cli_simulate(int argc, char **argv) {
   struct call call = {.rounds = 1, .seed = 1, .sketch = 256, .alpha = 1};
@@ -249,6 +258,8 @@ int cns_cli_simulate(int argc, char **argv) {
        &call.alpha, 1e-3, 1e9},
       {"updates", "FILE.npy", "the honest updates, N x D, instead of trained ones", CNS_OPTION_TEXT,
        &call.updates, 0, 0},
+      {"evidence", "DIR", "new folder for the roster and the evidence of each blame", CNS_OPTION_TEXT,
+       &call.evidence, 0, 0},
       {"json", NULL, "the last round as JSON", CNS_OPTION_FLAG, &call.json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0},
   };
@@ -257,7 +268,7 @@ int cns_cli_simulate(int argc, char **argv) {
       .summary =
           "Runs whole rounds in one process, with the same code that hospitals and the coordinator\n"
           "run, and compares the unmasked sum with the plain one. With an audit or attacks the updates\n"
-          "are those of real training. Nothing is sent or written.",
+          "are those of real training. Nothing is sent, and nothing but evidence written.",
       .options = table,
   };
   int operands = 0;

@@ -8,9 +8,12 @@ const struct cns_verb cns_verbs[] = {
     {"hospital", "run a hospital's agent", cns_cli_hospital},
     {"kit", "enrol a hospital whose keys never leave it; look at a kit", cns_cli_kit},
     {"policy", "show, make or sign the privacy officers' policy", cns_cli_policy},
+    {"quarantine", "see which hospitals are out after a flag, and let one in again", cns_cli_quarantine},
     {"coordinator", "run the coordinator of a federation", cns_cli_coordinator},
     {"model", "export a model, look at it, predict with it", cns_cli_model},
     {"status", "what a coordinator or a hospital has done so far", cns_cli_status},
+    {"evidence", "check what proves that a hospital broke the protocol", cns_cli_evidence},
+    {"dp", "what rounds with noise cost in privacy, and how much noise is needed", cns_cli_dp},
     {"simulate", "run whole rounds in one process and check the sum", cns_cli_simulate},
     {NULL, NULL, NULL},
 };

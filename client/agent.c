@@ -187,6 +187,21 @@ static int load_state(struct cns_agent *agent, struct cns_problem *problem) {
   return 0;
 }
 
+static int log_audits(const struct cns_agent *agent, struct cns_problem *problem) {
+  const struct cns_site *site = &agent->site;
+  const struct cns_policy *policy = &site->kit.policy;
+  struct cns_audit_record record;
+  if (policy->audit_level == CNS_AUDIT_NONE) return 0;
+  int r = cns_hospital_store_audits(site->store, &site->study, &agent->model, &record, problem);
+  if (r) return r;
+  cns_client_log(
+      &agent->log, "audits",
+      "an audited round reveals %u numbers of our update to the coordinator; in this study %" PRIu64
+      " of the %" PRIu64 " numbers that the policy allows are revealed",
+      policy->sketch, record.numbers, cns_policy_sketch_budget(policy, cns_plan_dim(&site->plan)));
+  return 0;
+}
+
 static int open_all(struct cns_agent *agent, struct cns_problem *problem) {
   struct cns_consent consent;
   int r = cns_site_open(agent->options.kit_folder, &agent->site, problem);
@@ -203,7 +218,8 @@ static int open_all(struct cns_agent *agent, struct cns_problem *problem) {
   agent->weight = cns_policy_weight(&kit->policy, consent.patients);
   r = cns_registry_open(kit->config.state_path, &agent->registry, problem);
   if (!r) r = cns_agent_initial_model(agent, problem);
-  return r ? r : load_state(agent, problem);
+  if (!r) r = load_state(agent, problem);
+  return r ? r : log_audits(agent, problem);
 }
 
 /* A study that was over before needs no coordinator. */

@@ -17,6 +17,11 @@ struct cns_agent_options {
   const char *address; /* of the coordinator; NULL: the kit's */
   bool json;           /* log lines are JSON objects */
   bool until_finished; /* leave once the model after the study's last round is here */
+  /* To show what an audit is for (the demo, tests): from this round on (0: never)
+   * the finished update is turned round and made so many times as long as clipping
+   * allows. Nothing else is false. */
+  uint64_t poison_from;
+  unsigned poison_bounds;
 };
 
 /*

@@ -3,8 +3,10 @@
 #pragma once
 
 #include "client/agent.h"
+#include "client/judging.h"
 #include "client/log.h"
 #include "client/site.h"
+#include "client/sketching.h"
 #include "client/uploader.h"
 #include "client/work.h"
 #include "protocol/hospital.h"
@@ -35,13 +37,19 @@ enum cns_agent_stage {
 
 /* The round taken part in. Goes with its machine, and x with it. */
 struct cns_agent_round {
-  struct cns_hospital *machine;
+  struct cns_hospital *machine;            /* the judging's alone while there is one */
+  struct cns_judge *judge;                 /* the machine's sketcher */
   const struct cns_descriptor *descriptor; /* the machine's */
   struct cns_digest digest;                /* of R */
   enum cns_agent_stage stage;
-  struct cns_work *work;         /* while it runs */
-  struct cns_uploader *uploader; /* from the end of the work on */
-  bool upload_open;              /* spent: chunks may be asked for */
+  struct cns_work *work;           /* while it runs */
+  struct cns_uploader *uploader;   /* from the end of the work on */
+  struct cns_sketching *sketching; /* while it runs, in phase audit */
+  struct cns_judging *judging;     /* while it runs, in phase forfeit */
+  uint8_t said;                    /* slot of the last answer that was logged */
+  uint8_t *waiting;                /* the last request that came meanwhile */
+  size_t waiting_len;
+  bool upload_open; /* spent: chunks may be asked for */
   bool receipt_said;
   bool has_root;
   struct cns_digest root; /* of y */
@@ -86,7 +94,7 @@ struct cns_agent {
   bool last_model_asked, finished;
   uv_timer_t timer; /* waits for the last model */
   bool timer_closed;
-  unsigned works; /* running; they use the site's plan and tables */
+  unsigned works; /* running, of any kind; they use the site's plan, tables and documents */
   bool closing;
 };
 
@@ -136,7 +144,25 @@ void cns_agent_model_here(struct cns_agent *agent);
 /* Declines and drops the present round. */
 void cns_agent_give_up(struct cns_agent *agent, const struct cns_problem *problem);
 void cns_agent_drop_round(struct cns_agent *agent);
+/* What cns_hospital_handle (r: its result) made of a request: answered durably and
+ * sent, declined, or the work that it asks for is begun. */
+void cns_agent_handled(struct cns_agent *agent, enum cns_phase phase, int r, const uint8_t *bytes, size_t len,
+                       struct cns_problem *problem);
+/* Durable, then sent; a second, different answer can never leave. The numbers of
+ * an answer of phase audit are counted with it. */
+CNS_MUST_CHECK int cns_agent_answer(struct cns_agent *agent, enum cns_phase phase, const uint8_t *bytes,
+                                    size_t len, struct cns_problem *problem);
 bool cns_agent_in_round(const struct cns_agent *agent, const struct cns_digest *digest);
+
+/* ---- audit.c: phases audit, dispute and forfeit ---- */
+
+/* A is known: sketches on a worker thread, then answers. */
+void cns_agent_audit(struct cns_agent *agent);
+/* Judges a request of phase forfeit on a worker thread, with the machine. Requests
+ * that come meanwhile wait, the last of them. */
+void cns_agent_judge(struct cns_agent *agent, const uint8_t *request, size_t len);
+/* For the operator: what was opened or released in these phases. Once an answer. */
+void cns_agent_log_audit(struct cns_agent *agent, enum cns_phase phase, const uint8_t *answer, size_t len);
 
 /* ---- ending.c: how rounds end ---- */
 

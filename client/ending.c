@@ -67,6 +67,47 @@ static void log_summary(const struct cns_agent *agent, const struct cns_manifest
                         metrics, s.traffic.up, s.traffic.down, s.seconds);
 }
 
+/* Was it judged, and not only missing? */
+static bool is_judged(uint8_t outcome) {
+  return outcome == CNS_OUT_DISQUALIFIED || outcome == CNS_OUT_FLAGGED || outcome == CNS_OUT_QUARANTINED ||
+         outcome == CNS_OUT_CONVICTED || outcome == CNS_OUT_FORFEITED;
+}
+
+/* Who was left out for a reason of its own, and which; one line. */
+static void log_left_out(const struct cns_agent *agent, const struct cns_manifest *manifest) {
+  char text[1024] = "";
+  size_t at = 0;
+  for (size_t k = 0; k < manifest->member_count && at < sizeof text; k++) {
+    const struct cns_roster_hospital *hospital =
+        cns_roster_find(&agent->site.kit.roster, manifest->members[k].index);
+    if (!is_judged(manifest->outcomes[k])) continue;
+    at += (size_t)snprintf(text + at, sizeof text - at, "%shospital %s (%s)", at ? ", " : "",
+                           hospital ? hospital->name : "?",
+                           cns_outcome_text((enum cns_outcome)manifest->outcomes[k]));
+  }
+  if (at > 0)
+    cns_client_log(&agent->log, "left_out", "round %" PRIu64 " attempt %u: left out: %s", manifest->round,
+                   manifest->attempt, text);
+}
+
+/* What a person here should do about it. */
+static void log_own_exclusion(const struct cns_agent *agent, const struct cns_manifest *manifest) {
+  int own = -1;
+  for (size_t k = 0; k < manifest->member_count; k++)
+    if (manifest->members[k].index == agent->site.kit.config.index) own = manifest->outcomes[k];
+  const char *advice =
+      own == CNS_OUT_FLAGGED || own == CNS_OUT_QUARANTINED
+          ? "the audit found our update unlike the others'; look at what has changed in the data and ask the "
+            "coordinator for the statistics"
+      : own == CNS_OUT_CONVICTED || own == CNS_OUT_FORFEITED
+          ? "sketches that were sent from here are called false; ask the coordinator for the evidence, and "
+            "have this machine's memory and processor checked"
+          : NULL;
+  if (advice)
+    cns_client_log(&agent->log, "excluded", "round %" PRIu64 " attempt %u was made without us: %s",
+                   manifest->round, manifest->attempt, advice);
+}
+
 /* Copies for people, and room on the disk; the record has what counts. */
 static void keep_books(struct cns_agent *agent, const struct cns_manifest *manifest, const uint8_t *data,
                        size_t len) {
@@ -93,6 +134,8 @@ void cns_agent_manifest(struct cns_agent *agent, const uint8_t *data, size_t len
   }
   if (manifest.round > agent->model_round) {
     log_summary(agent, &manifest);
+    log_left_out(agent, &manifest);
+    log_own_exclusion(agent, &manifest);
     agent->model_round = manifest.round;
     agent->model = manifest.model;
     /* A machine for this or an earlier round has nothing to answer any more. */
@@ -143,8 +186,9 @@ static int sign_abandon(struct cns_agent *agent, const struct cns_digest *digest
   r = cns_hospital_store_abandon(agent->site.store, &descriptor.parent, digest, CNS_PHASE_UNMASK, problem);
   cns_descriptor_deinit(&descriptor);
   if (r) return r;
-  /* From here on the record refuses to unmask this round, machine or not. */
-  if (cns_agent_in_round(agent, digest))
+  /* From here on the record refuses to unmask this round, machine or not. What a
+   * machine that judges makes can't leave any more. */
+  if (cns_agent_in_round(agent, digest) && !agent->round->judging)
     r = cns_hospital_abandon(agent->round->machine, ret_signature);
   else
     r = cns_abandon_sign(agent->site.kit.identity, digest, agent->site.kit.config.index, ret_signature);

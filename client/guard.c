@@ -10,6 +10,20 @@ static int check_time(const struct cns_kit *kit, struct cns_problem *problem) {
   return r ? r : cns_policy_check_time(&kit->policy, now, problem);
 }
 
+/* As many audits of one parent model as updates, and those are never refunded. */
+static int check_audits(const struct cns_site *site, const struct cns_descriptor *descriptor,
+                        struct cns_problem *problem) {
+  struct cns_audit_record record;
+  if (descriptor->audit_level == CNS_AUDIT_NONE) return 0;
+  int r = cns_hospital_store_audits(site->store, &site->study, &descriptor->parent, &record, problem);
+  if (r) return r;
+  if (record.answered < site->kit.policy.attempts_per_parent) return 0;
+  return cns_problem_set(problem, CNS_ERR_REFUSED,
+                         "%" PRIu64 " updates of this model were already audited here, and the policy allows "
+                         "%u: what was revealed stays revealed, whatever became of those rounds",
+                         record.answered, site->kit.policy.attempts_per_parent);
+}
+
 int cns_agent_guard_round(struct cns_agent *agent, const struct cns_descriptor *descriptor,
                           struct cns_problem *problem) {
   const struct cns_site *site = &agent->site;
@@ -29,7 +43,7 @@ int cns_agent_guard_round(struct cns_agent *agent, const struct cns_descriptor *
                            " updates of this model were already sent from here, and the policy allows "
                            "%u: another one could give the difference of two sums away",
                            spent, site->kit.policy.attempts_per_parent);
-  return 0;
+  return check_audits(site, descriptor, problem);
 }
 
 int cns_agent_expectation(struct cns_agent *agent, struct cns_expectation *ret_expectation,
@@ -54,6 +68,11 @@ int cns_agent_expectation(struct cns_agent *agent, struct cns_expectation *ret_e
   int r = cns_hospital_store_signed_round(site->store, &site->study, &e.last_round, &e.last_attempt, &last);
   if (r && r != CNS_ERR_NOT_FOUND)
     return cns_problem_set(problem, r, "the record of signed rounds can't be read (%s)", cns_error_name(r));
+  struct cns_audit_record audits;
+  r = cns_hospital_store_audits(site->store, &site->study, &e.parent, &audits, problem);
+  if (r) return r;
+  e.sketch_spent = audits.numbers;
+  e.audited_parent = audits.entered;
   *ret_expectation = e;
   return 0;
 }

@@ -18,14 +18,25 @@ bool cns_agent_in_round(const struct cns_agent *agent, const struct cns_digest *
   return agent->round && cns_digest_equal(&agent->round->digest, digest);
 }
 
+/* What works on it is told to stop. */
+static void round_free(struct cns_agent_round *round) {
+  if (round->work) cns_work_cancel(round->work);
+  if (round->sketching) cns_sketching_cancel(round->sketching);
+  cns_uploader_free(round->uploader);
+  if (round->judging) {
+    cns_judging_abandon(round->judging); /* takes machine and judge */
+  } else {
+    cns_hospital_free(round->machine);
+    cns_judge_free(round->judge);
+  }
+  free(round->waiting);
+  free(round);
+}
+
 void cns_agent_drop_round(struct cns_agent *agent) {
   struct cns_agent_round *round = agent->round;
-  if (!round) return;
   agent->round = NULL;
-  if (round->work) cns_work_cancel(round->work);
-  cns_uploader_free(round->uploader);
-  cns_hospital_free(round->machine);
-  free(round);
+  if (round) round_free(round);
 }
 
 void cns_agent_give_up(struct cns_agent *agent, const struct cns_problem *problem) {
@@ -36,11 +47,14 @@ void cns_agent_give_up(struct cns_agent *agent, const struct cns_problem *proble
   cns_agent_decline(agent, &digest, &said);
 }
 
-/* Durable, then sent; a second, different answer can never leave. */
-static int answer(struct cns_agent *agent, enum cns_phase phase, const uint8_t *bytes, size_t len,
-                  struct cns_problem *problem) {
-  uint8_t slot = cns_hospital_slot(agent->round->machine, phase);
-  int r = cns_hospital_store_put_message(agent->site.store, &agent->round->digest, slot, bytes, len, problem);
+int cns_agent_answer(struct cns_agent *agent, enum cns_phase phase, const uint8_t *bytes, size_t len,
+                     struct cns_problem *problem) {
+  const struct cns_agent_round *round = agent->round;
+  uint8_t slot = cns_hospital_slot(round->machine, phase);
+  int r = phase == CNS_PHASE_AUDIT
+              ? cns_hospital_store_put_audit(agent->site.store, &round->digest, slot,
+                                             round->descriptor->sketch, bytes, len, problem)
+              : cns_hospital_store_put_message(agent->site.store, &round->digest, slot, bytes, len, problem);
   if (r) return r;
   r = agent->link ? cns_link_send(agent->link, CNS_WIRE_ANSWER, bytes, len) : 0;
   if (r && r != CNS_ERR_CLOSED)
@@ -53,7 +67,7 @@ static void answer_keys(struct cns_agent *agent) {
   const uint8_t *bytes = NULL;
   size_t len = 0;
   int r = cns_hospital_keys(agent->round->machine, &bytes, &len, &problem);
-  if (!r) r = answer(agent, CNS_PHASE_KEYS, bytes, len, &problem);
+  if (!r) r = cns_agent_answer(agent, CNS_PHASE_KEYS, bytes, len, &problem);
   if (r) cns_agent_give_up(agent, &problem);
 }
 
@@ -76,7 +90,7 @@ static void upload_done(void *context, const struct cns_digest *root) {
   int r = cns_hospital_uploaded(agent->round->machine, root, &bytes, &len, &problem);
   agent->round->has_root = true;
   agent->round->root = *root;
-  if (!r) r = answer(agent, CNS_PHASE_UPLOAD, bytes, len, &problem);
+  if (!r) r = cns_agent_answer(agent, CNS_PHASE_UPLOAD, bytes, len, &problem);
   if (r) cns_agent_give_up(agent, &problem);
 }
 
@@ -84,6 +98,16 @@ static void upload_failed(void *context, int error) {
   struct cns_problem problem = {0};
   cns_problem_set(&problem, error, "the update can't be masked (%s)", cns_error_name(error));
   cns_agent_give_up(context, &problem);
+}
+
+static int spend(struct cns_agent *agent, struct cns_problem *problem) {
+  const struct cns_agent_round *round = agent->round;
+  struct cns_hospital_store *store = agent->site.store;
+  const struct cns_digest *parent = &round->descriptor->parent;
+  int r = 0;
+  if (round->descriptor->audit_level != CNS_AUDIT_NONE)
+    r = cns_hospital_store_enter_audit(store, &agent->site.study, parent, &round->digest, problem);
+  return r ? r : cns_hospital_store_spend(store, parent, &round->digest, problem);
 }
 
 /* Spent before the coordinator is even asked which byte it wants. */
@@ -98,7 +122,7 @@ static void open_upload(struct cns_agent *agent) {
   if (r)
     cns_problem_set(&problem, r, "the masks can't be prepared (%s)", cns_error_name(r));
   else
-    r = cns_hospital_store_spend(agent->site.store, &round->descriptor->parent, &round->digest, &problem);
+    r = spend(agent, &problem);
   if (r) {
     cns_agent_give_up(agent, &problem);
     return;
@@ -112,7 +136,7 @@ static void open_upload(struct cns_agent *agent) {
 
 void cns_agent_upload_from(struct cns_agent *agent, const struct cns_digest *digest, uint64_t chunk) {
   struct cns_problem problem = {0};
-  if (!cns_agent_in_round(agent, digest) || !agent->round->upload_open) {
+  if (!cns_agent_in_round(agent, digest) || !agent->round->upload_open || agent->round->judging) {
     cns_problem_set(&problem, CNS_ERR_REFUSED, "the coordinator asks for an upload that isn't open here");
     cns_agent_decline(agent, digest, &problem);
     return;
@@ -188,6 +212,9 @@ static int start_work(struct cns_agent *agent, uint8_t *model, size_t len) {
       .weight = agent->weight,
       .scale_log2 = d->scale_log2,
       .rng = cns_rng_system(),
+      .poison = agent->options.poison_from && d->round >= agent->options.poison_from
+                    ? agent->options.poison_bounds
+                    : 0,
   };
   int r = cns_work_start(cns_loop_uv(agent->host.loop), &input, model, len, work_done, agent,
                          &agent->round->work);
@@ -234,36 +261,48 @@ static int check_not_restarted(struct cns_agent *agent, const struct cns_digest 
                          round, attempt);
 }
 
-static int begin(struct cns_agent *agent, const uint8_t *data, size_t len,
-                 const struct cns_descriptor *descriptor, const struct cns_digest *digest,
-                 struct cns_problem *problem) {
+/* A round with a machine, whose descriptor is allowed here. */
+static int round_new(struct cns_agent *agent, const uint8_t *data, size_t len,
+                     struct cns_agent_round **ret_round, struct cns_problem *problem) {
   struct cns_hospital_config config = {.roster = &agent->site.kit.roster,
                                        .policy = &agent->site.kit.policy,
                                        .identity = agent->site.kit.identity,
                                        .rng = cns_rng_system()};
-  struct cns_agent_round *round = NULL;
-  struct cns_hospital *machine = NULL;
-  int r = check_not_restarted(agent, digest, problem);
-  if (!r) r = cns_agent_guard_round(agent, descriptor, problem);
+  struct cns_agent_round *round = calloc(1, sizeof *round);
+  if (!round) return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  int r = cns_judge_new(&round->judge);
+  if (!r) config.sketcher = cns_judge_sketcher(round->judge);
   if (!r) r = cns_agent_expectation(agent, &config.expectation, problem);
-  if (!r) r = cns_hospital_begin(&config, data, len, &machine, problem);
-  if (!r) { /* the announcement too: what abandon and refund are checked against */
-    r = cns_hospital_store_put_message(agent->site.store, digest, CNS_PHASE_NONE, data, len, problem);
-    if (!r)
-      r = cns_hospital_store_sign_round(agent->site.store, &agent->site.study, descriptor->round,
-                                        descriptor->attempt, digest, problem);
-    round = r ? NULL : calloc(1, sizeof *round);
-    if (!r && !round) r = cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
-  }
+  if (!r) r = cns_hospital_begin(&config, data, len, &round->machine, problem);
   if (r) {
-    cns_hospital_free(machine);
+    round_free(round);
     return r;
   }
-  round->machine = machine;
-  round->descriptor = cns_hospital_descriptor(machine);
-  round->digest = *digest;
+  round->descriptor = cns_hospital_descriptor(round->machine);
+  round->digest = *cns_hospital_round(round->machine);
   round->start_ms = cns_loop_now_ms(agent->host.loop);
   round->start = cns_agent_traffic(agent);
+  *ret_round = round;
+  return 0;
+}
+
+static int begin(struct cns_agent *agent, const uint8_t *data, size_t len,
+                 const struct cns_descriptor *descriptor, const struct cns_digest *digest,
+                 struct cns_problem *problem) {
+  struct cns_agent_round *round = NULL;
+  int r = check_not_restarted(agent, digest, problem);
+  if (!r) r = cns_agent_guard_round(agent, descriptor, problem);
+  if (!r) r = round_new(agent, data, len, &round, problem);
+  if (r) return r;
+  /* The announcement too: what abandon and refund are checked against. */
+  r = cns_hospital_store_put_message(agent->site.store, digest, CNS_PHASE_NONE, data, len, problem);
+  if (!r)
+    r = cns_hospital_store_sign_round(agent->site.store, &agent->site.study, descriptor->round,
+                                      descriptor->attempt, digest, problem);
+  if (r) {
+    round_free(round);
+    return r;
+  }
   cns_agent_drop_round(agent);
   agent->round = round;
   return 0;
@@ -271,6 +310,7 @@ static int begin(struct cns_agent *agent, const uint8_t *data, size_t len,
 
 /* The coordinator still awaits our keys, say after a lost connection. */
 static void again(struct cns_agent *agent) {
+  if (agent->round->judging) return; /* keys were answered long ago */
   if (agent->round->stage == CNS_STAGE_ANSWER)
     answer_keys(agent);
   else if (agent->round->stage == CNS_STAGE_MODEL)
@@ -306,6 +346,24 @@ void cns_agent_announced(struct cns_agent *agent, const uint8_t *data, size_t le
 
 /* ---- requests ---- */
 
+void cns_agent_handled(struct cns_agent *agent, enum cns_phase phase, int r, const uint8_t *bytes, size_t len,
+                       struct cns_problem *problem) {
+  if (r < 0) {
+    if (!problem->text[0])
+      cns_problem_set(problem, r, "the request of phase %s can't be answered (%s)", cns_phase_name(phase),
+                      cns_error_name(r));
+    cns_agent_decline(agent, &agent->round->digest, problem);
+  } else if (r == CNS_HOSPITAL_AUDIT) {
+    cns_agent_audit(agent);
+  } else if (r == CNS_HOSPITAL_UPLOAD || phase == CNS_PHASE_UPLOAD) {
+    open_upload(agent); /* also once answered: the coordinator says what it has */
+  } else if ((r = cns_agent_answer(agent, phase, bytes, len, problem)) < 0) {
+    cns_agent_give_up(agent, problem);
+  } else {
+    cns_agent_log_audit(agent, phase, bytes, len);
+  }
+}
+
 void cns_agent_requested(struct cns_agent *agent, const uint8_t *data, size_t len) {
   struct cns_digest digest = {0};
   struct cns_problem problem = {0};
@@ -319,18 +377,10 @@ void cns_agent_requested(struct cns_agent *agent, const uint8_t *data, size_t le
     return;
   }
   enum cns_phase phase = (enum cns_phase)data[REQUEST_PHASE_AT];
-  int r = cns_hospital_handle(agent->round->machine, data, len, &bytes, &bytes_len, &problem);
-  if (r < 0) {
-    if (!problem.text[0])
-      cns_problem_set(&problem, r, "the request of phase %s can't be answered (%s)", cns_phase_name(phase),
-                      cns_error_name(r));
-    cns_agent_decline(agent, &digest, &problem);
-  } else if (r == CNS_HOSPITAL_AUDIT) {
-    cns_problem_set(&problem, CNS_ERR_UNSUPPORTED, "this hospital's program takes no part in audits");
-    cns_agent_give_up(agent, &problem);
-  } else if (r == CNS_HOSPITAL_UPLOAD || phase == CNS_PHASE_UPLOAD) {
-    open_upload(agent); /* also once answered: the coordinator says what it has */
-  } else if ((r = answer(agent, phase, bytes, bytes_len, &problem)) < 0) {
-    cns_agent_give_up(agent, &problem);
+  if (agent->round->judging || phase == CNS_PHASE_FORFEIT) {
+    cns_agent_judge(agent, data, len);
+    return;
   }
+  int r = cns_hospital_handle(agent->round->machine, data, len, &bytes, &bytes_len, &problem);
+  cns_agent_handled(agent, phase, r, bytes, bytes_len, &problem);
 }

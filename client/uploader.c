@@ -31,6 +31,7 @@ struct cns_uploader {
   uint64_t restart;
   bool active, restarting, busy;
   bool entered, freed; /* callbacks may free: memory goes when nobody is inside */
+  unsigned holders;    /* of x */
   int error;           /* of the worker */
 };
 
@@ -67,17 +68,32 @@ int cns_uploader_new(uv_loop_t *uv, const struct cns_uploader_callbacks *callbac
   return 0;
 }
 
+static void maybe_destroy(struct cns_uploader *u) {
+  if (u->freed && !u->busy && !u->entered && u->holders == 0) destroy(u);
+}
+
 struct cns_uploader *cns_uploader_free(struct cns_uploader *u) {
   if (!u) return NULL;
   u->freed = true;
   u->active = false;
-  if (!u->busy && !u->entered) destroy(u);
+  maybe_destroy(u);
   return NULL;
+}
+
+void cns_uploader_hold(struct cns_uploader *u, const uint32_t **ret_x, uint64_t *ret_words) {
+  u->holders++;
+  *ret_x = u->x;
+  *ret_words = u->words;
+}
+
+void cns_uploader_release(struct cns_uploader *u) {
+  u->holders--;
+  maybe_destroy(u);
 }
 
 static void leave(struct cns_uploader *u) {
   u->entered = false;
-  if (u->freed && !u->busy) destroy(u);
+  maybe_destroy(u);
 }
 
 int cns_uploader_set_masks(struct cns_uploader *u, const struct cns_mask_term *terms, size_t count) {

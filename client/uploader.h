@@ -25,7 +25,8 @@ struct cns_uploader_callbacks {
   void (*failed)(void *context, int error);
 };
 
-/* x: malloc'd, words long, taken on success, wiped with the uploader. */
+/* x: malloc'd, words long, taken on success, wiped when the uploader is freed and
+ * nobody holds it. */
 CNS_MUST_CHECK int cns_uploader_new(uv_loop_t *uv, const struct cns_uploader_callbacks *callbacks,
                                     uint32_t *x, uint64_t words, struct cns_uploader **ret_uploader);
 /* No callback comes any more. Returns NULL. */
@@ -38,5 +39,10 @@ CNS_MUST_CHECK int cns_uploader_set_masks(struct cns_uploader *uploader, const s
  * CNS_ERR_STATE before the masks are set, CNS_ERR_RANGE beyond the last chunk. */
 CNS_MUST_CHECK int cns_uploader_from(struct cns_uploader *uploader, uint64_t chunk);
 void cns_uploader_writable(struct cns_uploader *uploader);
+/* x (words of them, not masked), for whoever else reads it. It stays where it is,
+ * and the uploader's memory with it, until cns_uploader_release, on the loop's
+ * thread like all of these. */
+void cns_uploader_hold(struct cns_uploader *uploader, const uint32_t **ret_x, uint64_t *ret_words);
+void cns_uploader_release(struct cns_uploader *uploader);
 /* The link is gone: nothing is sent until cns_uploader_from. */
 void cns_uploader_pause(struct cns_uploader *uploader);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/work.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "dp/clip.h"
@@ -26,6 +27,21 @@ static void wipe_free(void *memory, size_t len) {
   free(memory);
 }
 
+/* By a whole number, so that a coordinate isn't beyond what the sum can hold
+ * unless bounds are 2*sqrt(8) or more (dp/quantize.h). */
+static int poison(const struct cns_work_input *in, size_t dim, uint32_t *x) {
+  double squares = 0;
+  uint64_t theta = 0;
+  int r = cns_quantize_theta(in->clip_norm, in->weight, in->scale_log2, &theta);
+  for (size_t i = 0; i < dim; i++)
+    squares += (double)(int32_t)x[i] * (double)(int32_t)x[i];
+  if (r < 0 || squares == 0) return r;
+  uint32_t factor = (uint32_t)-llround(in->poison * (double)theta / sqrt(squares));
+  for (size_t i = 0; i < dim; i++)
+    x[i] *= factor;
+  return 0;
+}
+
 static int train(struct cns_work *work, const float *params, float *update) {
   const struct cns_work_input *in = &work->input;
   size_t dim = cns_plan_dim(in->plan);
@@ -36,6 +52,7 @@ static int train(struct cns_work *work, const float *params, float *update) {
   if (!r)
     r = cns_quantize(update, dim, in->clip_norm, in->weight, in->scale_log2, in->rng, work->result.x,
                      &work->problem);
+  if (!r && in->poison) r = poison(in, dim, work->result.x);
   return r;
 }
 

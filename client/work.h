@@ -21,6 +21,7 @@ struct cns_work_input {
   uint32_t weight;
   int scale_log2;
   struct cns_rng rng; /* of the rounding; used on the worker thread */
+  unsigned poison;    /* the finished update is turned round and made so many bounds long; 0: it isn't */
 };
 
 struct cns_work_result {

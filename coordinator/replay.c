@@ -164,6 +164,43 @@ static int replay_stop(struct cns_server *s, const struct cns_journal_entry *ent
   return 0;
 }
 
+/* ---- audits ---- */
+
+static int replay_nonce(struct cns_server *s, const struct cns_journal_entry *entry) {
+  if (!entry->body || entry->body_len != sizeof s->nonce) return CNS_ERR_FORMAT;
+  memcpy(s->nonce, entry->body, sizeof s->nonce);
+  return 0;
+}
+
+static int replay_sketch(struct cns_server *s, const struct cns_journal_entry *entry) {
+  const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
+  uint32_t words[CNS_SKETCH_MAX];
+  int position = cns_descriptor_position(d, entry->index);
+  if (position < 0 || !entry->body || entry->body_len != (size_t)4 * d->sketch) return CNS_ERR_FORMAT;
+  cns_audit_words_read(entry->body, d->sketch, words);
+  return cns_coordinator_set_sketch(s->machine, (size_t)position, words);
+}
+
+static int replay_decided(struct replay *replay, const struct cns_journal_entry *entry) {
+  struct cns_server *s = replay->server;
+  if (!entry->body || entry->body_len != cns_coordinator_round(s->machine)->descriptor.member_count)
+    return CNS_ERR_FORMAT;
+  return cns_coordinator_decide(s->machine, entry->body, replay->problem);
+}
+
+/* What followed for the watch is in the journal too, unless the daemon was killed
+ * between the two. */
+static int replay_close(struct replay *replay) {
+  struct cns_server *s = replay->server;
+  enum cns_phase phase = cns_coordinator_phase(s->machine);
+  uint32_t tight;
+  size_t before;
+  (void)cns_coordinator_verdicts(s->machine, &before);
+  int r = cns_coordinator_close(s->machine, replay->problem);
+  if (r == 0) (void)cns_watch_closed(s->watch, s->machine, &s->kit.policy, phase, before, &tight);
+  return r;
+}
+
 static int replay_entry(struct replay *replay, const struct cns_journal_entry *entry) {
   struct cns_server *s = replay->server;
   bool last = entry->round == replay->round && entry->attempt == replay->attempt;
@@ -171,6 +208,8 @@ static int replay_entry(struct replay *replay, const struct cns_journal_entry *e
     int r = end_past(replay);
     return r < 0 ? r : cns_result_adopt(s, entry->body, entry->body_len, replay->problem);
   }
+  if (entry->kind == CNS_ENTRY_NONCE) return replay_nonce(s, entry);
+  if (entry->kind == CNS_ENTRY_WATCH) return cns_watch_decode(entry->body, entry->body_len, s->watch);
   if (entry->kind == CNS_ENTRY_BEGIN) return replay_begin(replay, entry, last);
   past_entry(replay, entry);
   if (!last || !s->machine) return 0;
@@ -183,7 +222,11 @@ static int replay_entry(struct replay *replay, const struct cns_journal_entry *e
   case CNS_ENTRY_CHUNKS:
     return replay_chunks(s, entry);
   case CNS_ENTRY_CLOSE:
-    return cns_coordinator_close(s->machine, replay->problem);
+    return replay_close(replay);
+  case CNS_ENTRY_SKETCH:
+    return replay_sketch(s, entry);
+  case CNS_ENTRY_DECIDED:
+    return replay_decided(replay, entry);
   case CNS_ENTRY_STOP:
     return replay_stop(s, entry);
   case CNS_ENTRY_SIGNED:
@@ -273,6 +316,10 @@ static void go_on(struct cns_server *s, const struct replay *replay) {
     cns_result_compute(s);
   else if (end != CNS_END_NONE)
     cns_result_fail(s);
+  else if (cns_coordinator_is_undecided(s->machine))
+    cns_round_judge(s);
+  else
+    cns_audit_sketch(s);
 }
 
 /* Vectors that no running round knows. */
@@ -330,12 +377,16 @@ static int replay_all(struct replay *replay) {
 int cns_replay(struct cns_server *s, struct cns_problem *problem) {
   struct replay replay = {.server = s, .problem = problem};
   int r = cns_journal_round_last(s->journal, &replay.round, &replay.attempt);
-  if (r == CNS_ERR_NOT_FOUND) return sweep_vectors(s, problem);
+  if (r == CNS_ERR_NOT_FOUND) {
+    cns_quarantine_publish(s);
+    return sweep_vectors(s, problem);
+  }
   if (r == 0) r = replay_all(&replay);
   if (r == 0) r = sweep_vectors(s, problem);
   if (r < 0) return r;
   if (s->completed)
     cns_report(s, "start", "the journal holds %" PRIu64 " of %u rounds", s->completed, s->plan.rounds);
+  cns_quarantine_publish(s);
   cns_server_start_clocks(s); /* replaying may have taken longer than a grace */
   s->erase_due = true;
   cns_round_erase(s, replay.round, s->machine ? replay.attempt - 1 : replay.attempt);

@@ -53,6 +53,15 @@ void cns_report(struct cns_server *s, const char *event, const char *fmt, ...) {
   write_line(s, stderr, event, sentence, NULL);
 }
 
+void cns_report_with(struct cns_server *s, const char *event, cJSON *json, const char *fmt, ...) {
+  char sentence[1024];
+  va_list args;
+  va_start(args, fmt);
+  vsnprintf(sentence, sizeof sentence, fmt, args);
+  va_end(args);
+  write_line(s, stderr, event, sentence, json);
+}
+
 bool cns_report_allowed(struct cns_server *s, struct cns_lines *lines) {
   uint64_t now = cns_server_now(s);
   if (now - lines->since_ms > CNS_SERVER_LINES_MS) *lines = (struct cns_lines){.since_ms = now};
@@ -108,11 +117,14 @@ static size_t expected_count(const struct cns_server *s) {
   return expected;
 }
 
-static const char *outcome_in(const struct cns_manifest *manifest, uint16_t index) {
+static const char *outcome_in(const struct cns_server *s, const struct cns_manifest *manifest,
+                              uint16_t index) {
   for (size_t k = 0; k < manifest->member_count; k++)
     if (manifest->members[k].index == index)
       return manifest->outcomes[k] == CNS_INCLUDED ? NULL : cns_outcome_text(manifest->outcomes[k]);
-  return "not connected when the round began";
+  /* In the cohort it would be if its round had put it there. */
+  return cns_quarantine_holds(s, index) ? cns_outcome_text(CNS_OUT_QUARANTINED)
+                                        : "not connected when the round began";
 }
 
 static size_t included_count(const struct cns_manifest *manifest) {
@@ -120,6 +132,25 @@ static size_t included_count(const struct cns_manifest *manifest) {
   for (size_t k = 0; k < manifest->member_count; k++)
     included += manifest->outcomes[k] == CNS_INCLUDED;
   return included;
+}
+
+/* Each hospital that stood out, with the strongest reason. */
+static void add_flagged(const struct cns_server *s, cJSON *json) {
+  const struct cns_judgement *judgement = s->judgement;
+  cJSON *flagged = cJSON_AddArrayToObject(json, "flagged");
+  for (size_t f = 0; f < judgement->result.flag_count; f++) {
+    const struct cns_detect_flag *flag = &judgement->result.flags[f];
+    bool first = true;
+    for (size_t before = 0; before < f; before++)
+      first &= judgement->result.flags[before].hospital != flag->hospital;
+    const struct cns_session *session = s->by_index[flag->hospital];
+    if (!first || !session) continue;
+    cJSON *one = cJSON_CreateObject();
+    cJSON_AddStringToObject(one, "hospital", session->hospital->name);
+    cJSON_AddStringToObject(one, "statistic", cns_detect_statistic_name(flag->statistic));
+    cJSON_AddStringToObject(one, "reason", flag->text);
+    cJSON_AddItemToArray(flagged, one);
+  }
 }
 
 static cJSON *round_json(const struct cns_server *s, const struct cns_manifest *manifest,
@@ -133,13 +164,14 @@ static cJSON *round_json(const struct cns_server *s, const struct cns_manifest *
   cJSON *missing = cJSON_AddArrayToObject(json, "missing");
   for (size_t k = 0; k < s->session_count; k++) {
     const struct cns_roster_hospital *hospital = s->sessions[k].hospital;
-    const char *outcome = outcome_in(manifest, hospital->index);
+    const char *outcome = outcome_in(s, manifest, hospital->index);
     if (hospital->revoked || !outcome) continue;
     cJSON *one = cJSON_CreateObject();
     cJSON_AddStringToObject(one, "hospital", hospital->name);
     cJSON_AddStringToObject(one, "reason", outcome);
     cJSON_AddItemToArray(missing, one);
   }
+  if (s->judgement) add_flagged(s, json);
   cJSON_AddNumberToObject(json, "weight_share", share_of_weight(s, manifest));
   if (manifest->metrics.known) {
     cJSON_AddNumberToObject(json, "loss", manifest->metrics.loss);
@@ -165,7 +197,7 @@ static void write_round(FILE *out, const struct cns_server *s, const struct cns_
           included_count(manifest), expected_count(s));
   for (size_t k = 0; k < s->session_count; k++) {
     const struct cns_roster_hospital *hospital = s->sessions[k].hospital;
-    const char *outcome = outcome_in(manifest, hospital->index);
+    const char *outcome = outcome_in(s, manifest, hospital->index);
     if (hospital->revoked || !outcome) continue;
     fprintf(out, "%s%s: %s", first ? " (" : ", ", hospital->name, outcome);
     first = false;
@@ -206,6 +238,20 @@ void cns_report_ended(struct cns_server *s) {
   write_line(s, stdout, "round", sentence, json);
 }
 
+/* Evidence is judged under the roster of its round and no other: it lies beside it. */
+static int keep_roster(const struct cns_server *s, struct cns_problem *problem) {
+  const struct cns_roster *roster = &s->kit.roster;
+  char name[64];
+  if (!cns_digest_equal(&roster->digest, &cns_coordinator_round(s->machine)->descriptor.roster)) return 0;
+  snprintf(name, sizeof name, "roster-%" PRIu64 ".json", roster->version);
+  char *path = cns_kit_path(s->kit.config.state_path, name);
+  int r = path ? 0 : CNS_ERR_MEMORY;
+  if (path && access(path, F_OK) != 0)
+    r = cns_kit_document_save(s->kit.config.state_path, name, "roster", &s->kit.roster_document, problem);
+  free(path);
+  return r;
+}
+
 /* Evidence goes into the state folder, once a verdict. */
 void cns_report_verdicts(struct cns_server *s) {
   size_t count;
@@ -222,8 +268,13 @@ void cns_report_verdicts(struct cns_server *s) {
     /* Replay comes here again; files appear whole, so what is there stays. */
     if (path && access(path, F_OK) != 0)
       r = cns_file_write(path, verdict->evidence, verdict->evidence_len, 0600, &problem);
-    cns_report(s, "verdict", "hospital %u broke the protocol in phase %s: %s; evidence in %s", verdict->index,
-               cns_phase_name(verdict->phase), cns_blame_name(verdict->blame), r == 0 ? path : problem.text);
+    if (r == 0) r = keep_roster(s, &problem);
+    cns_report(s, "verdict", "hospital %u broke the protocol in phase %s: %s%s; evidence in %s",
+               verdict->index, cns_phase_name(verdict->phase), cns_blame_name(verdict->blame),
+               verdict->within_bound ? " (the true sketch is within the bound, so a faulty machine explains "
+                                       "it: it stays in the sum)"
+                                     : "",
+               r == 0 ? path : problem.text);
     free(path);
   }
 }

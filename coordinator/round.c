@@ -39,6 +39,7 @@ int cns_round_open(struct cns_server *s, const struct cns_descriptor *descriptor
       .policy = &s->kit.policy,
       .identity = s->kit.identity,
       .parallel = cns_parallel_threads(),
+      .nonce = descriptor->audit_level == CNS_AUDIT_NONE ? NULL : s->nonce,
   };
   s->uploads = calloc(descriptor->member_count, sizeof *s->uploads);
   if (!s->uploads) return CNS_ERR_MEMORY;
@@ -94,6 +95,10 @@ int cns_round_start(struct cns_server *s, const struct cns_descriptor *descripto
   cns_writer_init(&body, CNS_DESCRIPTOR_BYTES_MAX);
   cns_descriptor_write(&body, descriptor);
   r = cns_writer_finish(&body);
+  if (r == 0 && descriptor->audit_level != CNS_AUDIT_NONE)
+    r = cns_server_append(s, CNS_ENTRY_NONCE, CNS_PHASE_NONE, 0, s->nonce, sizeof s->nonce, problem);
+  /* A replay begins one round back at the most. */
+  if (r == 0 && !cns_watch_is_empty(s->watch)) r = cns_audit_append_watch(s, problem);
   if (r == 0) r = cns_server_append(s, CNS_ENTRY_BEGIN, CNS_PHASE_NONE, 0, body.data, body.len, problem);
   cns_writer_deinit(&body);
   if (r == 0) r = mark_running(s, problem);
@@ -102,9 +107,9 @@ int cns_round_start(struct cns_server *s, const struct cns_descriptor *descripto
     cns_round_journal_failed(s, r, problem);
     return r;
   }
-  cns_report(s, "begin", "round %llu attempt %u begins: %u hospitals, threshold %u",
+  cns_report(s, "begin", "round %llu attempt %u begins: %u hospitals, threshold %u%s",
              (unsigned long long)descriptor->round, descriptor->attempt, descriptor->member_count,
-             descriptor->threshold);
+             descriptor->threshold, descriptor->audit_level == CNS_AUDIT_NONE ? "" : ", audited");
   reset_traffic(s);
   send_requests(s);
   return 0;
@@ -112,20 +117,25 @@ int cns_round_start(struct cns_server *s, const struct cns_descriptor *descripto
 
 /* ---- answers ---- */
 
-static int journal_shares(struct cns_server *s, uint16_t index, const uint8_t *data, size_t len,
-                          struct cns_problem *problem) {
+/* Leaves for single recipients, or for the coordinator alone, don't stay. */
+static bool has_leaves(enum cns_phase phase) {
+  return phase == CNS_PHASE_SHARES || phase == CNS_PHASE_AUDIT || phase == CNS_PHASE_DISPUTE;
+}
+
+static int journal_leaves(struct cns_server *s, enum cns_phase phase, uint16_t index, const uint8_t *data,
+                          size_t len, struct cns_problem *problem) {
   struct cns_reader reader;
   struct cns_message message = {0};
   cns_reader_init(&reader, data, len);
   cns_message_read(&reader, &message); /* was accepted, so it can be read */
-  int r = cns_server_append(s, CNS_ENTRY_SIGNED, CNS_PHASE_SHARES, index, data, reader.at, problem);
-  if (r == 0) r = cns_server_append(s, CNS_ENTRY_SHARES, CNS_PHASE_SHARES, index, data, len, problem);
+  int r = cns_server_append(s, CNS_ENTRY_SIGNED, phase, index, data, reader.at, problem);
+  if (r == 0) r = cns_server_append(s, CNS_ENTRY_SHARES, phase, index, data, len, problem);
   return r;
 }
 
 static int journal_answer(struct cns_server *s, enum cns_phase phase, uint16_t index, const uint8_t *data,
                           size_t len, const struct cns_digest *root, struct cns_problem *problem) {
-  if (phase == CNS_PHASE_SHARES) return journal_shares(s, index, data, len, problem);
+  if (has_leaves(phase)) return journal_leaves(s, phase, index, data, len, problem);
   if (!root) return cns_server_append(s, CNS_ENTRY_ANSWER, phase, index, data, len, problem);
   uint8_t *body = malloc(CNS_DIGEST_BYTES + len);
   if (!body) return CNS_ERR_MEMORY;
@@ -240,13 +250,33 @@ static void send_receipts(struct cns_server *s) {
 struct closing_job {
   uv_work_t work;
   struct cns_server *server;
+  enum cns_phase phase; /* that is closed; CNS_PHASE_NONE: only the decision is missing */
+  size_t verdicts_before;
+  struct cns_judgement *judgement;
   int result;
   struct cns_problem problem;
 };
 
 static void compute_closing(uv_work_t *work) {
   struct closing_job *job = work->data;
-  job->result = cns_coordinator_close(job->server->machine, &job->problem);
+  const struct cns_server *s = job->server;
+  if (job->phase != CNS_PHASE_NONE) job->result = cns_coordinator_close(s->machine, &job->problem);
+  if (job->result == 0 && cns_coordinator_is_undecided(s->machine))
+    job->result =
+        cns_judge(s->machine, &s->kit.policy, &s->kit.roster, s->watch, &job->judgement, &job->problem);
+}
+
+static void go_on(struct cns_server *s) {
+  s->phase_started_ms = cns_server_now(s);
+  cns_report_verdicts(s);
+  if (cns_coordinator_end(s->machine) == CNS_END_COMPLETED)
+    cns_result_compute(s);
+  else if (cns_coordinator_end(s->machine) != CNS_END_NONE)
+    cns_result_fail(s);
+  else {
+    send_requests(s);
+    cns_audit_sketch(s);
+  }
 }
 
 static void closing_is_done(uv_work_t *work, int status) {
@@ -255,26 +285,28 @@ static void closing_is_done(uv_work_t *work, int status) {
   struct cns_problem problem = job->problem;
   int r = job->result;
   (void)status;
-  free(job);
   s->job_running = false;
-  if (s->stopping) return;
-  if (r < 0) {
+  if (s->stopping)
+    cns_judgement_free(job->judgement);
+  else if (r < 0) {
     if (!problem.text[0]) cns_problem_set(&problem, r, "a phase can't be closed (%s)", cns_error_name(r));
     cns_server_fatal(s, r, &problem);
-    return;
-  }
-  s->phase_started_ms = cns_server_now(s);
-  cns_report_verdicts(s);
-  if (cns_coordinator_end(s->machine) == CNS_END_COMPLETED)
-    cns_result_compute(s);
-  else if (cns_coordinator_end(s->machine) != CNS_END_NONE)
-    cns_result_fail(s);
-  else
-    send_requests(s);
+  } else if (cns_audit_closed(s, job->phase, job->verdicts_before, job->judgement, &problem) == 0)
+    go_on(s);
+  free(job);
 }
 
-/* Heavy (degree tests, rebuilding secrets), so it runs on the worker pool; the
- * machine belongs to it until it's done. */
+/* Heavy (degree tests, rebuilding secrets, detection), so it runs on the worker
+ * pool; the machine belongs to it until it's done. */
+static void queue_closing(struct cns_server *s, struct closing_job *job, enum cns_phase phase) {
+  job->work.data = job;
+  job->server = s;
+  job->phase = phase;
+  (void)cns_coordinator_verdicts(s->machine, &job->verdicts_before);
+  s->job_running = true;
+  if (uv_queue_work(&s->loop, &job->work, compute_closing, closing_is_done) < 0) abort();
+}
+
 static void start_closing(struct cns_server *s) {
   enum cns_phase phase = cns_coordinator_phase(s->machine);
   struct cns_problem problem = {0};
@@ -287,10 +319,16 @@ static void start_closing(struct cns_server *s) {
     return;
   }
   s->dirty = false;
-  job->work.data = job;
-  job->server = s;
-  s->job_running = true;
-  if (uv_queue_work(&s->loop, &job->work, compute_closing, closing_is_done) < 0) abort();
+  queue_closing(s, job, phase);
+}
+
+void cns_round_judge(struct cns_server *s) {
+  struct closing_job *job = calloc(1, sizeof *job);
+  const struct cns_problem problem = {.text = "no memory to decide whom the audit leaves out"};
+  if (job)
+    queue_closing(s, job, CNS_PHASE_NONE);
+  else
+    cns_server_fatal(s, CNS_ERR_MEMORY, &problem);
 }
 
 void cns_round_advance(struct cns_server *s) {
@@ -327,7 +365,7 @@ int cns_round_stop(struct cns_server *s, enum cns_end end, const char *reason) {
 
 void cns_round_erase(struct cns_server *s, uint64_t round, uint32_t attempt) {
   struct cns_problem problem = {0};
-  static const uint8_t kinds[] = {CNS_ENTRY_SHARES, CNS_ENTRY_NAMED};
+  static const uint8_t kinds[] = {CNS_ENTRY_SHARES, CNS_ENTRY_NAMED, CNS_ENTRY_SKETCH};
   int r = 0;
   for (size_t k = 0; r == 0 && k < sizeof kinds; k++)
     r = s->erase_due ? cns_journal_erase_bodies_until(s->journal, round, attempt, kinds[k], &problem)
@@ -349,5 +387,6 @@ void cns_round_free(struct cns_server *s, bool delete_files) {
   cns_uploads_close(s, delete_files);
   free(s->uploads);
   s->uploads = NULL;
+  s->judgement = cns_judgement_free(s->judgement);
   s->machine = cns_coordinator_free(s->machine);
 }

@@ -6,6 +6,7 @@
  * is missing, and deadlines follow from measured rounds.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -33,15 +34,19 @@ static bool too_few_answered(const struct cns_server *s) {
   const struct cns_round *round = cns_coordinator_round(s->machine);
   enum cns_phase phase = cns_coordinator_phase(s->machine);
   size_t answered = 0;
+  /* Those that contradict each other; who is silent there is left out, no more. */
+  if (phase == CNS_PHASE_DISPUTE) return false;
   for (size_t k = 0; k < round->descriptor.member_count; k++)
     answered += cns_round_asked(round, phase, k) && !cns_coordinator_awaits(s->machine, k);
-  return answered < (phase <= CNS_PHASE_UPLOAD ? cns_round_minimum(round) : round->descriptor.threshold);
+  bool all = phase <= CNS_PHASE_UPLOAD || phase == CNS_PHASE_AUDIT;
+  return answered < (all ? cns_round_minimum(round) : round->descriptor.threshold);
 }
 
 bool cns_schedule_phase_is_over(struct cns_server *s) {
   const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
   enum cns_phase phase = cns_coordinator_phase(s->machine);
-  if (s->job_running || phase == CNS_PHASE_RESULT) return false;
+  if (s->job_running || s->sketching || phase == CNS_PHASE_RESULT) return false;
+  if (cns_coordinator_is_undecided(s->machine)) return false;
   if (d->deadline_ms[phase] && cns_server_now(s) - s->phase_started_ms > d->deadline_ms[phase]) return true;
   uint64_t grace = too_few_answered(s) ? CNS_SERVER_NEEDED_GRACE_MS : CNS_SERVER_GRACE_MS;
   for (size_t k = 0; k < d->member_count; k++)
@@ -96,8 +101,24 @@ static size_t needed(const struct cns_server *s) {
   return n < 4 ? 4 : n;
 }
 
+/* Has it revealed all that the sketch budget allows? */
+static bool is_spent(const struct cns_server *s, const struct cns_session *session) {
+  const struct cns_policy *policy = &s->kit.policy;
+  return policy->audit_level != CNS_AUDIT_NONE &&
+         !cns_watch_has_budget(s->watch, session->hospital->index, policy, cns_plan_dim(&s->plan));
+}
+
+/* Under a policy that has every round audited, who has no budget left takes no
+ * part; under others a round goes without an audit for it. */
+static bool may_be_asked(const struct cns_server *s, const struct cns_session *session) {
+  if (!session->joined || session->hospital->revoked) return false;
+  if (cns_quarantine_holds(s, session->hospital->index)) return false;
+  return s->kit.policy.when_spent != CNS_SPENT_STOP || !is_spent(s, session);
+}
+
 static bool can_take_part(const struct cns_server *s, const struct cns_session *session) {
-  return session->joined && !session->hospital->revoked && !cns_abandoning_worn_out(s, session);
+  return may_be_asked(s, session) && !cns_abandoning_worn_out(s, session) &&
+         !cns_watch_has_had_all(s->watch, session->hospital->index, s->completed + 1, &s->kit.policy);
 }
 
 static size_t fresh_count(const struct cns_server *s) {
@@ -105,6 +126,36 @@ static size_t fresh_count(const struct cns_server *s) {
   for (size_t k = 0; k < s->session_count; k++)
     count += can_take_part(s, &s->sessions[k]);
   return count;
+}
+
+/* How many more audits the hospital that has revealed most can take. */
+static uint64_t audits_left(const struct cns_server *s) {
+  const struct cns_policy *policy = &s->kit.policy;
+  uint64_t budget = cns_policy_sketch_budget(policy, cns_plan_dim(&s->plan)), least = UINT64_MAX;
+  for (size_t k = 0; k < s->session_count; k++) {
+    if (!may_be_asked(s, &s->sessions[k])) continue;
+    uint64_t revealed = s->watch->revealed[s->sessions[k].hospital->index];
+    uint64_t left = revealed < budget ? (budget - revealed) / policy->sketch : 0;
+    if (left < least) least = left;
+  }
+  return least;
+}
+
+/* Is the round that begins audited? A second attempt on a model is if the first
+ * was, since hospitals refuse an unaudited one as a fallback. At random: so that
+ * what is left lasts to the end of the study. */
+static int choose_audit(const struct cns_server *s, bool *ret_audited) {
+  const struct cns_policy *policy = &s->kit.policy;
+  uint64_t left = audits_left(s), rounds = s->plan.rounds - s->completed, drawn;
+  int r = 0;
+  *ret_audited = policy->audit_level != CNS_AUDIT_NONE;
+  if (!*ret_audited || policy->when_spent == CNS_SPENT_STOP || s->watch->audited_round == s->completed + 1)
+    return 0;
+  *ret_audited = left > 0;
+  if (policy->when_spent == CNS_SPENT_UNAUDITED || left == 0 || left >= rounds) return 0;
+  r = cns_rng_uniform_u64(cns_rng_system(), rounds, &drawn);
+  *ret_audited = r == 0 && drawn < left;
+  return r;
 }
 
 /* Those that, by what is known here, have no update left are asked only when
@@ -115,7 +166,8 @@ static int cohort_of(const struct cns_server *s, struct cns_descriptor *d) {
   if (!d->members) return CNS_ERR_MEMORY;
   for (size_t k = 0; k < s->session_count; k++) {
     const struct cns_session *session = &s->sessions[k];
-    if (!session->joined || session->hospital->revoked || !(all || can_take_part(s, session))) continue;
+    if (!may_be_asked(s, session) || !(all || can_take_part(s, session))) continue;
+    if (d->audit_level != CNS_AUDIT_NONE && is_spent(s, session)) continue;
     d->members[d->member_count++] = (struct cns_member){
         .index = session->hospital->index,
         .weight = cns_policy_weight(&s->kit.policy, session->patients),
@@ -124,10 +176,13 @@ static int cohort_of(const struct cns_server *s, struct cns_descriptor *d) {
   return 0;
 }
 
-static void commit_to_nonce(struct cns_descriptor *d) {
-  /* Without an audit there is no nonce: the commitment is to 32 zero bytes. */
-  static const uint8_t no_nonce[CNS_SKETCH_NONCE_BYTES];
-  cns_nonce_commit(no_nonce, &d->nonce_commitment);
+/* Without an audit there is no nonce: the commitment is to 32 zero bytes. */
+static int commit_to_nonce(struct cns_server *s, struct cns_descriptor *d) {
+  int r = 0;
+  memset(s->nonce, 0, sizeof s->nonce);
+  if (d->audit_level != CNS_AUDIT_NONE) r = cns_rng_fill(cns_rng_system(), s->nonce, sizeof s->nonce);
+  cns_nonce_commit(s->nonce, &d->nonce_commitment);
+  return r;
 }
 
 /* By the rules that hospitals check too: better one clear word here than a
@@ -152,9 +207,8 @@ static int check_descriptor(const struct cns_server *s, const struct cns_descrip
   return r < 0 ? cns_problem_prefix(problem, r, "no round can be begun") : 0;
 }
 
-static void begin_round(struct cns_server *s) {
+static void describe(const struct cns_server *s, bool audited, struct cns_descriptor *ret_descriptor) {
   const struct cns_policy *policy = &s->kit.policy;
-  struct cns_problem problem = {0};
   struct cns_descriptor d = {
       .study = s->study,
       .round = s->completed + 1,
@@ -167,15 +221,41 @@ static void begin_round(struct cns_server *s) {
       .metrics_dim = policy->metrics ? (uint32_t)cns_plan_metrics_dim(&s->plan) : 0,
       .clip_norm = s->plan.clip_norm,
       .bits = 32,
-      .audit_level = (uint8_t)policy->audit_level,
+      .audit_level = audited ? (uint8_t)policy->audit_level : (uint8_t)CNS_AUDIT_NONE,
+      .sketch = audited ? policy->sketch : 0,
       .noise_placement = (uint8_t)policy->noise_placement,
       .colluders = policy->colluders,
       .minimum_included = policy->minimum_included,
   };
   for (enum cns_phase p = CNS_PHASE_KEYS; p < CNS_PHASE_COUNT; p = (enum cns_phase)(p + 1))
     if (p != CNS_PHASE_RESULT && p != CNS_PHASE_ABANDON) d.deadline_ms[p] = deadline_of(s, p);
-  commit_to_nonce(&d);
-  int r = cohort_of(s, &d);
+  *ret_descriptor = d;
+}
+
+/* Now and then, while it lasts. */
+static bool may_say_waiting(struct cns_server *s) {
+  if (s->said_waiting_ms && cns_server_now(s) - s->said_waiting_ms <= 30000) return false;
+  s->said_waiting_ms = cns_server_now(s);
+  return true;
+}
+
+static void begin_round(struct cns_server *s) {
+  struct cns_problem problem = {0};
+  struct cns_descriptor d = {0};
+  bool audited = false;
+  int r = choose_audit(s, &audited);
+  describe(s, audited, &d);
+  if (r == 0) r = commit_to_nonce(s, &d);
+  if (r == 0) r = cohort_of(s, &d);
+  if (r == 0 && d.member_count < needed(s)) {
+    if (may_say_waiting(s))
+      cns_report(s, "waiting",
+                 "waiting: this model had an audited attempt, so the next one is audited too, and only %u "
+                 "hospitals have numbers left in the policy's sketch budget; a round needs %zu",
+                 d.member_count, needed(s));
+    cns_descriptor_deinit(&d);
+    return;
+  }
   if (r == 0) {
     d.threshold = cns_policy_threshold(d.member_count, d.colluders);
     r = cns_descriptor_choose_scale(&d, &problem);
@@ -186,13 +266,6 @@ static void begin_round(struct cns_server *s) {
   if (r < 0 && !problem.text[0])
     cns_problem_set(&problem, r, "a round can't be begun (%s)", cns_error_name(r));
   if (r < 0) cns_server_fatal(s, r, &problem);
-}
-
-/* Now and then, while it lasts. */
-static bool may_say_waiting(struct cns_server *s) {
-  if (s->said_waiting_ms && cns_server_now(s) - s->said_waiting_ms <= 30000) return false;
-  s->said_waiting_ms = cns_server_now(s);
-  return true;
 }
 
 /* Enough hospitals are here but, as far as can be seen, too few of them may
@@ -209,18 +282,38 @@ static bool worn_out_wait(struct cns_server *s, size_t joined, size_t fresh) {
   return wait;
 }
 
+static void say_too_few(struct cns_server *s, size_t joined, size_t spent) {
+  char why[400] = "";
+  size_t held = 0, len = 0;
+  for (size_t k = 0; k < s->session_count; k++)
+    held += s->sessions[k].joined && cns_quarantine_holds(s, s->sessions[k].hospital->index);
+  if (held > 0)
+    len = (size_t)snprintf(why, sizeof why,
+                           "; %zu more in quarantine, until a privacy officer lets them in (consilium "
+                           "quarantine)",
+                           held);
+  if (spent > 0 && len < sizeof why)
+    snprintf(why + len, sizeof why - len,
+             "; %zu more have revealed all numbers that the policy's sketch budget allows in this study: a "
+             "policy with a larger one would let them go on",
+             spent);
+  cns_report(s, "waiting", "waiting: %zu hospitals %s, a round needs %zu%s", joined,
+             held + spent ? "may take part" : "are connected", needed(s), why);
+}
+
 /* Every hospital that may come within the grace is waited for. */
 static bool cohort_is_ready(struct cns_server *s) {
-  size_t joined = 0, expected = 0;
+  size_t joined = 0, expected = 0, out = 0;
   uint64_t waited = cns_server_now(s) - s->waiting_since_ms;
   for (size_t k = 0; k < s->session_count; k++) {
-    if (s->sessions[k].hospital->revoked) continue;
-    joined += s->sessions[k].joined;
-    expected += s->sessions[k].joined || !is_gone(s, &s->sessions[k], CNS_SERVER_GRACE_MS);
+    const struct cns_session *session = &s->sessions[k];
+    if (session->hospital->revoked || cns_quarantine_holds(s, session->hospital->index)) continue;
+    joined += may_be_asked(s, session);
+    out += session->joined && !may_be_asked(s, session);
+    expected += session->joined ? may_be_asked(s, session) : !is_gone(s, session, CNS_SERVER_GRACE_MS);
   }
   if (joined < needed(s)) {
-    if (waited > 2000 && may_say_waiting(s))
-      cns_report(s, "waiting", "waiting: %zu hospitals are connected, a round needs %zu", joined, needed(s));
+    if (waited > 2000 && may_say_waiting(s)) say_too_few(s, joined, out);
     return false;
   }
   size_t fresh = fresh_count(s);
@@ -285,5 +378,6 @@ void cns_schedule_tick(struct cns_server *s) {
   }
   cns_round_tidy(s);
   cns_reload_adopt(s);
+  cns_quarantine_take_releases(s);
   if (!s->stopping) maybe_begin(s);
 }

@@ -188,6 +188,8 @@ static void raise_file_limit(struct cns_server *s) {
 
 static int prepare(struct cns_server *s, struct cns_problem *problem) {
   int r = cns_kit_load(s->options->kit, CNS_KIT_COORDINATOR, (int64_t)time(NULL), &s->kit, problem);
+  s->watch = calloc(1, sizeof *s->watch);
+  if (r == 0 && !s->watch) r = CNS_ERR_MEMORY;
   if (r == 0) r = open_folders(s, problem);
   if (r == 0) r = load_study(s, problem);
   if (r == 0) r = make_sessions(s);
@@ -206,6 +208,8 @@ static void release(struct cns_server *s) {
   cns_kit_deinit(&s->next);
   cns_kit_deinit(&s->kit);
   cns_wipe(s->vector_key, sizeof s->vector_key);
+  cns_wipe(s->nonce, sizeof s->nonce);
+  free(s->watch);
   free(s->vectors);
   free(s->sessions);
   free(s->params);

@@ -3,8 +3,11 @@
  * the jobs on the worker pool, which own what they were given until they end. */
 #pragma once
 
+#include <cjson/cJSON.h>
+#include <time.h>
 #include <uv.h>
 
+#include "coordinator/judge.h"
 #include "coordinator/server.h"
 #include "model/plan.h"
 #include "net/link.h"
@@ -26,10 +29,15 @@ enum cns_server_entry {
   CNS_ENTRY_CLOSE = 5,  /* the phase was closed */
   CNS_ENTRY_STOP = 6,   /* end code u8, sentence */
   CNS_ENTRY_RESULT = 7, /* signed manifest */
-  CNS_ENTRY_SHARES = 8, /* an answer of phase shares, with its leaves: erased after the round */
-  CNS_ENTRY_SIGNED = 9, /* the signed message of such an answer alone: stays */
-  CNS_ENTRY_NAMED = 10, /* an answer that was refused and names its sender: erased, the evidence has it */
-  CNS_ENTRY_ASKED = 11, /* of an attempt without a result: by position u8, was an upload asked for? */
+  CNS_ENTRY_SHARES =
+      8, /* an answer with its leaves (phases shares, audit, dispute): erased after the round */
+  CNS_ENTRY_SIGNED = 9,   /* the signed message of such an answer alone: stays */
+  CNS_ENTRY_NAMED = 10,   /* an answer that was refused and names its sender: erased, the evidence has it */
+  CNS_ENTRY_ASKED = 11,   /* of an attempt without a result: by position u8, was an upload asked for? */
+  CNS_ENTRY_WATCH = 12,   /* cns_watch_encode: in force from here on */
+  CNS_ENTRY_NONCE = 13,   /* of the audit of the attempt that begins (32): before its descriptor */
+  CNS_ENTRY_SKETCH = 14,  /* A*y of an upload, k words: erased after the round */
+  CNS_ENTRY_DECIDED = 15, /* by position u8, whom the audit leaves out: cns_coordinator_decide */
 };
 
 #define CNS_SERVER_SIGNALS 3
@@ -157,10 +165,17 @@ struct cns_server {
   uint8_t *manifest; /* NULL before round 1 */
   size_t manifest_len;
 
+  struct cns_watch *watch; /* what audits have shown so far */
+  bool said_influence;
+  struct timespec releases_read; /* the folder's time of change then */
+
   /* the running round */
   struct cns_coordinator *machine;
   struct cns_upload *uploads; /* by position */
   bool job_running;
+  bool sketching;                        /* uploads are being sketched; the machine is free meanwhile */
+  uint8_t nonce[CNS_SKETCH_NONCE_BYTES]; /* of the running round's audit, or of the one that begins */
+  struct cns_judgement *judgement;       /* of the running round, once it is decided; NULL */
   uint64_t round_started_ms, phase_started_ms;
   uint64_t last_answer_ms[CNS_PHASE_COUNT];    /* of this round, from the phase's begin */
   uint64_t enough_answers_ms[CNS_PHASE_COUNT]; /* the t-th */
@@ -239,6 +254,8 @@ CNS_MUST_CHECK int cns_round_open(struct cns_server *server, const struct cns_de
                                   struct cns_problem *problem);
 void cns_round_answer(struct cns_server *server, struct cns_session *session, const uint8_t *data,
                       size_t len);
+/* After a restart: what the audit showed, again, and the decision that follows. */
+void cns_round_judge(struct cns_server *server);
 /* Syncs what was accepted, then acts on it: receipts, closings, requests. */
 void cns_round_advance(struct cns_server *server);
 /* After a failure the daemon is ending and nothing may follow. */
@@ -249,6 +266,23 @@ void cns_round_free(struct cns_server *server, bool delete_files);
 void cns_round_erase(struct cns_server *server, uint64_t round, uint32_t attempt);
 /* Between rounds: what is due on the disk and was hindered. */
 void cns_round_tidy(struct cns_server *server);
+
+/* audit.c */
+/* Phase audit is open: A*y of every upload that isn't sketched yet. */
+void cns_audit_sketch(struct cns_server *server);
+/* What audits have shown goes into the journal, to be synced with the rest. */
+CNS_MUST_CHECK int cns_audit_append_watch(struct cns_server *server, struct cns_problem *problem);
+/* A closing was computed (phase: which was closed); with what followed from it
+ * written down. judgement: taken, NULL if nothing is to be decided. */
+CNS_MUST_CHECK int cns_audit_closed(struct cns_server *server, enum cns_phase phase, size_t verdicts_before,
+                                    struct cns_judgement *judgement, struct cns_problem *problem);
+
+/* quarantine.c */
+/* Between rounds: releases that an officer has signed. */
+void cns_quarantine_take_releases(struct cns_server *server);
+/* The list for people and other programs: quarantine.json in the state folder. */
+void cns_quarantine_publish(struct cns_server *server);
+bool cns_quarantine_holds(const struct cns_server *server, uint16_t index);
 
 /* result.c */
 void cns_result_compute(struct cns_server *server);
@@ -295,6 +329,9 @@ CNS_MUST_CHECK int cns_replay(struct cns_server *server, struct cns_problem *pro
 void cns_report(struct cns_server *server, const char *event, const char *fmt, ...) CNS_PRINTF(3, 4);
 /* May another line be written that this party causes? Says so once when not. */
 bool cns_report_allowed(struct cns_server *server, struct cns_lines *lines);
+/* The same with fields of its own in the JSON; json is taken. */
+void cns_report_with(struct cns_server *server, const char *event, cJSON *json, const char *fmt, ...)
+    CNS_PRINTF(4, 5);
 void cns_report_round(struct cns_server *server, const struct cns_manifest *manifest);
 void cns_report_ended(struct cns_server *server);
 void cns_report_verdicts(struct cns_server *server);

@@ -41,10 +41,11 @@ struct source {
   int (*fetch)(void *context, size_t group, size_t count, uint64_t first, size_t len,
                const uint32_t **ret_vectors);
   void *context;
+  bool in_memory; /* the vectors go on beyond the len elements */
 };
 
 /* Beyond the last vector of a group. */
-static const uint32_t zeros[PIECE_ELEMENTS];
+static const uint32_t zeros[PIECE_ELEMENTS + CNS_SKETCH_AHEAD];
 
 void cns_sketch_key_derive(const struct cns_digest *transcript_upload,
                            const uint8_t nonce[static CNS_SKETCH_NONCE_BYTES],
@@ -149,16 +150,21 @@ static uint32_t *group_rows(struct cns_sketch_plan *plan, size_t group) {
   return plan->rows + group * CNS_SKETCH_ROWS_ELEMENTS(plan->k);
 }
 
+/* rest: elements from the first one to the vectors' end. A few streams the processor reads
+ * ahead by itself. */
 static int add_group(struct cns_sketch_plan *plan, const struct source *source, size_t group, size_t count,
-                     uint64_t first, size_t len) {
+                     uint64_t first, size_t len, uint64_t rest) {
   const uint32_t *vectors[LANES];
   for (size_t lane = 0; lane < LANES; lane++)
     vectors[lane] = zeros;
+  if (rest > len + CNS_SKETCH_AHEAD) rest = len + CNS_SKETCH_AHEAD;
   int r = source->fetch(source->context, group, count, first, len, vectors);
   if (r < 0) return r;
   const struct cns_sketch_piece piece = {.entries = (const uint8_t *)plan->placement,
                                          .vectors = vectors,
                                          .len = len,
+                                         .readable =
+                                             source->in_memory && count > LANES / 2 ? (size_t)rest : 0,
                                          .tile = plan->tile,
                                          .rows = group_rows(plan, group)};
   if (group_lanes(count) == LANES)
@@ -192,7 +198,7 @@ static int run_pass(struct cns_sketch_plan *plan, const struct source *source, s
     const size_t part = len - at < PIECE_ELEMENTS ? (size_t)(len - at) : PIECE_ELEMENTS;
     r = place(plan, first + at, part);
     for (size_t group = 0; group < groups && r == 0; group++)
-      r = add_group(plan, source, group, group_count(count, group), first + at, part);
+      r = add_group(plan, source, group, group_count(count, group), first + at, part, len - at);
   }
   if (r < 0) {
     rows_free(plan);
@@ -224,7 +230,7 @@ static int add_vectors(struct cns_sketch_plan *plan, const uint32_t *const *vect
                        size_t count, uint64_t first, uint64_t len, pthread_mutex_t *lock,
                        uint32_t *sketches) {
   struct in_memory from = {.base = base};
-  const struct source source = {.fetch = fetch_vectors, .context = &from};
+  const struct source source = {.fetch = fetch_vectors, .context = &from, .in_memory = true};
   int r = 0;
   for (size_t v = 0; v < count && r == 0; v += PASS_VECTORS) {
     from.vectors = vectors + v;

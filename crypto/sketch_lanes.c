@@ -43,16 +43,19 @@ typedef uint32_t eight __attribute__((vector_size(32), may_alias));
 typedef uint32_t eight_anywhere __attribute__((vector_size(32), aligned(4), may_alias));
 typedef uint32_t sixteen __attribute__((vector_size(64), may_alias));
 
-/* Where the tile after this one begins, if it is a whole one; else 0. */
+/* Where the tile begins that is to be read ahead, if it is a whole one; else 0. */
 static inline size_t next_tile(const struct cns_sketch_piece *piece, size_t at) {
-  return piece->len - at >= 2 * CNS_SKETCH_TILE ? at + CNS_SKETCH_TILE : 0;
+  const size_t next = at + CNS_SKETCH_AHEAD;
+  return next + CNS_SKETCH_TILE <= piece->readable ? next : 0;
 }
 
 /* Sixteen streams are more than processors foresee: with coordinate c of a tile, one
- * line of the next tile. */
-static inline void prefetch(const uint32_t *const *vectors, size_t next, size_t c, size_t lanes) {
+ * line of a later tile. Must be inlined: gcc takes a function that does nothing but
+ * this for one without effect and drops its calls. */
+__attribute__((always_inline)) static inline void prefetch(const uint32_t *const *vectors, size_t next,
+                                                           size_t c, size_t lanes) {
   if (c < lanes * CNS_SKETCH_TILE / CACHE_LINE_ELEMENTS)
-    __builtin_prefetch(vectors[c % lanes] + next + c / lanes * CACHE_LINE_ELEMENTS);
+    __builtin_prefetch(vectors[c % lanes] + next + c / lanes * CACHE_LINE_ELEMENTS, 0, 2);
 }
 
 #define TARGET __attribute__((target("avx2")))

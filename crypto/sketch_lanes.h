@@ -11,6 +11,9 @@
 #define CNS_SKETCH_LANES 16u
 /* Coordinates that are transposed together; a tile stays in the first-level cache. */
 #define CNS_SKETCH_TILE 64u
+/* Vectors in memory are read so many coordinates ahead: less is too late, and of more some
+ * is gone from the cache again. */
+#define CNS_SKETCH_AHEAD (2 * CNS_SKETCH_TILE)
 /* Elements of a tile, and of the rows for sixteen vectors. */
 #define CNS_SKETCH_TILE_ELEMENTS ((size_t)CNS_SKETCH_TILE * CNS_SKETCH_LANES)
 #define CNS_SKETCH_ROWS_ELEMENTS(k) (2 * (size_t)(k)*CNS_SKETCH_LANES)
@@ -25,8 +28,9 @@ struct cns_sketch_piece {
   const uint8_t *entries;         /* [len][8] */
   const uint32_t *const *vectors; /* one a lane, any alignment; len elements each */
   size_t len;
-  uint32_t *tile; /* CNS_SKETCH_TILE_ELEMENTS of scratch, aligned to 64 bytes; not wiped */
-  uint32_t *rows; /* [2w * 8][lanes], aligned to 64 bytes; added to */
+  size_t readable; /* of each vector in memory: up to len + CNS_SKETCH_AHEAD; 0: vectors in a cache */
+  uint32_t *tile;  /* CNS_SKETCH_TILE_ELEMENTS of scratch, aligned to 64 bytes; not wiped */
+  uint32_t *rows;  /* [2w * 8][lanes], aligned to 64 bytes; added to */
 };
 
 struct cns_sketch_version {

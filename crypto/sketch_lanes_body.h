@@ -27,13 +27,16 @@ TARGET static inline void NAME(transpose)(const uint32_t *const *vectors, size_t
   }
 }
 
+/* Eight vectors after the other eight: vectors of one length tend to begin at the same
+ * place of a page, and sixteen such lines are too many for one set of the first-level
+ * cache. */
 TARGET static inline void NAME(fill_tile)(const uint32_t *const *vectors, size_t at, size_t len,
                                           uint32_t *restrict tile, size_t lanes) {
-  size_t c = 0;
-  for (; c + 8 <= len; c += 8)
-    for (size_t lane = 0; lane < lanes; lane += 8)
+  const size_t whole = len / 8 * 8;
+  for (size_t lane = 0; lane < lanes; lane += 8)
+    for (size_t c = 0; c < whole; c += 8)
       NAME(transpose)(vectors + lane, at + c, tile + c * lanes + lane, lanes);
-  for (; c < len; c++)
+  for (size_t c = whole; c < len; c++)
     for (size_t lane = 0; lane < lanes; lane++)
       tile[c * lanes + lane] = vectors[lane][at + c];
 }

@@ -48,7 +48,7 @@ static int log_gamma_large(struct cns_rng rng, double shape, double *ret_value) 
 /* In logarithms, since a Gamma(0.01) variable is often below the smallest
  * double: Gamma(a) = Gamma(a+1) * U^(1/a). */
 static int log_gamma(struct cns_rng rng, double shape, double *ret_value) {
-  double value, u = 1;
+  double value = 0, u = 1;
   int r = log_gamma_large(rng, shape < 1 ? shape + 1 : shape, &value);
   if (r == 0 && shape < 1) r = uniform(rng, &u);
   if (r == 0) *ret_value = shape < 1 ? value + log(u) / shape : value;

@@ -5,8 +5,6 @@
 
 #include "protocol/coordinator_internal.h"
 
-#define CNS_EVIDENCE_BYTES_MAX (4u << 20)
-
 static void write_message_blob(struct cns_writer *writer, const struct cns_message *message) {
   struct cns_writer inner;
   cns_writer_init(&inner, CNS_MESSAGE_BYTES_MAX); /* whatever a liar signed has to fit */
@@ -36,7 +34,7 @@ static int begin_evidence(const struct cns_coordinator *c, size_t k, enum cns_bl
   cns_descriptor_write(&inner, &c->round.descriptor);
   int r = cns_writer_finish(&inner);
   cns_writer_init(writer, CNS_EVIDENCE_BYTES_MAX);
-  cns_write_u8(writer, 1);
+  cns_write_u8(writer, CNS_EVIDENCE_VERSION);
   cns_write_u8(writer, (uint8_t)blame);
   cns_write_u16(writer, c->round.descriptor.members[k].index);
   if (r == 0) cns_write_blob(writer, inner.data, inner.len);

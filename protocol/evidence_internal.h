@@ -8,11 +8,20 @@ struct cns_court {
   const struct cns_roster *roster;
   struct cns_round round; /* with the lists that came with the evidence */
   struct cns_reader reader;
+  enum cns_blame blame;
   uint16_t accused;
-  bool other_roster; /* than the one that the round was made under */
+  uint16_t other;       /* with whom, or about whom, it lied; 0: nobody */
+  enum cns_phase phase; /* of the accused's message */
+  char doubt[160];      /* why it doesn't convict */
 };
 
-/* evidence.c: the next message blob; it must be of this round, of this phase
+/* evidence.c: notes why the evidence doesn't convict; returns CNS_ERR_PROOF. */
+int cns_court_doubt(struct cns_court *court, const char *fmt, ...) CNS_PRINTF(2, 3);
+/* The message isn't in the lists; the accused signed under other lists. */
+int cns_court_unlisted(struct cns_court *court, const struct cns_message *message);
+int cns_court_other_view(struct cns_court *court);
+
+/* The next message blob; it must be of this round, of this phase
  * (none: any) and of this hospital, and signed by it. */
 CNS_MUST_CHECK int cns_court_message(struct cns_court *court, enum cns_phase phase, uint16_t index,
                                      struct cns_message *ret_message);

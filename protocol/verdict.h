@@ -47,6 +47,9 @@ enum cns_blame {
 #define CNS_BLAME_COUNT 10
 const char *cns_blame_name(enum cns_blame blame);
 
+#define CNS_EVIDENCE_VERSION 1
+#define CNS_EVIDENCE_BYTES_MAX (4u << 20)
+
 struct cns_verdict {
   uint16_t index;
   enum cns_blame blame;
@@ -59,15 +62,35 @@ struct cns_verdict {
 };
 void cns_verdict_deinit(struct cns_verdict *verdict);
 
+/* What evidence is about. */
+struct cns_conviction {
+  uint16_t index;
+  enum cns_blame blame;
+  enum cns_phase phase;            /* in which it was signed what convicts; NONE: not read that far */
+  uint16_t other;                  /* hospital with whom, or about whom, it lied; 0: none */
+  struct cns_digest study, roster; /* of the round's descriptor */
+  uint64_t round;
+  uint32_t attempt;
+};
+
+/* What evidence claims, by its head alone: nothing of it is proven. phase and other
+ * are left out. CNS_ERR_VERSION, CNS_ERR_FORMAT with a sentence. */
+CNS_MUST_CHECK int cns_evidence_read(const uint8_t *evidence, size_t len, struct cns_conviction *ret_claim,
+                                     struct cns_problem *problem);
+
 /*
  * 0 if the evidence convicts; fills who and of what. CNS_ERR_PROOF with a
- * sentence if it doesn't; CNS_ERR_FORMAT if malformed. The roster must be the
+ * sentence that says why if it doesn't; CNS_ERR_FORMAT if malformed, CNS_ERR_VERSION
+ * if it begins with another version. The roster must be the
  * one that the round's descriptor names by its digest, not a later version:
  * CNS_ERR_PROOF otherwise, with a sentence of its own. Nothing here looks at
  * journal heads: evidence is as good as the identity keys of that roster were
  * kept (docs/threat-model.md). For a false sketch a mask of dim words is computed,
  * once all else holds.
  */
+CNS_MUST_CHECK int cns_evidence_judge(const struct cns_roster *roster, const uint8_t *evidence, size_t len,
+                                      struct cns_conviction *ret_conviction, struct cns_problem *problem);
+/* The same, of which only who and of what is wanted. */
 CNS_MUST_CHECK int cns_evidence_check(const struct cns_roster *roster, const uint8_t *evidence, size_t len,
                                       uint16_t *ret_index, enum cns_blame *ret_blame,
                                       struct cns_problem *problem);

@@ -22,8 +22,11 @@ struct cns_database_kind {
   const char *holder;      /* "coordinator", who locks it */
   uint32_t application_id; /* in SQLite's header */
   int version;             /* of the schema */
-  const char *schema;      /* CREATE statements */
-  const char *context;     /* of the at-rest key: 16..64 characters */
+  const char *schema;      /* CREATE statements, of the newest version */
+  /* Statements that lead from each earlier version to the next, from version 1
+   * on: version - 1 of them. NULL: files of earlier versions are refused. */
+  const char *const *upgrades;
+  const char *context; /* of the at-rest key: 16..64 characters */
 };
 
 struct cns_database {
@@ -33,13 +36,16 @@ struct cns_database {
   uint8_t *key; /* sodium_malloc */
   int lock_fd;  /* -1 when opened for reading only */
   bool readonly;
+  int version; /* the file's: the kind's, or an earlier one when opened for reading only */
   bool in_transaction;
   bool checkpoint_due;       /* old content may still be in the write-ahead log */
   uint64_t checkpoint_at_ms; /* not before; of the monotonic clock */
 };
 
 /* Creates (whole or not at all) if there is none and not readonly; checks
- * application id, version, key, and the structure of all pages. */
+ * application id, version, key, and the structure of all pages. A file of an
+ * earlier version is brought up to the present one (whole or not at all), unless
+ * readonly. */
 CNS_MUST_CHECK int cns_database_open(const struct cns_database_kind *kind, const char *path,
                                      const uint8_t key[static CNS_DATABASE_KEY_BYTES], bool readonly,
                                      struct cns_database *ret_database, struct cns_problem *problem);

@@ -180,13 +180,34 @@ static int check_version(struct cns_database *database, struct cns_problem *prob
     return cns_problem_set(problem, CNS_ERR_FORMAT,
                            "%s: this file is not a %s, or it is empty; restore it from a copy",
                            database->path, database->kind->noun);
-  if (version != database->kind->version)
+  bool known = version == database->kind->version ||
+               (database->kind->upgrades && version >= 1 && version < database->kind->version);
+  if (!known)
     return cns_problem_set(
         problem, CNS_ERR_VERSION,
         "%s: this %s has format %lld and this program reads format %d; use the program that "
         "wrote it",
         database->path, database->kind->noun, (long long)version, database->kind->version);
+  database->version = (int)version;
   return 0;
+}
+
+/* Version by version, as one transaction. */
+static int upgrade(struct cns_database *database, struct cns_problem *problem) {
+  static const char doing[] = "bringing it up to this program's format";
+  char number[64];
+  if (database->version == database->kind->version) return 0;
+  int error = cns_database_begin(database, problem);
+  for (int version = database->version; version < database->kind->version && !error; version++)
+    error = cns_database_exec(database, database->kind->upgrades[version - 1], doing, problem);
+  (void)snprintf(number, sizeof(number), "PRAGMA user_version=%d", database->kind->version);
+  if (!error) error = cns_database_exec(database, number, doing, problem);
+  if (!error) error = cns_database_commit(database, problem);
+  if (error)
+    cns_database_rollback(database);
+  else
+    database->version = database->kind->version;
+  return error;
 }
 
 static int check_key(struct cns_database *database, struct cns_problem *problem) {
@@ -234,6 +255,8 @@ static int open_existing(struct cns_database *database, struct cns_problem *prob
   if (!error) error = check_key(database, problem);
   if (!error && !database->readonly) error = check_pages(database, problem);
   if (error || database->readonly) return error;
+  error = upgrade(database, problem);
+  if (error) return error;
   /* What an earlier process erased may still be in a log that it couldn't empty. */
   cns_database_request_checkpoint(database);
   return cns_database_commit(database, problem);

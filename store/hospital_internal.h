@@ -2,6 +2,7 @@
 /* Shared by the hospital_*.c files only. */
 #pragma once
 
+#include "protocol/descriptor.h"
 #include "store/database.h"
 #include "store/hospital_store.h"
 
@@ -20,6 +21,13 @@ CNS_MUST_CHECK int cns_hospital_step(struct cns_hospital_store *store, sqlite3_s
  * transaction, and finalises it. */
 CNS_MUST_CHECK int cns_hospital_change(struct cns_hospital_store *store, sqlite3_stmt *stmt, int error,
                                        struct cns_problem *problem);
+#define CNS_HOSPITAL_KNOWN 1
+/* Prepares the insertion of a message, to be run and finalised. CNS_HOSPITAL_KNOWN:
+ * exactly it is there; errors of cns_hospital_store_put_message. */
+CNS_MUST_CHECK int cns_hospital_insert_message(struct cns_hospital_store *store,
+                                               const struct cns_digest *descriptor, uint8_t phase,
+                                               const uint8_t *bytes, size_t len, sqlite3_stmt **ret_stmt,
+                                               struct cns_problem *problem);
 /* Sealed under (table, key digest, number). */
 CNS_MUST_CHECK int cns_hospital_bind_sealed(struct cns_hospital_store *store, sqlite3_stmt *stmt, int column,
                                             const char *table, const struct cns_digest *key, uint64_t number,

@@ -98,9 +98,11 @@ int cns_hospital_store_spend(struct cns_hospital_store *store, const struct cns_
 static int check_not_unmasked(struct cns_hospital_store *store, const struct cns_digest *descriptor,
                               uint8_t unmask_phase, struct cns_problem *problem) {
   sqlite3_stmt *stmt = NULL;
-  int error = cns_hospital_query(store, "SELECT 1 FROM message WHERE descriptor=? AND phase=?2", descriptor,
-                                 NULL, &stmt, problem);
+  int error =
+      cns_hospital_query(store, "SELECT 1 FROM message WHERE descriptor=? AND (phase=?2 OR phase>=?3)",
+                         descriptor, NULL, &stmt, problem);
   if (!error) error = cns_bind_u64(stmt, 2, unmask_phase);
+  if (!error) error = cns_bind_u64(stmt, 3, CNS_PHASE_FORFEIT); /* and its further rounds */
   if (!error) error = cns_hospital_step(store, stmt, problem);
   sqlite3_finalize(stmt);
   if (error == CNS_ERR_NOT_FOUND) return 0;

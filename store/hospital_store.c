@@ -6,11 +6,21 @@
 
 #include "store/hospital_internal.h"
 
+/* Since version 2. A row for each audited round that was uploaded to; numbers: of
+ * A*x that were revealed in it. */
+#define AUDIT_TABLE                                                                                          \
+  "CREATE TABLE audit(descriptor BLOB PRIMARY KEY, study BLOB NOT NULL, parent BLOB NOT NULL,"               \
+  " numbers INTEGER NOT NULL, seal BLOB NOT NULL) WITHOUT ROWID;"                                            \
+  "CREATE INDEX audit_study ON audit(study)"
+
+static const char *const hospital_upgrades[] = {AUDIT_TABLE};
+
 static const struct cns_database_kind hospital_kind = {
     .noun = "hospital's record",
     .holder = "hospital agent",
     .application_id = 0x434e5348, /* "CNSH" */
-    .version = 1,
+    .version = 2,
+    .upgrades = hospital_upgrades,
     .context = "consilium/1 hospital at rest",
     .schema =
         "CREATE TABLE signed_round(study BLOB PRIMARY KEY, round INTEGER NOT NULL, attempt INTEGER NOT NULL,"
@@ -25,7 +35,7 @@ static const struct cns_database_kind hospital_kind = {
         "CREATE TABLE accepted(kind TEXT PRIMARY KEY, version INTEGER NOT NULL, digest BLOB NOT NULL,"
         " seal BLOB NOT NULL) WITHOUT ROWID;"
         "CREATE TABLE manifest(study BLOB PRIMARY KEY, round INTEGER NOT NULL, model BLOB NOT NULL,"
-        " digest BLOB NOT NULL, sealed BLOB NOT NULL)",
+        " digest BLOB NOT NULL, sealed BLOB NOT NULL);" AUDIT_TABLE,
 };
 
 static int open_store(const char *path, const uint8_t *key, bool readonly,
@@ -267,14 +277,20 @@ static int compare_message(struct cns_hospital_store *store, const struct cns_di
       phase);
 }
 
-/* Who signed abandon(R) never unmasks R. */
+/* Of the audit, or of its rounds of forfeits, which are numbered behind all phases. */
+static bool is_of_audit(uint8_t phase) {
+  return phase == CNS_PHASE_AUDIT || phase == CNS_PHASE_DISPUTE || phase >= CNS_PHASE_FORFEIT;
+}
+
+/* Who signed abandon(R) never unmasks R, and says nothing more of its update. */
 static int check_not_abandoned(struct cns_hospital_store *store, const struct cns_digest *descriptor,
                                uint8_t phase, struct cns_problem *problem) {
   sqlite3_stmt *stmt = NULL;
-  int error =
-      cns_hospital_query(store, "SELECT 1 FROM spent WHERE descriptor=? AND abandoned=1 AND unmask_phase=?2",
-                         descriptor, NULL, &stmt, problem);
+  int error = cns_hospital_query(
+      store, "SELECT 1 FROM spent WHERE descriptor=? AND abandoned=1 AND (unmask_phase=?2 OR ?3)", descriptor,
+      NULL, &stmt, problem);
   if (!error) error = cns_bind_u64(stmt, 2, phase);
+  if (!error) error = cns_bind_u64(stmt, 3, is_of_audit(phase));
   if (!error) error = cns_hospital_step(store, stmt, problem);
   sqlite3_finalize(stmt);
   if (error == CNS_ERR_NOT_FOUND) return 0;
@@ -283,16 +299,16 @@ static int check_not_abandoned(struct cns_hospital_store *store, const struct cn
                          "this hospital has abandoned this round and never unmasks it");
 }
 
-int cns_hospital_store_put_message(struct cns_hospital_store *store, const struct cns_digest *descriptor,
-                                   uint8_t phase, const uint8_t *bytes, size_t len,
-                                   struct cns_problem *problem) {
+int cns_hospital_insert_message(struct cns_hospital_store *store, const struct cns_digest *descriptor,
+                                uint8_t phase, const uint8_t *bytes, size_t len, sqlite3_stmt **ret_stmt,
+                                struct cns_problem *problem) {
   if (len > CNS_HOSPITAL_STORE_BYTES_MAX)
     return cns_problem_set(problem, CNS_ERR_LIMIT, "a message of %zu bytes is over the limit of %u", len,
                            CNS_HOSPITAL_STORE_BYTES_MAX);
   struct cns_digest digest;
   message_digest(bytes, len, &digest);
   int error = compare_message(store, descriptor, phase, &digest, problem);
-  if (error != CNS_ERR_NOT_FOUND) return error;
+  if (error != CNS_ERR_NOT_FOUND) return error ? error : CNS_HOSPITAL_KNOWN;
   error = check_not_abandoned(store, descriptor, phase, problem);
   if (error) return error;
   sqlite3_stmt *stmt = NULL;
@@ -300,7 +316,20 @@ int cns_hospital_store_put_message(struct cns_hospital_store *store, const struc
                              descriptor, &digest, &stmt, problem);
   if (!error) error = cns_bind_u64(stmt, 3, phase);
   if (!error) error = cns_hospital_bind_sealed(store, stmt, 4, "a message", descriptor, phase, bytes, len);
-  return cns_hospital_change(store, stmt, error, problem);
+  if (error)
+    sqlite3_finalize(stmt);
+  else
+    *ret_stmt = stmt;
+  return error;
+}
+
+int cns_hospital_store_put_message(struct cns_hospital_store *store, const struct cns_digest *descriptor,
+                                   uint8_t phase, const uint8_t *bytes, size_t len,
+                                   struct cns_problem *problem) {
+  sqlite3_stmt *stmt = NULL;
+  int error = cns_hospital_insert_message(store, descriptor, phase, bytes, len, &stmt, problem);
+  if (error) return error == CNS_HOSPITAL_KNOWN ? 0 : error;
+  return cns_hospital_change(store, stmt, 0, problem);
 }
 
 int cns_hospital_store_get_message(struct cns_hospital_store *store, const struct cns_digest *descriptor,

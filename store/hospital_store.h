@@ -51,7 +51,8 @@ CNS_MUST_CHECK int cns_hospital_store_signed_round(struct cns_hospital_store *st
 
 /* Call before sending. 0 also for the same bytes again. CNS_ERR_EXISTS: other
  * bytes were stored for this (descriptor, phase); they are the ones to send.
- * CNS_ERR_REFUSED: the unmasking of an abandoned round. */
+ * CNS_ERR_REFUSED: of an abandoned round, its unmasking and what belongs to its
+ * audit. phase: as cns_hospital_slot numbers it. */
 CNS_MUST_CHECK int cns_hospital_store_put_message(struct cns_hospital_store *store,
                                                   const struct cns_digest *descriptor, uint8_t phase,
                                                   const uint8_t *bytes, size_t len,
@@ -97,7 +98,7 @@ enum cns_update_state {
 CNS_MUST_CHECK int cns_hospital_store_spend(struct cns_hospital_store *store, const struct cns_digest *parent,
                                             const struct cns_digest *descriptor, struct cns_problem *problem);
 /* Call before signing abandon(R). CNS_ERR_REFUSED if a message of
- * unmask_phase was stored for R: who unmasks never abandons. */
+ * unmask_phase, or of a forfeit, was stored for R: who unmasks never abandons. */
 CNS_MUST_CHECK int cns_hospital_store_abandon(struct cns_hospital_store *store,
                                               const struct cns_digest *parent,
                                               const struct cns_digest *descriptor, uint8_t unmask_phase,
@@ -113,6 +114,36 @@ CNS_MUST_CHECK int cns_hospital_store_update_state(struct cns_hospital_store *st
 /* Updates from this parent that were uploaded and not refunded. */
 CNS_MUST_CHECK int cns_hospital_store_count_spent(struct cns_hospital_store *store,
                                                   const struct cns_digest *parent, uint64_t *ret_count);
+
+/* ---- audits: numbers that were revealed are never refunded ---- */
+
+/* What is on record for a study. */
+struct cns_audit_record {
+  uint64_t numbers;  /* of A*x, revealed in all rounds of the study */
+  uint64_t answered; /* audits of updates from the parent model asked about */
+  bool entered;      /* an audited attempt from that parent got as far as phase upload */
+};
+
+/* Call before the first byte of an update of an audited round leaves. 0 also for
+ * the same again. CNS_ERR_REFUSED: R is known with another study or parent. */
+CNS_MUST_CHECK int cns_hospital_store_enter_audit(struct cns_hospital_store *store,
+                                                  const struct cns_digest *study,
+                                                  const struct cns_digest *parent,
+                                                  const struct cns_digest *descriptor,
+                                                  struct cns_problem *problem);
+/* Call before the answer of phase audit is sent: puts the message and charges
+ * the numbers that it reveals, both or neither. 0 also for the same again, which
+ * is charged once. Errors of cns_hospital_store_put_message and _enter_audit;
+ * CNS_ERR_STATE unless the audit was entered. */
+CNS_MUST_CHECK int cns_hospital_store_put_audit(struct cns_hospital_store *store,
+                                                const struct cns_digest *descriptor, uint8_t phase,
+                                                uint64_t numbers, const uint8_t *bytes, size_t len,
+                                                struct cns_problem *problem);
+/* All zeros before the first. CNS_ERR_FORMAT if any row of the study is damaged. */
+CNS_MUST_CHECK int cns_hospital_store_audits(struct cns_hospital_store *store, const struct cns_digest *study,
+                                             const struct cns_digest *parent,
+                                             struct cns_audit_record *ret_audits,
+                                             struct cns_problem *problem);
 
 /* ---- versions of signed documents ---- */
 

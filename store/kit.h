@@ -76,7 +76,10 @@ void cns_kit_config_deinit(struct cns_kit_config *config);
 /* The policy's minimums. */
 struct cns_floor cns_kit_floor_default(const struct cns_policy *policy);
 
-/* One line of 64 hex digits. */
+/* One line of 64 hex digits, in a file that only its owner can change. */
+CNS_MUST_CHECK int cns_kit_authority_read(const char *path, struct cns_identity_public *ret_authority,
+                                          struct cns_problem *problem);
+/* The same, of a kit: its authority.pub. */
 CNS_MUST_CHECK int cns_kit_authority_load(const char *folder, struct cns_identity_public *ret_authority,
                                           struct cns_problem *problem);
 CNS_MUST_CHECK int cns_kit_authority_save(const char *folder, const struct cns_identity_public *authority,

@@ -65,23 +65,34 @@ static int check_owner_only(const char *path, struct cns_problem *problem) {
   return 0;
 }
 
-int cns_kit_authority_load(const char *folder, struct cns_identity_public *ret_authority,
+int cns_kit_authority_read(const char *path, struct cns_identity_public *ret_authority,
                            struct cns_problem *problem) {
   enum { DIGITS = 2 * CNS_IDENTITY_BYTES };
-  char *path = NULL, digits[DIGITS + 1];
+  char digits[DIGITS + 1];
+  struct cns_identity_public authority;
   uint8_t *data = NULL;
   size_t len = 0;
-  int r = read_file(folder, AUTHORITY_FILE, 256, &path, &data, &len, problem);
+  int r = cns_file_read(path, 256, &data, &len, problem);
   if (r) return r;
   bool line = len == DIGITS + 1 && data[DIGITS] == '\n';
   if (line) {
     memcpy(digits, data, DIGITS);
     digits[DIGITS] = '\0';
   }
-  r = check_owner_only(path, problem);
-  if (!r && (!line || cns_hex_decode(digits, CNS_IDENTITY_BYTES, ret_authority->bytes) != 0))
-    r = cns_problem_set(problem, CNS_ERR_FORMAT, "%s: must be one line of %d hex digits", path, DIGITS);
   free(data);
+  r = check_owner_only(path, problem);
+  if (r) return r;
+  if (!line || cns_hex_decode(digits, CNS_IDENTITY_BYTES, authority.bytes) != 0)
+    return cns_problem_set(problem, CNS_ERR_FORMAT, "%s: must be one line of %d hex digits", path, DIGITS);
+  *ret_authority = authority;
+  return 0;
+}
+
+int cns_kit_authority_load(const char *folder, struct cns_identity_public *ret_authority,
+                           struct cns_problem *problem) {
+  char *path = cns_kit_path(folder, AUTHORITY_FILE);
+  if (!path) return out_of_memory(folder, problem);
+  int r = cns_kit_authority_read(path, ret_authority, problem);
   free(path);
   return r;
 }

@@ -198,31 +198,6 @@ static void open_modes_are_refused(void **state) {
   refuse_load("f/hospitals/b", CNS_KIT_HOSPITAL, NOW, CNS_ERR_PERMISSION, "chmod 644");
 }
 
-/* The machines run audits, the daemons don't: nobody is left in the belief that
- * updates are audited. */
-static void a_policy_with_an_audit_is_refused(void **state) {
-  struct cns_kit kit;
-  struct cns_identity *officer = NULL;
-  struct cns_document document;
-  uint8_t *data = NULL;
-  size_t len = 0;
-  must_create();
-  assert_int_equal(cns_kit_load("f/coordinator", CNS_KIT_COORDINATOR, NOW, &kit, NULL), 0);
-  cns_policy_set_audit(&kit.policy, 256);
-  assert_int_equal(cns_policy_to_document(&kit.policy, &document), 0);
-  assert_int_equal(cns_identity_load("f/officer/identity.key", &officer, NULL), 0);
-  assert_int_equal(cns_document_sign("policy", &document, "officer", officer), 0);
-  assert_int_equal(cns_document_serialize("policy", &document, &data, &len), 0);
-  assert_int_equal(cns_file_write("f/coordinator/policy.json", data, len, 0644, NULL), 0);
-  assert_int_equal(cns_file_write("f/hospitals/a/policy.json", data, len, 0644, NULL), 0);
-  refuse_load("f/coordinator", CNS_KIT_COORDINATOR, NOW, CNS_ERR_UNSUPPORTED, "asks for audits");
-  refuse_load("f/hospitals/a", CNS_KIT_HOSPITAL, NOW, CNS_ERR_UNSUPPORTED, "asks for audits");
-  cns_identity_free(officer);
-  cns_document_deinit(&document);
-  cns_kit_deinit(&kit);
-  free(data);
-}
-
 static void refuse_config(const char *text, const char *sentence) {
   assert_int_equal(cns_file_write("f/hospitals/a/config.json", text, strlen(text), 0644, NULL), 0);
   struct cns_kit kit;
@@ -384,7 +359,6 @@ int main(void) {
       cmocka_unit_test_setup_teardown(kits_end_with_their_dates, enter_folder, leave_folder),
       cmocka_unit_test_setup_teardown(kits_of_others_are_refused, enter_folder, leave_folder),
       cmocka_unit_test_setup_teardown(another_authority_is_refused, enter_folder, leave_folder),
-      cmocka_unit_test_setup_teardown(a_policy_with_an_audit_is_refused, enter_folder, leave_folder),
       cmocka_unit_test_setup_teardown(open_modes_are_refused, enter_folder, leave_folder),
       cmocka_unit_test_setup_teardown(configs_are_strict, enter_folder, leave_folder),
       cmocka_unit_test_setup_teardown(any_altered_byte_is_refused, enter_folder, leave_folder),

@@ -15,6 +15,7 @@
 #include "model/modelfile.h"
 #include "store/registry.h"
 #include "tests/client/fake.h"
+#include "tests/client/fake_rogue.h"
 #include "tests/client/fake_round.h"
 
 static const char study_text[] =
@@ -53,6 +54,37 @@ static void write_data(struct fake *fake, size_t k) {
   assert_int_equal(fclose(file), 0);
 }
 
+static void write_policy(const char *folder, const struct cns_document *document) {
+  char path[400];
+  uint8_t *data = NULL;
+  size_t len = 0;
+  snprintf(path, sizeof path, "%s/policy.json", folder);
+  assert_int_equal(cns_document_serialize("policy", document, &data, &len), 0);
+  assert_int_equal(cns_file_write(path, data, len, 0644, NULL), 0);
+  free(data);
+}
+
+/* Another policy, signed by the same officer, in all kits. */
+static void change_policy(struct fake *fake, const char *folder, void (*change)(struct cns_policy *policy)) {
+  char path[400];
+  struct cns_kit kit;
+  struct cns_document document;
+  struct cns_identity *officer = NULL;
+  snprintf(path, sizeof path, "%s/coordinator", folder);
+  assert_int_equal(cns_kit_load(path, CNS_KIT_COORDINATOR, (int64_t)time(NULL), &kit, NULL), 0);
+  change(&kit.policy);
+  assert_int_equal(cns_policy_to_document(&kit.policy, &document), 0);
+  snprintf(path, sizeof path, "%s/officer/identity.key", folder);
+  assert_int_equal(cns_identity_load(path, &officer, NULL), 0);
+  assert_int_equal(cns_document_sign("policy", &document, "officer", officer), 0);
+  write_policy(kit.folder, &document);
+  for (size_t k = 0; k < fake->n; k++)
+    write_policy(fake->peer[k].kit, &document);
+  cns_identity_free(officer);
+  cns_document_deinit(&document);
+  cns_kit_deinit(&kit);
+}
+
 static void make_kits(struct fake *fake, const struct fake_options *options) {
   static const char *const names[] = {"a", "b", "c", "d", "e"};
   struct cns_problem problem = {0};
@@ -76,6 +108,7 @@ static void make_kits(struct fake *fake, const struct fake_options *options) {
     snprintf(fake->peer[k].kit, sizeof fake->peer[k].kit, "%s/hospitals/%s", folder, names[k]);
     write_data(fake, k);
   }
+  if (options->policy) change_policy(fake, folder, options->policy);
   strcat(folder, "/coordinator");
   if (cns_kit_load(folder, CNS_KIT_COORDINATOR, (int64_t)time(NULL), &fake->kit, &problem))
     fail_msg("%s", problem.text);
@@ -153,10 +186,12 @@ void fake_free(struct fake *fake) {
     free(fake->peer[k].log);
     free(fake->peer[k].y);
   }
+  fake_rogue_free(fake);
   cns_peers_free(fake->peers);
   cns_kit_deinit(&fake->kit);
   cns_plan_deinit(&fake->plan);
   free(fake->params);
+  free(fake->sum);
   free(fake->model);
   free(fake->manifest);
   nftw(fake->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
@@ -192,11 +227,12 @@ void fake_start(struct fake *fake, size_t k) {
 
 void fake_start_all(struct fake *fake) {
   for (size_t k = 0; k < fake->n; k++) {
+    if (fake_is_rogue(fake, k)) continue;
     fake_consent(fake, k);
     fake_start(fake, k);
   }
   for (size_t k = 0; k < fake->n; k++)
-    fake_until(fake, fake->peer[k].joined, 1);
+    if (!fake_is_rogue(fake, k)) fake_until(fake, fake->peer[k].joined, 1);
 }
 
 void fake_stop(struct fake *fake, size_t k) {
@@ -229,8 +265,10 @@ static void wait_for(struct fake *fake, bool (*reached)(struct fake *, const voi
   uint64_t start = uv_hrtime();
   uv_timer_init(&fake->uv, &timer);
   uv_timer_start(&timer, idle, 10, 10);
-  while (!reached(fake, context, least) && uv_hrtime() - start < 60000000000ull)
+  while (!reached(fake, context, least) && uv_hrtime() - start < 60000000000ull) {
     uv_run(&fake->uv, UV_RUN_ONCE);
+    fake_rogue_work(fake);
+  }
   uv_close((uv_handle_t *)&timer, NULL);
   uv_run(&fake->uv, UV_RUN_NOWAIT);
   if (reached(fake, context, least)) return;

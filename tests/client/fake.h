@@ -37,6 +37,8 @@ struct fake_peer {
   struct cns_signature abandon;
 };
 
+struct fake_rogue;
+
 struct fake {
   uint64_t seed;
   size_t n;
@@ -65,6 +67,10 @@ struct fake {
   struct cns_descriptor descriptor;
   struct cns_coordinator *machine;
   int completed, void_rounds;
+  uint8_t nonce[CNS_SKETCH_NONCE_BYTES];
+  uint8_t outcomes[FAKE_MAX]; /* of the last completed round */
+  uint32_t *sum;              /* of it, unmasked */
+  struct fake_rogue *rogue;   /* NULL: all are agents */
 
   /* What a test changes; NULL or zero: nothing. */
   bool (*on_phase)(struct fake *fake, enum cns_phase phase); /* false: nobody is asked */
@@ -72,6 +78,8 @@ struct fake {
   uint64_t cut_chunk;                                        /* cuts the link when it comes */
   uint64_t forget_chunks;                                    /* asks again for so many that it had */
   bool damage_model;
+  size_t wrong_to; /* position + 1: gets the request of a phase with its last byte changed */
+  enum cns_phase wrong_phase;
   const char *turn_away;    /* said to whoever joins */
   uint64_t model_bytes_max; /* of one stream, then the link is cut */
 };
@@ -79,8 +87,9 @@ struct fake {
 struct fake_options {
   size_t n;
   uint64_t seed;
-  const char *model;    /* JSON */
-  const char *training; /* JSON */
+  const char *model;                         /* JSON */
+  const char *training;                      /* JSON */
+  void (*policy)(struct cns_policy *policy); /* changes it before it is signed; NULL: the default */
 };
 
 /* Kits of n hospitals with tables drawn from the seed, consents not yet given. */
@@ -89,7 +98,7 @@ void fake_free(struct fake *fake);
 void fake_consent(struct fake *fake, size_t k);
 
 void fake_start(struct fake *fake, size_t k); /* must succeed */
-void fake_start_all(struct fake *fake);       /* with consent; until all have joined */
+void fake_start_all(struct fake *fake);       /* with consent; until all but a rogue have joined */
 void fake_stop(struct fake *fake, size_t k);
 
 /* The next round as an honest coordinator describes it; deinit it. */
@@ -99,6 +108,8 @@ void fake_announce_to(struct fake *fake, size_t k, const struct cns_descriptor *
 /* An honest round with everyone: descriptor, machine, announcement. */
 void fake_begin(struct fake *fake);
 void fake_end(struct fake *fake); /* without a result: tells the hospitals */
+/* The present phase's request to hospital k, once more, if it is awaited. */
+void fake_request(struct fake *fake, size_t k);
 void fake_send(struct fake *fake, size_t k, uint8_t type, const struct cns_writer *frame);
 void fake_send_manifest(struct fake *fake, size_t k, const uint8_t *manifest, size_t len);
 

@@ -15,6 +15,7 @@
 #include "model/metrics.h"
 #include "model/modelfile.h"
 #include "store/registry.h"
+#include "tests/client/fake_rogue.h"
 
 void fake_set_model(struct fake *fake) {
   struct cns_problem problem = {0};
@@ -58,6 +59,12 @@ void fake_describe(struct fake *fake, struct cns_descriptor *ret_descriptor) {
                              .member_count = (uint16_t)fake->n,
                              .members = calloc(fake->n, sizeof *d.members)};
   assert_non_null(d.members);
+  if (policy->audit_level != CNS_AUDIT_NONE) {
+    assert_int_equal(cns_rng_fill(cns_rng_seeded(&fake->rng), fake->nonce, sizeof fake->nonce), 0);
+    d.audit_level = (uint8_t)policy->audit_level;
+    d.sketch = policy->sketch;
+    cns_nonce_commit(fake->nonce, &d.nonce_commitment);
+  }
   for (size_t k = 0; k < fake->n; k++) {
     uint32_t weight = fake->peer[k].weight;
     d.members[k] = (struct cns_member){(uint16_t)(k + 1), weight ? weight : 30};
@@ -81,8 +88,10 @@ void fake_announce_to(struct fake *fake, size_t k, const struct cns_descriptor *
 
 void fake_begin(struct fake *fake) {
   struct cns_problem problem = {0};
-  const struct cns_coordinator_config config = {
-      .roster = &fake->kit.roster, .policy = &fake->kit.policy, .identity = fake->kit.identity};
+  const struct cns_coordinator_config config = {.roster = &fake->kit.roster,
+                                                .policy = &fake->kit.policy,
+                                                .identity = fake->kit.identity,
+                                                .nonce = fake->nonce};
   fake->machine = cns_coordinator_free(fake->machine);
   cns_descriptor_deinit(&fake->descriptor);
   fake_describe(fake, &fake->descriptor);
@@ -91,11 +100,11 @@ void fake_begin(struct fake *fake) {
   fake->round = cns_coordinator_round(fake->machine)->digest;
   for (size_t k = 0; k < fake->n; k++) {
     struct fake_peer *peer = &fake->peer[k];
-    peer->out = peer->link == NULL;
+    peer->out = peer->link == NULL && !fake_is_rogue(fake, k);
     free(peer->y);
     peer->y = NULL;
     peer->next = 0;
-    if (!peer->out) send_announcement(fake, k, &fake->descriptor);
+    if (peer->link) send_announcement(fake, k, &fake->descriptor);
   }
 }
 
@@ -148,13 +157,15 @@ static void step_model(struct fake *fake, const struct cns_agreement *agreement)
       (struct cns_manifest_metrics){true, metrics.has_auc, metrics.loss, metrics.auc, metrics.count};
   assert_int_equal(cns_fedavg_step(fake->params, mean, d->dim, fake->params, &problem), 0);
   fake_set_model(fake);
-  free(sum);
+  free(fake->sum);
+  fake->sum = sum;
   free(mean);
 }
 
 static void complete(struct fake *fake) {
   const struct cns_agreement *agreement = cns_coordinator_outcomes(fake->machine);
   struct cns_manifest manifest;
+  memcpy(fake->outcomes, agreement->outcomes, fake->n);
   step_model(fake, agreement);
   assert_int_equal(cns_manifest_of_round(cns_coordinator_round(fake->machine), agreement, &manifest), 0);
   manifest.model = fake->model_digest;
@@ -173,7 +184,7 @@ static void complete(struct fake *fake) {
 
 /* ---- phases ---- */
 
-static void request(struct fake *fake, size_t k) {
+void fake_request(struct fake *fake, size_t k) {
   struct cns_writer frame;
   struct fake_peer *peer = &fake->peer[k];
   if (!peer->link || peer->out || !cns_coordinator_awaits(fake->machine, k)) return;
@@ -183,8 +194,28 @@ static void request(struct fake *fake, size_t k) {
   }
   cns_writer_init(&frame, CNS_REQUEST_BYTES_MAX);
   assert_int_equal(cns_coordinator_request(fake->machine, k, &frame), 0);
+  if (fake->wrong_to == k + 1 && cns_coordinator_phase(fake->machine) == fake->wrong_phase)
+    frame.data[frame.len - 1] ^= 1;
   fake_send(fake, k, CNS_WIRE_REQUEST, &frame);
   cns_writer_deinit(&frame);
+}
+
+/* A*y of all uploads that are there; everyone stays. */
+static void audit(struct fake *fake) {
+  const struct cns_parallel alone = {0};
+  struct cns_problem problem = {0};
+  struct cns_sketch_key key;
+  uint32_t of_y[CNS_SKETCH_MAX];
+  const struct cns_descriptor *d = &fake->descriptor;
+  for (size_t k = 0; k < fake->n; k++) {
+    if (!cns_coordinator_wants_sketch(fake->machine, k)) continue;
+    const uint32_t *y = (const uint32_t *)(const void *)fake->peer[k].y; /* on little-endian machines */
+    assert_int_equal(cns_coordinator_sketch_key(fake->machine, &key), 0);
+    assert_int_equal(cns_sketch_vectors(&key, d->sketch, &y, 1, d->dim, alone, of_y), 0);
+    assert_int_equal(cns_coordinator_set_sketch(fake->machine, k, of_y), 0);
+  }
+  if (!cns_coordinator_is_undecided(fake->machine)) return;
+  if (cns_coordinator_decide(fake->machine, NULL, &problem)) fail_msg("%s", problem.text);
 }
 
 /* Closes the phase once nobody is awaited who may still answer. */
@@ -203,12 +234,13 @@ static void step(struct fake *fake) {
     fake_end(fake);
     return;
   }
+  audit(fake);
   if (fake->on_phase && !fake->on_phase(fake, cns_coordinator_phase(fake->machine))) return;
   for (size_t k = 0; k < fake->n; k++)
-    request(fake, k);
+    fake_request(fake, k);
 }
 
-static void take_answer(struct fake *fake, struct fake_peer *peer, const uint8_t *data, size_t len) {
+void fake_take_answer(struct fake *fake, struct fake_peer *peer, const uint8_t *data, size_t len) {
   struct cns_problem problem = {0};
   struct cns_digest root;
   peer->answers++;
@@ -217,7 +249,7 @@ static void take_answer(struct fake *fake, struct fake_peer *peer, const uint8_t
   if (upload) assert_int_equal(cns_upload_digest_final(&peer->digest, &root), 0);
   int r = cns_coordinator_receive(fake->machine, peer->k, data, len, upload ? &root : NULL, &problem);
   if (r < 0 || r == CNS_ANSWER_NAMED) fail_msg("hospital %zu: %d %s", peer->k + 1, r, problem.text);
-  if (r == 0 && upload) {
+  if (r == 0 && upload && peer->link) {
     struct cns_signature signature;
     struct cns_writer frame;
     assert_int_equal(cns_coordinator_receipt(fake->machine, peer->k, &signature), 0);
@@ -318,7 +350,7 @@ static void take_join(struct fake *fake, struct fake_peer *peer, const uint8_t *
   }
   if (fake->manifest && peer->joined_round < fake->model_round)
     fake_send_manifest(fake, peer->k, fake->manifest, fake->manifest_len);
-  if (fake->machine) request(fake, peer->k);
+  if (fake->machine) fake_request(fake, peer->k);
 }
 
 static void take_abandon(struct fake *fake, struct fake_peer *peer, const uint8_t *data, size_t len) {
@@ -358,7 +390,7 @@ static void on_frame(void *context, struct cns_link *link, uint8_t type, const u
     take_join(fake, peer, data, len);
     break;
   case CNS_WIRE_ANSWER:
-    take_answer(fake, peer, data, len);
+    fake_take_answer(fake, peer, data, len);
     break;
   case CNS_WIRE_DECLINE:
     take_decline(fake, peer, data, len);

@@ -5,7 +5,9 @@
  *
  *   rogue KIT MODE [OTHER_KIT, or in mode cut: the coordinator's process]
  *
- * Apart from its mode it takes part honestly, with an update of zeros.
+ * Apart from its mode it takes part honestly, with an update of zeros; but in the
+ * modes about audits, huge, false-self, false-pair, refuse-opening and
+ * gone-after-upload, with one four times as long as the clip allows.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +22,7 @@
 #include "protocol/hospital.h"
 #include "protocol/wire.h"
 #include "store/kit.h"
+#include "tests/coordinator/rogue_audit.h"
 
 #define PATIENTS 100
 #define MODE(name) (strcmp(rogue.mode, name) == 0)
@@ -36,6 +39,7 @@ static struct rogue {
   struct cns_link *link;
   struct cns_hospital *machine;
   uint32_t *y;
+  uint32_t *x, *hidden; /* in modes about audits: the update, and what is to be hidden of it */
   uint64_t words, next_chunk;
   struct cns_digest root;
   bool uploading, cut;
@@ -231,6 +235,11 @@ static void make_y(void) {
   if (rogue.y) return;
   rogue.words = cns_descriptor_words(cns_hospital_descriptor(rogue.machine));
   rogue.y = calloc(rogue.words, sizeof *rogue.y);
+  if (rogue_is_poisoned(rogue.mode)) {
+    check(rogue_poison(rogue.machine, rogue.kit.config.index, rogue.words, &rogue.x, &rogue.hidden), "poison",
+          NULL);
+    memcpy(rogue.y, rogue.x, rogue.words * sizeof *rogue.y);
+  }
   check(cns_hospital_masks(rogue.machine, &terms, &count), "masks", NULL);
   check(cns_mask_apply(rogue.y, rogue.words, 0, terms, count), "masking", NULL);
   cns_upload_digest_init(&digest, rogue.words);
@@ -239,6 +248,16 @@ static void make_y(void) {
                                 (size_t)cns_chunk_words(rogue.words, chunk) * 4),
           "digest", NULL);
   check(cns_upload_digest_final(&digest, &rogue.root), "digest", NULL);
+}
+
+static void answer_audit(void) {
+  struct cns_problem problem = {0};
+  const uint8_t *bytes;
+  size_t len;
+  check(rogue_audit(rogue.machine, rogue.kit.config.index, rogue.mode, rogue.y, rogue.hidden, &bytes, &len,
+                    &problem),
+        "audit", &problem);
+  answer(bytes, len);
 }
 
 /* ---- what the coordinator says ---- */
@@ -278,7 +297,9 @@ static void begin(const uint8_t *data, size_t len) {
     cns_hospital_free(rogue.machine);
     rogue.machine = machine;
     free(rogue.y);
-    rogue.y = NULL;
+    free(rogue.x);
+    free(rogue.hidden);
+    rogue.y = rogue.x = rogue.hidden = NULL;
   }
   if (MODE("silent")) return;
   if (MODE("model-offsets")) spam_model(&parent);
@@ -321,8 +342,16 @@ static void requested(const uint8_t *data, size_t len) {
       put_random(CNS_WIRE_ANSWER, 16 + 17 * (size_t)k);
     return;
   }
+  enum cns_phase phase = data[1 + CNS_DIGEST_BYTES];
+  if ((MODE("refuse-opening") && phase == CNS_PHASE_DISPUTE) ||
+      (MODE("gone-after-upload") && phase == CNS_PHASE_AUDIT)) {
+    decline(cns_hospital_round(rogue.machine), "no more of this");
+    return;
+  }
   int r = cns_hospital_handle(rogue.machine, data, len, &bytes, &bytes_len, &problem);
-  if (r < 0) {
+  if (r == CNS_HOSPITAL_AUDIT)
+    answer_audit();
+  else if (r < 0) {
     decline(cns_hospital_round(rogue.machine), problem.text);
   } else if (r == CNS_HOSPITAL_UPLOAD || data[1 + CNS_DIGEST_BYTES] == CNS_PHASE_UPLOAD) {
     make_y();

@@ -32,7 +32,9 @@ static inline void world_init_server(struct world *w, struct cns_server *s) {
   s->kit.identity = w->f.coordinator_identity;
   s->kit.study_document.digest = w->f.plan;
   s->sessions = calloc(n, sizeof *s->sessions);
+  s->watch = calloc(1, sizeof *s->watch);
   assert_non_null(s->sessions);
+  assert_non_null(s->watch);
   for (size_t k = 0; k < n; k++) {
     s->sessions[k].hospital = &s->kit.roster.hospitals[k];
     s->sessions[k].joined = s->sessions[k].seen = true;
@@ -45,6 +47,7 @@ static inline void world_deinit_server(struct cns_server *s) {
   cns_round_free(s, false);
   s->journal = cns_journal_free(s->journal);
   free(s->sessions);
+  free(s->watch);
   assert_int_equal(uv_loop_close(&s->loop), 0);
 }
 
@@ -68,6 +71,7 @@ static inline void world_begin_round(struct world *w, uint64_t round, uint32_t a
   w->f.coordinator = NULL;
   federation_begin(&w->f, round, attempt);
   cns_coordinator_free(w->f.coordinator);
+  memcpy(w->s.nonce, w->f.nonce, sizeof w->s.nonce);
   if (cns_round_start(&w->s, &w->f.descriptor, &problem) < 0) fail_msg("%s", problem.text);
   w->f.coordinator = w->s.machine;
 }
@@ -94,6 +98,20 @@ static inline void world_stop_round(struct world *w) {
   world_unmute(out);
 }
 
+/* What member k's machine masked, in chunks. */
+static inline void world_upload(struct world *w, size_t k) {
+  const struct cns_digest *round = &cns_coordinator_round(w->s.machine)->digest;
+  uint64_t words = cns_descriptor_words(&w->f.descriptor);
+  static uint8_t frame[CNS_WIRE_CHUNK_HEADER_BYTES + CNS_CHUNK_WORDS * 4];
+  cns_upload_open(&w->s, &w->s.sessions[k], round->bytes, sizeof round->bytes);
+  for (uint64_t chunk = 0; chunk < cns_chunk_count(words); chunk++) {
+    size_t len = (size_t)cns_chunk_words(words, chunk) * 4;
+    cns_wire_chunk_header(round, chunk, frame);
+    memcpy(frame + CNS_WIRE_CHUNK_HEADER_BYTES, w->f.y[k] + chunk * CNS_CHUNK_WORDS, len);
+    cns_upload_chunk(&w->s, &w->s.sessions[k], frame, CNS_WIRE_CHUNK_HEADER_BYTES + len);
+  }
+}
+
 /* All but those that are silent answer; the phase is closed, and what follows
  * from that is done. */
 static inline void world_play_phase(struct world *w) {
@@ -110,6 +128,7 @@ static inline void world_play_phase(struct world *w) {
     }
     int r = federation_answer(&w->f, k, &answer, &len, &problem);
     if (r != 0) fail_msg("hospital %zu in phase %s: %s", k + 1, cns_phase_name(phase), problem.text);
+    if (phase == CNS_PHASE_UPLOAD) world_upload(w, k);
     cns_round_answer(s, &s->sessions[k], answer, len);
     assert_false(cns_coordinator_awaits(s->machine, k));
   }
@@ -120,6 +139,6 @@ static inline void world_play_phase(struct world *w) {
 }
 
 static inline void world_play_until(struct world *w, enum cns_phase phase) {
-  while (w->s.machine && cns_coordinator_phase(w->s.machine) < phase)
+  while (w->s.machine && cns_phase_order(cns_coordinator_phase(w->s.machine)) < cns_phase_order(phase))
     world_play_phase(w);
 }

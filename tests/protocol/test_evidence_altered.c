@@ -180,9 +180,112 @@ static void altered_evidence_convicts_nobody_else(void **state) {
   }
 }
 
+/* In which phase the lie is, and with or about whom, if there is somebody. */
+static const enum cns_phase phases[CNS_BLAME_COUNT] = {
+    [CNS_BLAME_BAD_KEYS] = CNS_PHASE_KEYS,         [CNS_BLAME_BAD_POINTS] = CNS_PHASE_SHARES,
+    [CNS_BLAME_DEGREE] = CNS_PHASE_SHARES,         [CNS_BLAME_BAD_SHARE] = CNS_PHASE_SHARES,
+    [CNS_BLAME_FALSE_COMPLAINT] = CNS_PHASE_READY, [CNS_BLAME_WRONG_SHARE] = CNS_PHASE_UNMASK,
+    [CNS_BLAME_EQUIVOCATION] = CNS_PHASE_READY,    [CNS_BLAME_FALSE_PAIR] = CNS_PHASE_AUDIT,
+    [CNS_BLAME_FALSE_SELF] = CNS_PHASE_AUDIT,
+};
+static const uint16_t others[CNS_BLAME_COUNT] = {
+    [CNS_BLAME_BAD_SHARE] = HONEST + 1,
+    [CNS_BLAME_FALSE_COMPLAINT] = 1 + 1, /* the first of three */
+    [CNS_BLAME_WRONG_SHARE] = 1,
+    [CNS_BLAME_FALSE_PAIR] = HONEST + 1,
+};
+
+static void check_facts(const struct federation *f, enum cns_blame blame,
+                        const struct cns_conviction *conviction) {
+  assert_int_equal(conviction->index, LIAR + 1);
+  assert_int_equal(conviction->blame, blame);
+  assert_int_equal(conviction->round, 1);
+  assert_int_equal(conviction->attempt, 1);
+  assert_true(cns_digest_equal(&conviction->study, &f->descriptor.study));
+  assert_true(cns_digest_equal(&conviction->roster, &f->roster.digest));
+}
+
+static void evidence_says_what_it_is_about(void **state) {
+  for (enum cns_blame blame = 1; blame < CNS_BLAME_COUNT; blame++) {
+    struct federation f;
+    struct cns_conviction proven = {0}, claimed = {0};
+    struct cns_problem problem = {0};
+    cases[blame](&f);
+    struct attack_bytes e = evidence_of(&f, blame);
+    assert_int_equal(cns_evidence_judge(&f.roster, e.data, e.len, &proven, &problem), 0);
+    check_facts(&f, blame, &proven);
+    if (proven.phase != phases[blame] || proven.other != others[blame])
+      fail_msg("%s: phase %s, other %u", cns_blame_name(blame), cns_phase_name(proven.phase), proven.other);
+    assert_int_equal(cns_evidence_read(e.data, e.len, &claimed, &problem), 0);
+    check_facts(&f, blame, &claimed);
+    assert_int_equal(claimed.phase, CNS_PHASE_NONE);
+    assert_int_equal(claimed.other, 0);
+    attack_bytes_free(&e);
+    federation_deinit(&f);
+  }
+}
+
+/* Of evidence, the head alone: version, blame, index, descriptor. */
+static void heads_that_are_none(void **state) {
+  struct federation f;
+  struct cns_conviction claim = {.index = 77};
+  bad_keys(&f);
+  struct attack_bytes e = evidence_of(&f, CNS_BLAME_BAD_KEYS);
+  size_t head = 8u + (e.data[4] | (size_t)e.data[5] << 8);
+  for (size_t len = 0; len < head; len++) {
+    struct cns_problem problem = {0};
+    uint8_t *exact = malloc(len ? len : 1);
+    assert_non_null(exact);
+    memcpy(exact, e.data, len);
+    assert_int_equal(cns_evidence_read(exact, len, &claim, &problem), CNS_ERR_FORMAT);
+    assert_non_null(strstr(problem.text, "malformed"));
+    free(exact);
+  }
+  assert_int_equal(cns_evidence_read(e.data, head, &claim, NULL), 0);
+  claim.index = 77;
+  for (unsigned version = 0; version < 256; version++) {
+    struct cns_problem problem = {0};
+    if (version == CNS_EVIDENCE_VERSION) continue;
+    e.data[0] = (uint8_t)version;
+    assert_int_equal(cns_evidence_read(e.data, e.len, &claim, &problem), CNS_ERR_VERSION);
+    assert_non_null(strstr(problem.text, "another version"));
+  }
+  e.data[0] = CNS_EVIDENCE_VERSION;
+  for (unsigned blame = 0; blame < 256; blame++) {
+    e.data[1] = (uint8_t)blame;
+    bool known = blame > 0 && blame < CNS_BLAME_COUNT;
+    assert_int_equal(cns_evidence_read(e.data, e.len, &claim, NULL), known ? 0 : CNS_ERR_FORMAT);
+    if (!known) assert_int_equal(claim.index, blame == 0 ? 77 : LIAR + 1);
+  }
+  attack_bytes_free(&e);
+  federation_deinit(&f);
+}
+
+/* What is wrong is said. */
+static void why_it_does_not_convict(void **state) {
+  struct federation f;
+  struct cns_conviction conviction;
+  struct cns_problem problem = {0};
+  equivocation(&f);
+  struct attack_bytes e = evidence_of(&f, CNS_BLAME_EQUIVOCATION);
+  e.data[e.len - 1] ^= 1; /* of the second signature */
+  assert_int_equal(cns_evidence_judge(&f.roster, e.data, e.len, &conviction, &problem), CNS_ERR_PROOF);
+  assert_non_null(
+      strstr(problem.text, "hospital 3: a message in it isn't signed with the key of hospital 3"));
+  e.data[e.len - 1] ^= 1;
+  e.data[2] = HONEST + 1;
+  assert_int_equal(cns_evidence_judge(&f.roster, e.data, e.len, &conviction, &problem), CNS_ERR_PROOF);
+  assert_non_null(strstr(problem.text, "is of hospital 3, where one of hospital 6 is needed"));
+  attack_bytes_free(&e);
+  federation_deinit(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(altered_evidence_convicts_nobody_else),
+      cmocka_unit_test(evidence_says_what_it_is_about),
+      cmocka_unit_test(heads_that_are_none),
+      cmocka_unit_test(why_it_does_not_convict),
   };
   return cmocka_run_group_tests_name("protocol evidence altered", tests, NULL, NULL);
 }

@@ -30,7 +30,7 @@ def run(*arguments, expect=0):
 class Federation:
     """init, data, consents; start and stop daemons; read what they say."""
 
-    def __init__(self, count=5, rounds=3, hidden=(16,), **training):
+    def __init__(self, count=5, rounds=3, hidden=(16,), init=(), **training):
         self.folder = tempfile.mkdtemp(prefix="consilium-test-")
         self.names = [f"h{k + 1}" for k in range(count)]
         self.rounds = rounds
@@ -44,7 +44,7 @@ class Federation:
         with open(study_path, "w") as file:
             json.dump(study, file)
         self.root = os.path.join(self.folder, "f")
-        run("init", self.root, "--study", study_path, "--hospitals", ",".join(self.names))
+        run("init", self.root, "--study", study_path, "--hospitals", ",".join(self.names), *init)
         self.write_data()
         for name in self.names:
             run("consent", self.kit(name), "--yes")

@@ -66,8 +66,9 @@ def processes():
             arguments = read(f"/proc/{pid}/cmdline").split(b"\0")
         except OSError:
             continue
-        if len(arguments) > 2 and here in arguments[2] and arguments[1] in (b"coordinator", b"hospital"):
-            found[int(pid)] = os.path.basename(arguments[2].decode())
+        kit = arguments[3 if arguments[1:3] == [b"demo", b"--poisoned-hospital"] else 2] if len(arguments) > 3 else b""
+        if here in kit:
+            found[int(pid)] = os.path.basename(kit.decode())
     return found
 
 
@@ -110,7 +111,7 @@ def test_the_demo_over_seeds():
 def test_what_a_person_sees():
     text = run("demo", "--rounds", "6", "--seed", "4")
     for number in range(1, 7):
-        assert re.search(rf"^round {number}/6: [45] of 5 hospitals.*% of the weight, loss \d\.\d+, AUC \d\.\d+, "
+        assert re.search(rf"^round {number}/6: [345] of 5 hospitals.*% of the weight, loss \d\.\d+, AUC \d\.\d+, "
                          r"[\d.]+ [kM]B up, [\d.]+ [kM]B down, \d+\.\d\d s$", text, re.M), (number, text)
     killed = int(re.search(r"-- hospital-2 is killed \(SIGKILL\) as round (\d) begins", text)[1])
     assert "-- hospital-2 is started again" in text
@@ -123,6 +124,11 @@ def test_what_a_person_sees():
         assert re.search(line, text), (line, text)
     assert "What was protected" in text and "no\nnoise" in text
     nothing_is_left()
+    assert "From round 5 on hospital-1 is poisoned" in text and "raises the sketch budget" in text
+    assert len(re.findall(r"^  !! round 5: hospital-1: the update is \d.\d+ times as long as clipping allows .limit 1.22."
+                          r".* It is left out of this round's sum\.$", text, re.M)) == 1, text
+    assert len(re.findall(r"^round [56]/6: .*hospital-1: left out because of a flag", text, re.M)) == 2, text
+    assert "hospital-1 was poisoned in 2 rounds: flagged in 2, left out of 2 sums." in text
 
 
 def test_json_has_all_figures():
@@ -294,7 +300,7 @@ def test_wrong_calls():
 
 def kept(rounds):
     """A kept demo, of which status is asked while it runs."""
-    demo = Demo("--keep", "k", "--rounds", str(rounds))
+    demo = Demo("--keep", "k", "--no-poison", "--rounds", str(rounds))
     demo.wait_for("round 3/")
     running = run_json("status", "k/federation/coordinator", "--json")
     hospital = run_json("status", "k/federation/hospitals/hospital-1", "--json")

@@ -272,6 +272,33 @@ def test_policy_is_signed_after_checks():
     assert b"-- consilium signature 1 policy officer" in read("new.json")
 
 
+def test_init_with_an_audit():
+    for options, says in (
+            (("--audit", "norm"), "reserved"), (("--audit", "all"), "none or open"), (("--sketch", "256"), "need --audit open"),
+            (("--audit", "none", "--on-flag", "report"), "need --audit open"),
+            (("--audit", "open", "--sketch", "200"), "128, 256, 512 or 1024"),
+            (("--audit", "open", "--on-flag", "shout"), "report, exclude or quarantine"),
+            (("--audit", "open", "--sketch-budget", "nan"), "--sketch-budget")):
+        init("--count", "4", *options, expect=USAGE, says=says)
+    init("--count", "4", "--audit", "open", "--sketch", "1024", expect=REFUSED, says="would say too much of the study's")
+    init("--count", "4", "--audit", "open", "--sketch-budget", "0.001", expect=REFUSED, says="isn't enough for one audit")
+    init("--count", "4", "--audit", "open", "--on-flag", "quarantine")
+    text = run("policy", "show", "f/authority", says="left out until an officer lets it in again")
+    assert "256 numbers" in text and "0.0625 numbers for each parameter" in text, text
+    run("policy", "new", "--federation", "f", "--out", "p.json", "--audit", "open", "--on-flag", "exclude")
+    run("policy", "show", "p.json", says="left out of that round's sum")
+    run("quarantine", "list", "f/coordinator", expect=IO, says="has not been started")
+    run("quarantine", "list", "f/hospitals/hospital-1", expect=REFUSED, says="is not the coordinator's kit")
+    release = ("quarantine", "release", "hospital-1", "--as", "f/officer")
+    run(*release, expect=USAGE, says="--reason TEXT is missing")
+    run(*release, "--reason", "r", expect=USAGE, says="give --kit KIT")
+    run(*release, "--reason", "r", "--kit", "f/coordinator", "--round", "3", expect=USAGE, says="where the coordinator's kit isn't")
+    elsewhere = ("--reason", "r", "--roster", "f/authority", "--study", "s", "--round", "3", "--out", "r.release")
+    assert "r.release goes into the folder releases/" in run(*release, *elsewhere)
+    assert b"-- consilium signature 1 release officer" in read("r.release")
+    run("quarantine", "release", "nobody", "--as", "f/officer", *elsewhere, expect=IO, says="no hospital nobody")
+
+
 def test_kit_show_names_what_is_missing():
     run("kit", "show", "none", expect=IO, says="none/config.json")
     run("kit", "show", expect=USAGE, says="an argument is missing")
