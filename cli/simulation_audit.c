@@ -97,7 +97,7 @@ static int keep_judgement(struct cns_simulation *s, const struct cns_judgement *
 int cns_simulation_audit_decide(struct cns_simulation *s, struct cns_problem *problem) {
   struct cns_judgement *judgement = NULL;
   compare_sketches(s);
-  int r = cns_judge(s->coordinator, &s->policy, &s->roster, s->watch, &judgement, problem);
+  int r = cns_judge_round(s->coordinator, &s->policy, &s->roster, s->watch, &judgement, problem);
   if (r < 0) return r;
   r = keep_judgement(s, judgement);
   if (r == 0) r = cns_coordinator_decide(s->coordinator, judgement->decisions, problem);

@@ -45,20 +45,6 @@ static int open_policy(const struct cns_document *document, const char *path, co
   return r;
 }
 
-/* The roster of a kit (under authority.pub) or of an authority's folder. */
-static int open_roster(const char *folder, struct cns_roster *ret_roster, struct cns_problem *problem) {
-  struct cns_identity_public key;
-  uint8_t *data = NULL;
-  size_t len = 0;
-  char *path = cns_kit_path(folder, "roster.json");
-  int r = path ? cns_kit_authority_load(folder, &key, problem) : CNS_ERR_MEMORY;
-  if (!r) r = cns_file_read(path, CNS_JSON_BYTES_MAX, &data, &len, problem);
-  if (!r) r = cns_roster_open(data, len, path, &key, ret_roster, problem);
-  free(data);
-  free(path);
-  return r;
-}
-
 static const char *signer_name(const struct cns_document *document, const struct cns_roster *roster) {
   for (size_t i = 0; i < roster->officer_count; i++)
     if (cns_document_verify(KIND, document, "officer", &roster->officers[i].identity, NULL) == 0)
@@ -101,7 +87,7 @@ static int show(const char *operand, bool json) {
   bool folder = is_folder(operand);
   char *path = folder ? cns_kit_path(operand, "policy.json") : strdup(operand);
   int r = path ? 0 : CNS_ERR_MEMORY;
-  if (!r && folder) r = open_roster(operand, &roster, &problem);
+  if (!r && folder) r = cns_kit_roster_load(operand, &roster, &problem);
   if (!r) r = load_document(path, &document, &problem);
   if (!r) r = open_policy(&document, path, folder ? &roster : NULL, &policy, &problem);
   int code = r ? cns_cli_fail(r, &problem) : print_policy(&document, &policy, folder ? &roster : NULL, json);
@@ -155,7 +141,7 @@ static int check_beside(const char *out, const struct cns_policy *policy, const 
   const char *slash = strrchr(out, '/');
   struct cns_roster roster = {0};
   char *folder = slash ? strndup(out, slash == out ? 1 : (size_t)(slash - out)) : strdup(".");
-  int r = folder ? open_roster(folder, &roster, problem) : CNS_ERR_MEMORY;
+  int r = folder ? cns_kit_roster_load(folder, &roster, problem) : CNS_ERR_MEMORY;
   free(folder);
   if (r) return r == CNS_ERR_NOT_FOUND ? 0 : r;
   r = cns_policy_check_roster(policy, &roster, problem);
@@ -265,7 +251,7 @@ static int make_policy(const char *federation, const struct cns_audit_choice *au
   uint64_t version = 0;
   char *authority = cns_kit_path(federation, "authority"),
        *path = cns_kit_path(federation, "authority/study.json");
-  int r = authority && path ? open_roster(authority, &roster, problem) : CNS_ERR_MEMORY;
+  int r = authority && path ? cns_kit_roster_load(authority, &roster, problem) : CNS_ERR_MEMORY;
   if (!r) r = cns_study_load(path, &study, problem);
   if (!r) r = next_version(authority, &version, problem);
   if (!r) {

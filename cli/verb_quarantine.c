@@ -35,19 +35,6 @@ static int open_kit(const char *folder, struct cns_kit_config *ret_config, struc
   return r;
 }
 
-static int open_roster(const char *folder, struct cns_roster *ret_roster, struct cns_problem *problem) {
-  struct cns_identity_public key;
-  uint8_t *data = NULL;
-  size_t len = 0;
-  char *path = cns_kit_path(folder, "roster.json");
-  int r = path ? cns_kit_authority_load(folder, &key, problem) : CNS_ERR_MEMORY;
-  if (!r) r = cns_file_read(path, CNS_JSON_BYTES_MAX, &data, &len, problem);
-  if (!r) r = cns_roster_open(data, len, path, &key, ret_roster, problem);
-  free(data);
-  free(path);
-  return r;
-}
-
 /* ---- list ---- */
 
 static int print_list(cJSON *list, bool json) {
@@ -192,7 +179,7 @@ static int release(const struct call *call) {
   char *key = cns_kit_path(call->officer, "identity.key"), *path = NULL;
   int r = key ? cns_identity_load(key, &officer, &problem) : CNS_ERR_MEMORY;
   if (!r && call->kit) r = open_kit(call->kit, &config, &problem);
-  if (!r) r = open_roster(call->kit ? call->kit : call->roster, &roster, &problem);
+  if (!r) r = cns_kit_roster_load(call->kit ? call->kit : call->roster, &roster, &problem);
   if (!r) r = name_hospital(call, &roster, officer, &out, &problem);
   if (!r && call->kit) {
     r = read_list(&config, &list, &problem);

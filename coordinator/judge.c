@@ -103,9 +103,9 @@ static int detect(const struct cns_coordinator *machine, const struct cns_policy
   return r;
 }
 
-int cns_judge(const struct cns_coordinator *machine, const struct cns_policy *policy,
-              const struct cns_roster *roster, const struct cns_watch *watch,
-              struct cns_judgement **ret_judgement, struct cns_problem *problem) {
+int cns_judge_round(const struct cns_coordinator *machine, const struct cns_policy *policy,
+                    const struct cns_roster *roster, const struct cns_watch *watch,
+                    struct cns_judgement **ret_judgement, struct cns_problem *problem) {
   if (!cns_coordinator_is_undecided(machine)) return CNS_ERR_STATE;
   struct cns_judgement *judgement = calloc(1, sizeof *judgement);
   struct rows *rows = calloc(1, sizeof *rows);

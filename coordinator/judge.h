@@ -26,6 +26,6 @@ struct cns_judgement *cns_judgement_free(struct cns_judgement *judgement); /* re
 
 /* The machine must be undecided. CNS_ERR_RANGE with a sentence for numbers that
  * detection can't take. */
-CNS_MUST_CHECK int cns_judge(const struct cns_coordinator *machine, const struct cns_policy *policy,
-                             const struct cns_roster *roster, const struct cns_watch *watch,
-                             struct cns_judgement **ret_judgement, struct cns_problem *problem);
+CNS_MUST_CHECK int cns_judge_round(const struct cns_coordinator *machine, const struct cns_policy *policy,
+                                   const struct cns_roster *roster, const struct cns_watch *watch,
+                                   struct cns_judgement **ret_judgement, struct cns_problem *problem);

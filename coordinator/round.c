@@ -263,7 +263,7 @@ static void compute_closing(uv_work_t *work) {
   if (job->phase != CNS_PHASE_NONE) job->result = cns_coordinator_close(s->machine, &job->problem);
   if (job->result == 0 && cns_coordinator_is_undecided(s->machine))
     job->result =
-        cns_judge(s->machine, &s->kit.policy, &s->kit.roster, s->watch, &job->judgement, &job->problem);
+        cns_judge_round(s->machine, &s->kit.policy, &s->kit.roster, s->watch, &job->judgement, &job->problem);
 }
 
 static void go_on(struct cns_server *s) {

@@ -146,11 +146,12 @@ static uint64_t audits_left(const struct cns_server *s) {
  * what is left lasts to the end of the study. */
 static int choose_audit(const struct cns_server *s, bool *ret_audited) {
   const struct cns_policy *policy = &s->kit.policy;
-  uint64_t left = audits_left(s), rounds = s->plan.rounds - s->completed, drawn;
+  uint64_t left, rounds = s->plan.rounds - s->completed, drawn;
   int r = 0;
   *ret_audited = policy->audit_level != CNS_AUDIT_NONE;
   if (!*ret_audited || policy->when_spent == CNS_SPENT_STOP || s->watch->audited_round == s->completed + 1)
     return 0;
+  left = audits_left(s);
   *ret_audited = left > 0;
   if (policy->when_spent == CNS_SPENT_UNAUDITED || left == 0 || left >= rounds) return 0;
   r = cns_rng_uniform_u64(cns_rng_system(), rounds, &drawn);

@@ -211,3 +211,15 @@ int cns_document_serialize(const char *kind, const struct cns_document *document
   *ret_len = len;
   return 0;
 }
+
+int cns_document_issue(const char *kind, cJSON *json, const char *role, const struct cns_identity *identity,
+                       uint8_t **ret_data, size_t *ret_len) {
+  struct cns_document document;
+  int r = json ? cns_document_from_json(kind, json, &document) : CNS_ERR_MEMORY;
+  cJSON_Delete(json);
+  if (r < 0) return r;
+  r = cns_document_sign(kind, &document, role, identity);
+  if (r == 0) r = cns_document_serialize(kind, &document, ret_data, ret_len);
+  cns_document_deinit(&document);
+  return r;
+}

@@ -46,6 +46,11 @@ CNS_MUST_CHECK int cns_document_sign(const char *kind, struct cns_document *docu
 CNS_MUST_CHECK int cns_document_verify(const char *kind, const struct cns_document *document,
                                        const char *role, const struct cns_identity_public *key,
                                        struct cns_problem *problem);
+/* All in one for a document with one signer: takes the JSON (also on failure; NULL is
+ * CNS_ERR_MEMORY), signs it, gives the whole file, malloc'd. */
+CNS_MUST_CHECK int cns_document_issue(const char *kind, cJSON *json, const char *role,
+                                      const struct cns_identity *identity, uint8_t **ret_data,
+                                      size_t *ret_len);
 /* The whole file, payload and signature lines; malloc'd. */
 CNS_MUST_CHECK int cns_document_serialize(const char *kind, const struct cns_document *document,
                                           uint8_t **ret_data, size_t *ret_len);

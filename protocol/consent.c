@@ -5,7 +5,6 @@
 
 int cns_consent_make(const struct cns_consent *consent, const struct cns_identity *hospital,
                      uint8_t **ret_data, size_t *ret_len) {
-  struct cns_document document;
   cJSON *json = cJSON_CreateObject();
   bool good = json && cJSON_AddStringToObject(json, "consortium", consent->consortium) &&
               cJSON_AddStringToObject(json, "study", consent->study) &&
@@ -14,13 +13,11 @@ int cns_consent_make(const struct cns_consent *consent, const struct cns_identit
               cJSON_AddStringToObject(json, "name", consent->name) &&
               cJSON_AddNumberToObject(json, "patients", consent->patients) &&
               cns_json_add_time(json, "given_at", consent->given_at) == 0;
-  int r = good ? cns_document_from_json("consent", json, &document) : CNS_ERR_MEMORY;
-  cJSON_Delete(json);
-  if (r < 0) return r;
-  r = cns_document_sign("consent", &document, "hospital", hospital);
-  if (r == 0) r = cns_document_serialize("consent", &document, ret_data, ret_len);
-  cns_document_deinit(&document);
-  return r;
+  if (!good) {
+    cJSON_Delete(json);
+    return CNS_ERR_MEMORY;
+  }
+  return cns_document_issue("consent", json, "hospital", hospital, ret_data, ret_len);
 }
 
 static int parse(const struct cns_document *document, const char *where, struct cns_consent *ret_consent,

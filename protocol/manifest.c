@@ -98,7 +98,6 @@ static bool add_privacy(cJSON *json) {
 
 int cns_manifest_make(const struct cns_manifest *manifest, const struct cns_identity *coordinator,
                       uint8_t **ret_data, size_t *ret_len) {
-  struct cns_document document;
   cJSON *json = cJSON_CreateObject();
   bool good = json != NULL;
   for (size_t k = 0; good && k < DIGEST_FIELDS; k++)
@@ -108,13 +107,11 @@ int cns_manifest_make(const struct cns_manifest *manifest, const struct cns_iden
          cJSON_AddNumberToObject(json, "attempt", manifest->attempt) &&
          cJSON_AddNumberToObject(json, "clipped", (double)manifest->clipped) &&
          add_hospitals(json, manifest) && add_metrics(json, &manifest->metrics) && add_privacy(json);
-  int r = good ? cns_document_from_json("manifest", json, &document) : CNS_ERR_MEMORY;
-  cJSON_Delete(json);
-  if (r < 0) return r;
-  r = cns_document_sign("manifest", &document, "coordinator", coordinator);
-  if (r == 0) r = cns_document_serialize("manifest", &document, ret_data, ret_len);
-  cns_document_deinit(&document);
-  return r;
+  if (!good) {
+    cJSON_Delete(json);
+    return CNS_ERR_MEMORY;
+  }
+  return cns_document_issue("manifest", json, "coordinator", coordinator, ret_data, ret_len);
 }
 
 static int outcome_from_text(const char *text, uint8_t *ret_outcome) {

@@ -5,7 +5,6 @@
 
 int cns_release_make(const struct cns_release *release, const struct cns_identity *officer,
                      uint8_t **ret_data, size_t *ret_len) {
-  struct cns_document document;
   cJSON *json = cJSON_CreateObject();
   bool good = json && cJSON_AddStringToObject(json, "consortium", release->consortium) &&
               cJSON_AddStringToObject(json, "study", release->study) &&
@@ -14,13 +13,11 @@ int cns_release_make(const struct cns_release *release, const struct cns_identit
               cJSON_AddNumberToObject(json, "round", (double)release->round) &&
               cJSON_AddStringToObject(json, "reason", release->reason) &&
               cns_json_add_time(json, "given_at", release->given_at) == 0;
-  int r = good ? cns_document_from_json("release", json, &document) : CNS_ERR_MEMORY;
-  cJSON_Delete(json);
-  if (r < 0) return r;
-  r = cns_document_sign("release", &document, "officer", officer);
-  if (r == 0) r = cns_document_serialize("release", &document, ret_data, ret_len);
-  cns_document_deinit(&document);
-  return r;
+  if (!good) {
+    cJSON_Delete(json);
+    return CNS_ERR_MEMORY;
+  }
+  return cns_document_issue("release", json, "officer", officer, ret_data, ret_len);
 }
 
 static int parse(const struct cns_document *document, const char *where, struct cns_release *ret_release,

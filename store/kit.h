@@ -84,6 +84,9 @@ CNS_MUST_CHECK int cns_kit_authority_load(const char *folder, struct cns_identit
                                           struct cns_problem *problem);
 CNS_MUST_CHECK int cns_kit_authority_save(const char *folder, const struct cns_identity_public *authority,
                                           struct cns_problem *problem);
+/* The roster of a kit or of an authority's folder, verified under its authority.pub. */
+CNS_MUST_CHECK int cns_kit_roster_load(const char *folder, struct cns_roster *ret_roster,
+                                       struct cns_problem *problem);
 /* A file of the folder as a document, without looking at signatures. */
 CNS_MUST_CHECK int cns_kit_document_load(const char *folder, const char *name, const char *kind,
                                          struct cns_document *ret_document, struct cns_problem *problem);

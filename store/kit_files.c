@@ -105,6 +105,19 @@ int cns_kit_authority_save(const char *folder, const struct cns_identity_public 
   return write_file(folder, AUTHORITY_FILE, line, sizeof line, problem);
 }
 
+int cns_kit_roster_load(const char *folder, struct cns_roster *ret_roster, struct cns_problem *problem) {
+  struct cns_identity_public key;
+  char *path = NULL;
+  uint8_t *data = NULL;
+  size_t len = 0;
+  int r = cns_kit_authority_load(folder, &key, problem);
+  if (!r) r = read_file(folder, "roster.json", CNS_JSON_BYTES_MAX, &path, &data, &len, problem);
+  if (!r) r = cns_roster_open(data, len, path, &key, ret_roster, problem);
+  free(data);
+  free(path);
+  return r;
+}
+
 int cns_kit_document_load(const char *folder, const char *name, const char *kind,
                           struct cns_document *ret_document, struct cns_problem *problem) {
   char *path = NULL;
