@@ -18,6 +18,7 @@ enum cns_exit {
   CNS_EXIT_USAGE = 2,
   CNS_EXIT_REFUSED = 3, /* by policy, floor or signature */
   CNS_EXIT_IO = 4,      /* missing, unreadable or unwritable file; network */
+  CNS_EXIT_BUDGET = 5,  /* the privacy budget allows no further round */
 };
 
 enum cns_option_kind {

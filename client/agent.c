@@ -55,8 +55,15 @@ void cns_agent_finish(struct cns_agent *agent) {
   if (agent->finished) return;
   agent->finished = true;
   uv_timer_stop(&agent->timer);
+  if (agent->model_round < agent->site.plan.rounds)
+    cns_client_log(&agent->log, "budget", "%s", agent->budget_spent.text);
   cns_client_log(&agent->log, "finished", "study finished after round %" PRIu64, agent->model_round);
   if (agent->host.on_finished) agent->host.on_finished(agent->host.context);
+}
+
+int cns_agent_result(const struct cns_agent *agent, struct cns_problem *problem) {
+  if (!agent->finished || !agent->budget_spent.text[0]) return 0;
+  return cns_problem_set(problem, CNS_ERR_BUDGET, "%s", agent->budget_spent.text);
 }
 
 /* ---- the link ---- */

@@ -91,6 +91,10 @@ struct cns_agent {
   struct cns_agent_round *round;
   struct cns_agent_download download;
 
+  struct cns_problem ledger_refusal; /* text: why no round is joined any more */
+  struct cns_problem budget_spent;   /* text: which limit allows no further round */
+  double alert_said;
+
   bool last_model_asked, finished;
   uv_timer_t timer; /* waits for the last model */
   bool timer_closed;
@@ -163,6 +167,26 @@ void cns_agent_audit(struct cns_agent *agent);
 void cns_agent_judge(struct cns_agent *agent, const uint8_t *request, size_t len);
 /* For the operator: what was opened or released in these phases. Once an answer. */
 void cns_agent_log_audit(struct cns_agent *agent, enum cns_phase phase, const uint8_t *answer, size_t len);
+
+/* ---- ledger.c: what rounds cost in privacy; nothing under a policy without noise ---- */
+
+/* CNS_ERR_BUDGET: a limit would be exceeded; the sentence has the arithmetic. */
+CNS_MUST_CHECK int cns_agent_ledger_reserve(struct cns_agent *agent, const struct cns_descriptor *descriptor,
+                                            struct cns_problem *problem);
+/* Durable, and shown to the coordinator, before the first byte leaves. */
+CNS_MUST_CHECK int cns_agent_ledger_charge(struct cns_agent *agent, struct cns_problem *problem);
+/* The round is over here; if nothing of it left, it costs nothing. */
+void cns_agent_ledger_dropped(struct cns_agent *agent, const struct cns_digest *digest);
+/* t abandons were verified. */
+CNS_MUST_CHECK int cns_agent_ledger_refund(struct cns_agent *agent, const struct cns_descriptor *descriptor,
+                                           const struct cns_digest *digest, struct cns_problem *problem);
+/* Our head to the coordinator. */
+void cns_agent_ledger_show(struct cns_agent *agent);
+/* When a link is open: our head, and the coordinator's that we keep. */
+void cns_agent_ledger_greet(struct cns_agent *agent);
+void cns_agent_ledger_shown(struct cns_agent *agent, const uint8_t *data, size_t len);
+/* Is no further round of this study within the limits? Logs alerts. */
+bool cns_agent_budget_is_spent(struct cns_agent *agent);
 
 /* ---- ending.c: how rounds end ---- */
 

@@ -222,9 +222,10 @@ void cns_agent_abandoned(struct cns_agent *agent, const uint8_t *data, size_t le
   if (!r) {
     r = cns_wire_check_abandoned(data, len, &agent->site.kit.roster, &descriptor, &digest);
     if (r) cns_problem_set(&problem, r, "too few hospitals have validly signed that the round is abandoned");
+    if (!r) r = cns_hospital_store_refund(agent->site.store, &digest, &problem);
+    if (!r) r = cns_agent_ledger_refund(agent, &descriptor, &digest, &problem);
     cns_descriptor_deinit(&descriptor);
   }
-  if (!r) r = cns_hospital_store_refund(agent->site.store, &digest, &problem);
   if (!r) cns_problem_set(&problem, 0, "the update of an abandoned round is no longer charged");
   cns_agent_note(agent, r ? "error" : "refunded", &problem);
 }
@@ -241,7 +242,8 @@ void cns_agent_check_finished(struct cns_agent *agent) {
   struct cns_problem problem = {0};
   uint8_t *model = NULL;
   size_t len = 0;
-  if (agent->closing || agent->finished || agent->model_round < agent->site.plan.rounds) return;
+  if (agent->closing || agent->finished) return;
+  if (agent->model_round < agent->site.plan.rounds && !cns_agent_budget_is_spent(agent)) return;
   int r = cns_agent_model(agent, &agent->model, &model, &len, &problem);
   free(model);
   if (r == CNS_ERR_NOT_FOUND) {

@@ -60,6 +60,8 @@ int cns_agent_expectation(struct cns_agent *agent, struct cns_expectation *ret_e
       .dim = cns_plan_dim(&site->plan),
       .metrics_dim = kit->policy.metrics ? (uint32_t)cns_plan_metrics_dim(&site->plan) : 0,
       .clip_norm = site->plan.clip_norm,
+      .noise_multiplier = site->plan.noise_multiplier,
+      .sampling_rate = site->plan.sampling_rate,
       .round = agent->model_round + 1,
       .index = kit->config.index,
       .own_weight = agent->weight,

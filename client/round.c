@@ -36,7 +36,9 @@ static void round_free(struct cns_agent_round *round) {
 void cns_agent_drop_round(struct cns_agent *agent) {
   struct cns_agent_round *round = agent->round;
   agent->round = NULL;
-  if (round) round_free(round);
+  if (!round) return;
+  cns_agent_ledger_dropped(agent, &round->digest);
+  round_free(round);
 }
 
 void cns_agent_give_up(struct cns_agent *agent, const struct cns_problem *problem) {
@@ -105,7 +107,8 @@ static int spend(struct cns_agent *agent, struct cns_problem *problem) {
   struct cns_hospital_store *store = agent->site.store;
   const struct cns_digest *parent = &round->descriptor->parent;
   int r = 0;
-  if (round->descriptor->audit_level != CNS_AUDIT_NONE)
+  r = cns_agent_ledger_charge(agent, problem);
+  if (!r && round->descriptor->audit_level != CNS_AUDIT_NONE)
     r = cns_hospital_store_enter_audit(store, &agent->site.study, parent, &round->digest, problem);
   return r ? r : cns_hospital_store_spend(store, parent, &round->digest, problem);
 }
@@ -154,6 +157,14 @@ static void log_trained(struct cns_agent *agent, const struct cns_work_result *r
   const struct cns_descriptor *d = agent->round->descriptor;
   bool clipped = result->norm > d->clip_norm;
   if (!cns_agent_may_log_round(agent, d->attempt)) return;
+  if (d->unit == CNS_UNIT_PATIENT) {
+    cns_client_log(&agent->log, "trained",
+                   "round %" PRIu64 ": gradients of a random sample of the patients, each clipped to %g%s",
+                   d->round, d->clip_norm,
+                   d->noise_placement == CNS_NOISE_DISTRIBUTED ? ", and this hospital's share of the noise"
+                                                               : "");
+    return;
+  }
   cns_client_log(&agent->log, "trained",
                  "round %" PRIu64 ": trained, loss %.4f to %.4f, norm of the update %.4g%s", d->round,
                  result->stats.first_loss, result->stats.last_loss, result->norm,
@@ -196,10 +207,27 @@ static void work_done(void *context, struct cns_work *work, int error, struct cn
   cns_agent_work_ended(agent);
 }
 
+/* What the round asks of this hospital's vector (dp/mechanism.h). */
+static int mechanism_of(const struct cns_descriptor *d, uint16_t index, struct cns_work_input *input) {
+  uint32_t weights[CNS_HOSPITALS_MAX];
+  struct cns_mechanism mechanism;
+  struct cns_mechanism_numbers numbers;
+  int position = cns_descriptor_position(d, index);
+  if (position < 0) return CNS_ERR_STATE;
+  cns_descriptor_mechanism(d, weights, &mechanism);
+  int r = cns_mechanism_compute(&mechanism, &numbers, NULL);
+  if (!r) r = cns_mechanism_radius(&mechanism, weights[position], &input->radius);
+  if (!r) r = cns_mechanism_theta(&mechanism, weights[position], &input->theta);
+  input->unit = mechanism.unit;
+  input->sampling_rate = mechanism.sampling_rate;
+  input->sigma_local = numbers.sigma_local;
+  return r;
+}
+
 static int start_work(struct cns_agent *agent, uint8_t *model, size_t len) {
   const struct cns_site *site = &agent->site;
   const struct cns_descriptor *d = agent->round->descriptor;
-  const struct cns_work_input input = {
+  struct cns_work_input input = {
       .plan = &site->plan,
       .train = &site->train,
       .validation = &site->validation,
@@ -216,8 +244,10 @@ static int start_work(struct cns_agent *agent, uint8_t *model, size_t len) {
                     ? agent->options.poison_bounds
                     : 0,
   };
-  int r = cns_work_start(cns_loop_uv(agent->host.loop), &input, model, len, work_done, agent,
-                         &agent->round->work);
+  int r = mechanism_of(d, site->kit.config.index, &input);
+  if (!r)
+    r = cns_work_start(cns_loop_uv(agent->host.loop), &input, model, len, work_done, agent,
+                       &agent->round->work);
   if (r) return r;
   agent->works++;
   agent->round->stage = CNS_STAGE_WORK;
@@ -294,16 +324,18 @@ static int begin(struct cns_agent *agent, const uint8_t *data, size_t len,
   if (!r) r = cns_agent_guard_round(agent, descriptor, problem);
   if (!r) r = round_new(agent, data, len, &round, problem);
   if (r) return r;
+  cns_agent_drop_round(agent); /* what that one had only reserved is free again */
+  r = cns_agent_ledger_reserve(agent, descriptor, problem);
   /* The announcement too: what abandon and refund are checked against. */
-  r = cns_hospital_store_put_message(agent->site.store, digest, CNS_PHASE_NONE, data, len, problem);
+  if (!r) r = cns_hospital_store_put_message(agent->site.store, digest, CNS_PHASE_NONE, data, len, problem);
   if (!r)
     r = cns_hospital_store_sign_round(agent->site.store, &agent->site.study, descriptor->round,
                                       descriptor->attempt, digest, problem);
   if (r) {
+    cns_agent_ledger_dropped(agent, digest);
     round_free(round);
     return r;
   }
-  cns_agent_drop_round(agent);
   agent->round = round;
   return 0;
 }

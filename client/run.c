@@ -10,6 +10,8 @@ struct run {
   uv_signal_t interrupt, terminate;
   struct cns_agent *agent;
   bool stopping;
+  int result; /* of the study */
+  struct cns_problem problem;
 };
 
 static void stop(struct run *run) {
@@ -28,7 +30,9 @@ static void on_signal(uv_signal_t *signal_handle, int number) {
 }
 
 static void on_finished(void *context) {
-  stop(context);
+  struct run *run = context;
+  run->result = cns_agent_result(run->agent, &run->problem);
+  stop(run);
 }
 
 static int start(struct run *run, const struct cns_agent_options *options, struct cns_problem *problem) {
@@ -56,5 +60,7 @@ int cns_agent_run(const struct cns_agent_options *options, struct cns_problem *p
   while (uv_run(&run.uv, UV_RUN_DEFAULT) != 0)
     continue;
   (void)uv_loop_close(&run.uv);
-  return r;
+  if (r || !run.result) return r;
+  if (problem) *problem = run.problem;
+  return run.result;
 }

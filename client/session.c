@@ -11,6 +11,7 @@ void cns_agent_join(struct cns_agent *agent) {
   cns_write_blob(&frame, agent->consent, agent->consent_len);
   cns_agent_send(agent, CNS_WIRE_JOIN, &frame);
   cns_writer_deinit(&frame);
+  cns_agent_ledger_greet(agent);
 }
 
 static void malformed(struct cns_agent *agent, uint8_t type) {
@@ -105,6 +106,9 @@ void cns_agent_frame(struct cns_agent *agent, uint8_t type, const uint8_t *data,
     break;
   case CNS_WIRE_ABANDON_ASK:
     abandon_ask(agent, data, len);
+    break;
+  case CNS_WIRE_LEDGER:
+    cns_agent_ledger_shown(agent, data, len);
     break;
   case CNS_WIRE_ABANDONED:
     cns_agent_abandoned(agent, data, len);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "client/site.h"
+#include "client/site_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,23 +17,23 @@ char *cns_site_path(const struct cns_site *site, const char *name) {
   return asprintf(&path, "%s/%s", site->kit.config.state_path, name) < 0 ? NULL : path;
 }
 
-/* A study that the policy does not allow would be refused in every round. */
 static int check_policy(const struct cns_site *site, struct cns_problem *problem) {
-  const struct cns_policy *policy = &site->kit.policy;
-  bool by_patients = site->plan.weighting == CNS_WEIGHTING_PATIENTS;
-  if (site->plan.clip_norm > policy->clip_norm_max)
-    return cns_problem_set(
-        problem, CNS_ERR_REFUSED,
-        "the study's clip norm is %g, but the policy allows %g at the most; ask the privacy "
-        "officer or the study's authors",
-        site->plan.clip_norm, policy->clip_norm_max);
-  if (by_patients != (policy->weights_mode == CNS_WEIGHTS_PATIENTS))
-    return cns_problem_set(
-        problem, CNS_ERR_REFUSED,
-        "the study weighs hospitals %s, the policy %s; ask the privacy officer or the study's "
-        "authors",
-        by_patients ? "by patients" : "equally", by_patients ? "equally" : "by patients");
-  return 0;
+  const struct cns_policy_study study = {.clip_norm = site->plan.clip_norm,
+                                         .by_patients = site->plan.weighting == CNS_WEIGHTING_PATIENTS,
+                                         .noise_multiplier = site->plan.noise_multiplier,
+                                         .sampling_rate = site->plan.sampling_rate,
+                                         .local_epochs = site->plan.local_epochs,
+                                         .momentum = site->plan.momentum};
+  return cns_policy_check_study(&site->kit.policy, &study, problem);
+}
+
+/* Who is in the table, not what is known of them. */
+static void hash_patients(const struct cns_table *table, struct cns_digest *ret_digest) {
+  struct cns_hash hash;
+  cns_hash_init(&hash, "consilium/1 data set");
+  for (size_t k = 0; k < table->patients; k++)
+    cns_hash_digest(&hash, &table->patient_keys[k]);
+  cns_hash_final(&hash, ret_digest);
 }
 
 static int read_table(struct cns_site *site, struct cns_problem *problem) {
@@ -50,6 +50,7 @@ static int read_table(struct cns_site *site, struct cns_problem *problem) {
     cns_problem_set(problem, r, "%s: the table can't be prepared (%s)", site->kit.config.data_path,
                     cns_error_name(r));
   site->patients = (uint32_t)table.patients;
+  hash_patients(&table, &site->data_set);
   cns_table_report_deinit(&report);
   cns_table_deinit(&table);
   return r;
@@ -96,6 +97,8 @@ static int open_site(const char *kit_folder, bool with_table, struct cns_site *r
   if (!r) r = check_policy(&site, problem);
   if (!r && with_table) r = read_table(&site, problem);
   if (!r) r = open_store(&site, problem);
+  if (!r && with_table && site.kit.policy.noise_placement != CNS_NOISE_NONE)
+    r = cns_site_open_ledger(&site, problem);
   if (r)
     cns_site_deinit(&site);
   else
@@ -131,6 +134,8 @@ int cns_site_open_record(const char *kit_folder, struct cns_site *ret_site, stru
 
 void cns_site_deinit(struct cns_site *site) {
   site->store = cns_hospital_store_free(site->store);
+  site->ledger = cns_ledger_free(site->ledger);
+  site->ledger_identity = cns_identity_free(site->ledger_identity);
   cns_table_deinit(&site->train);
   cns_table_deinit(&site->validation);
   cns_plan_deinit(&site->plan);

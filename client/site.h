@@ -5,6 +5,7 @@
 
 #include "model/table.h"
 #include "protocol/consent.h"
+#include "store/charge.h"
 #include "store/hospital_store.h"
 #include "store/kit.h"
 
@@ -14,7 +15,11 @@ struct cns_site {
   struct cns_digest study; /* cns_study_digest */
   struct cns_table train, validation;
   uint32_t patients;
-  char *report; /* of the table, text of a few lines */
+  /* The data's privacy ledger, which studies on the same data share; NULL without noise. */
+  struct cns_ledger *ledger;
+  struct cns_identity *ledger_identity; /* its owner: of the data, not of a kit */
+  struct cns_digest data_set;           /* whose patients they are */
+  char *report;                         /* of the table, text of a few lines */
   struct cns_hospital_store *store;
 };
 
@@ -37,6 +42,13 @@ void cns_site_deinit(struct cns_site *site); /* also fine on a zeroed struct; wi
  * is malloc'd. */
 CNS_MUST_CHECK int cns_site_consent(const struct cns_site *site, struct cns_consent *ret_consent,
                                     uint8_t **ret_document, size_t *ret_len, struct cns_problem *problem);
+
+/* Path of the data's ledger, malloc'd; its owner's key lies beside it, with ".key" behind it. */
+char *cns_site_ledger_path(const struct cns_site *site);
+/* The policy's limits and the data set's. ret_limits: room for CNS_LEDGER_LIMITS_MAX. */
+size_t cns_site_limits(const struct cns_site *site, struct cns_ledger_limit *ret_limits);
+/* What each ledger of a hospital is opened as (cns_ledger_open). */
+void cns_site_ledger_subject(struct cns_digest *ret_subject);
 
 /* malloc'd "<state>/<name>"; name NULL: the state folder's own path. */
 char *cns_site_path(const struct cns_site *site, const char *name);

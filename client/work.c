@@ -5,9 +5,11 @@
 #include <stdlib.h>
 
 #include "dp/clip.h"
-#include "dp/quantize.h"
+#include "dp/discrete_gaussian.h"
+#include "dp/grid.h"
 #include "model/modelfile.h"
 #include "model/predict.h"
+#include "model/private.h"
 
 struct cns_work {
   uv_work_t request;
@@ -29,20 +31,17 @@ static void wipe_free(void *memory, size_t len) {
 
 /* By a whole number, so that a coordinate isn't beyond what the sum can hold
  * unless bounds are 2*sqrt(8) or more (dp/quantize.h). */
-static int poison(const struct cns_work_input *in, size_t dim, uint32_t *x) {
+static void poison(const struct cns_work_input *in, size_t dim, uint32_t *x) {
   double squares = 0;
-  uint64_t theta = 0;
-  int r = cns_quantize_theta(in->clip_norm, in->weight, in->scale_log2, &theta);
   for (size_t i = 0; i < dim; i++)
     squares += (double)(int32_t)x[i] * (double)(int32_t)x[i];
-  if (r < 0 || squares == 0) return r;
-  uint32_t factor = (uint32_t)-llround(in->poison * (double)theta / sqrt(squares));
+  if (squares == 0) return;
+  uint32_t factor = (uint32_t)-llround(in->poison * (double)in->theta / sqrt(squares));
   for (size_t i = 0; i < dim; i++)
     x[i] *= factor;
-  return 0;
 }
 
-static int train(struct cns_work *work, const float *params, float *update) {
+static int train_update(struct cns_work *work, const float *params, float *update) {
   const struct cns_work_input *in = &work->input;
   size_t dim = cns_plan_dim(in->plan);
   int r = cns_network_train(in->plan, params, in->train, &in->seed, &work->cancelled, update,
@@ -52,8 +51,52 @@ static int train(struct cns_work *work, const float *params, float *update) {
   if (!r)
     r = cns_quantize(update, dim, in->clip_norm, in->weight, in->scale_log2, in->rng, work->result.x,
                      &work->problem);
-  if (!r && in->poison) r = poison(in, dim, work->result.x);
   return r;
+}
+
+/* Who is in the sample, and how many, stays here. */
+static int sum_gradients(struct cns_work *work, const float *params) {
+  const struct cns_work_input *in = &work->input;
+  size_t dim = cns_plan_dim(in->plan), patients = in->train->patients, sampled = 0;
+  bool *sample = calloc(patients ? patients : 1, sizeof *sample);
+  double *sum = malloc(dim * sizeof *sum);
+  int r =
+      sample && sum ? 0 : cns_problem_set(&work->problem, CNS_ERR_MEMORY, "not enough memory for gradients");
+  if (!r) r = cns_private_sample(in->rng, in->sampling_rate, patients, sample, &sampled);
+  if (!r)
+    r = cns_private_gradient(in->plan, params, in->train, sample, in->clip_norm, &work->cancelled, sum, NULL,
+                             &work->problem);
+  if (!r) r = cns_grid_round(sum, dim, in->radius, in->scale_log2, in->rng, work->result.x, &work->problem);
+  wipe_free(sample, patients * sizeof *sample);
+  wipe_free(sum, dim * sizeof *sum);
+  return r;
+}
+
+/* On the very vector that leaves, in integers: whatever was computed before, it
+ * can't change the sum by more than the noise is made for. */
+static int check_norm(struct cns_work *work, size_t dim) {
+  if (cns_grid_within(work->result.x, dim, work->input.theta)) return 0;
+  return cns_problem_set(&work->problem, CNS_ERR_RANGE,
+                         "the update computed here is longer than the round's bound: this machine computes "
+                         "wrongly, and nothing of it is sent");
+}
+
+static int add_noise(struct cns_work *work, size_t dim) {
+  struct cns_discrete_gaussian *noise = NULL;
+  if (work->input.sigma_local == 0) return 0;
+  int r = cns_discrete_gaussian_new(work->input.sigma_local, &noise, &work->problem);
+  if (!r) r = cns_discrete_gaussian_add(noise, work->input.rng, work->result.x, dim);
+  cns_discrete_gaussian_free(noise);
+  return r;
+}
+
+static int train(struct cns_work *work, const float *params, float *update) {
+  const struct cns_work_input *in = &work->input;
+  size_t dim = cns_plan_dim(in->plan);
+  int r = in->unit == CNS_UNIT_PATIENT ? sum_gradients(work, params) : train_update(work, params, update);
+  if (!r) r = check_norm(work, dim);
+  if (!r && in->poison) poison(in, dim, work->result.x);
+  return r ? r : add_noise(work, dim);
 }
 
 static int work_with(struct cns_work *work, float *params, float *update) {

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A round's work at the hospital, on a worker thread: metrics of the received
- * model on the validation rows, local training, clipping, and the integer grid.
- * What comes out is x, the plain vector of the round: the update, and behind it
- * the metrics.
+ * model on the validation rows; local training and clipping of the update, or, in
+ * privacy unit patient, the sum of the clipped gradients of a random sample of the
+ * patients; the integer grid; the hospital's share of the noise. What comes out is x,
+ * the plain vector of the round: the update, and behind it the metrics.
  */
 #pragma once
 
 #include <uv.h>
 
 #include "crypto/rng.h"
+#include "dp/mechanism.h"
 #include "model/network.h"
 
 struct cns_work_input {
@@ -20,14 +22,19 @@ struct cns_work_input {
   double clip_norm;
   uint32_t weight;
   int scale_log2;
-  struct cns_rng rng; /* of the rounding; used on the worker thread */
-  unsigned poison;    /* the finished update is turned round and made so many bounds long; 0: it isn't */
+  enum cns_privacy_unit unit;
+  double sampling_rate; /* in unit patient */
+  double radius;        /* of the sum in unit patient (dp/mechanism.h) */
+  uint64_t theta;       /* the integer vector's largest norm before the noise, steps */
+  double sigma_local;   /* of the noise, steps; 0 for none */
+  struct cns_rng rng;   /* of sampling, rounding and noise; used on the worker thread */
+  unsigned poison;      /* the finished update is turned round and made so many bounds long; 0: it isn't */
 };
 
 struct cns_work_result {
   uint32_t *x; /* the receiver's, to be wiped; NULL on failure */
   uint64_t words;
-  double norm; /* of the update before clipping */
+  double norm; /* of the update before clipping; 0 in unit patient, as are the stats */
   struct cns_network_stats stats;
 };
 

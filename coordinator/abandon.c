@@ -87,6 +87,9 @@ void cns_abandoning_ask(struct cns_server *s, struct cns_session *session) {
 }
 
 static void show_all(struct cns_server *s, const struct cns_abandoning *a) {
+  struct cns_problem problem = {0};
+  if (cns_budget_refund(s, &a->descriptor, &a->round, &problem) < 0)
+    cns_report(s, "error", "the abandoned round stays charged: %s", problem.text);
   cns_report(s, "abandoned",
              "attempt %u of round %llu is abandoned by %zu hospitals: their updates don't count as spent",
              a->descriptor.attempt, (unsigned long long)a->descriptor.round, a->count);

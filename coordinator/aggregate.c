@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dp/quantize.h"
+#include "dp/discrete_gaussian.h"
 #include "model/fedavg.h"
 
 #define BLOCK_WORDS 65536u
@@ -18,6 +18,9 @@ struct block_result {
 
 struct job {
   struct cns_aggregation *a;
+  struct cns_mechanism mechanism; /* of the included */
+  struct cns_mechanism_numbers numbers;
+  struct cns_discrete_gaussian *noise; /* central; NULL otherwise */
   uint64_t words;
   struct block_result *results;
   uint32_t *metrics_sum;
@@ -36,13 +39,17 @@ static int unmasked_block(const struct cns_aggregation *a, uint64_t first, size_
 }
 
 /* The part of a block that belongs to the update, into the new parameters. */
-static int take_update(struct cns_aggregation *a, uint64_t first, size_t count, const uint32_t *sum,
-                       float *mean, struct block_result *result) {
-  const struct cns_descriptor *d = a->descriptor;
-  int r = cns_dequantize(sum, count, d->clip_norm, a->weights, a->count, d->colluders, d->scale_log2, mean,
-                         &result->clipped, &result->problem);
+static int take_update(const struct job *job, uint64_t first, size_t count, const uint32_t *sum, float *mean,
+                       struct block_result *result) {
+  struct cns_aggregation *a = job->a;
+  double divisor = cns_mechanism_divisor(&job->mechanism, a->weights, a->count);
+  int r = cns_dequantize_sum(sum, count, &job->numbers.range, divisor, a->descriptor->scale_log2, mean,
+                             &result->clipped, &result->problem);
   if (r < 0)
     return cns_problem_prefix(&result->problem, r, "from parameter %llu on", (unsigned long long)first);
+  if (a->learning_rate != 1)
+    for (size_t k = 0; k < count; k++)
+      mean[k] = (float)(a->learning_rate * (double)mean[k]);
   return cns_fedavg_step(a->parent + first, mean, count, a->params + first, &result->problem);
 }
 
@@ -57,8 +64,9 @@ static void run_block(void *argument, size_t block) {
   int r = sum && scratch && mean ? 0 : CNS_ERR_MEMORY;
   if (r == 0) r = unmasked_block(a, first, count, sum, scratch, &result->problem);
   size_t update = first >= dim ? 0 : dim - first < count ? (size_t)(dim - first) : count;
+  if (r == 0 && job->noise && update > 0) r = cns_discrete_gaussian_add(job->noise, a->rng, sum, update);
   if (r == 0) cns_hash_once("consilium/1 sum block", sum, count * sizeof *sum, &result->digest);
-  if (r == 0 && update > 0) r = take_update(a, first, update, sum, mean, result);
+  if (r == 0 && update > 0) r = take_update(job, first, update, sum, mean, result);
   if (r == 0 && update < count)
     memcpy(job->metrics_sum + (first + update - dim), sum + update, (count - update) * sizeof *sum);
   result->error = r;
@@ -84,13 +92,28 @@ static int gather(struct job *job, size_t blocks, struct cns_problem *problem) {
   return 0;
 }
 
+/* Ranges are those of the included; the noise is what the whole cohort was promised. */
+static int prepare(struct job *job, struct cns_problem *problem) {
+  const struct cns_aggregation *a = job->a;
+  uint32_t weights[CNS_HOSPITALS_MAX];
+  struct cns_mechanism_numbers cohort;
+  cns_descriptor_mechanism(a->descriptor, weights, &job->mechanism);
+  int r = cns_mechanism_compute(&job->mechanism, &cohort, problem);
+  job->mechanism.weights = a->weights;
+  job->mechanism.count = a->count;
+  if (r == 0) r = cns_mechanism_compute(&job->mechanism, &job->numbers, problem);
+  if (r == 0 && job->mechanism.placement == CNS_NOISE_CENTRAL)
+    r = cns_discrete_gaussian_new(cohort.sigma, &job->noise, problem);
+  return r;
+}
+
 int cns_aggregate(struct cns_aggregation *a, struct cns_problem *problem) {
   struct job job = {.a = a, .words = cns_descriptor_words(a->descriptor)};
   size_t blocks = (size_t)((job.words + BLOCK_WORDS - 1) / BLOCK_WORDS);
   size_t metrics_dim = a->descriptor->metrics_dim;
   job.results = calloc(blocks, sizeof *job.results);
   job.metrics_sum = calloc(metrics_dim ? metrics_dim : 1, sizeof *job.metrics_sum);
-  int r = job.results && job.metrics_sum ? 0 : CNS_ERR_MEMORY;
+  int r = job.results && job.metrics_sum ? prepare(&job, problem) : CNS_ERR_MEMORY;
   if (r == 0) {
     cns_parallel_run(a->parallel, blocks, run_block, &job);
     r = gather(&job, blocks, problem);
@@ -99,6 +122,7 @@ int cns_aggregate(struct cns_aggregation *a, struct cns_problem *problem) {
   if (r == 0 && metrics_dim > 0)
     a->has_metrics =
         cns_metrics_evaluate(a->classes, job.metrics_sum, a->count, &a->metrics, &a->metrics_problem) == 0;
+  cns_discrete_gaussian_free(job.noise);
   free(job.results);
   free(job.metrics_sum);
   return r;

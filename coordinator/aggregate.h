@@ -2,8 +2,9 @@
 /*
  * From uploads and rebuilt masks to the new model: runs on a worker thread, on
  * plain arrays. Block after block: the included uploads are added up, the masks
- * taken off, the update's part dequantised and added to the parent, the
- * metrics' part kept. No memory beyond the new model and a block a thread.
+ * taken off, central noise added before anything else is made of the sum, the
+ * update's part dequantised and added to the parent, the metrics' part kept. No memory beyond the new model
+ * and a block a thread.
  */
 #pragma once
 
@@ -19,13 +20,15 @@ struct cns_aggregation {
   size_t count;
   const struct cns_mask_term *terms;
   size_t term_count;
-  const float *parent; /* dim */
+  const float *parent;  /* dim */
+  double learning_rate; /* new model = parent + learning_rate * mean; 1 for updates, negative for gradients */
+  struct cns_rng rng;   /* of central noise; used on several threads */
   size_t classes;
   struct cns_parallel parallel;
   /* out */
   float *params; /* dim, allocated by the caller */
   uint64_t clipped;
-  struct cns_digest sum; /* H over the unmasked sum's blocks */
+  struct cns_digest sum; /* H over the unmasked sum's blocks, with central noise if there is any */
   bool has_metrics;
   struct cns_metrics metrics;
   struct cns_problem metrics_problem; /* why they are void */

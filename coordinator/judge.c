@@ -23,22 +23,27 @@ struct cns_judgement *cns_judgement_free(struct cns_judgement *judgement) {
 static int collect(const struct cns_coordinator *machine, const struct cns_roster *roster, struct rows *rows,
                    struct cns_judgement *judgement) {
   const struct cns_descriptor *d = &cns_coordinator_round(machine)->descriptor;
+  uint32_t weights[CNS_HOSPITALS_MAX];
+  struct cns_mechanism mechanism;
+  struct cns_mechanism_numbers numbers;
+  cns_descriptor_mechanism(d, weights, &mechanism);
+  if (cns_mechanism_compute(&mechanism, &numbers, NULL) < 0) return CNS_ERR_RANGE;
   rows->values = malloc((size_t)d->member_count * d->sketch * sizeof *rows->values);
   if (!rows->values) return CNS_ERR_MEMORY;
   for (size_t p = 0; p < d->member_count; p++) {
     const uint32_t *z = cns_coordinator_sketch(machine, p);
     const struct cns_roster_hospital *hospital = cns_roster_find(roster, d->members[p].index);
     size_t row = judgement->judged;
-    uint64_t theta = 0;
+    uint64_t bound = 0;
     if (!z || !hospital) continue;
-    int r = cns_quantize_theta(d->clip_norm, d->members[p].weight, d->scale_log2, &theta);
+    int r = cns_mechanism_bound(&mechanism, d->members[p].weight, numbers.sigma_local, &bound);
     if (r < 0) return r;
     for (size_t i = 0; i < d->sketch; i++)
       rows->values[row * d->sketch + i] = (double)(int32_t)z[i];
     rows->index[row] = d->members[p].index;
     rows->name[row] = hospital->name;
     rows->weights[row] = d->members[p].weight;
-    rows->bounds[row] = cns_detect_bound((double)theta / rows->weights[row], rows->weights[row], 0, d->dim);
+    rows->bounds[row] = (double)bound;
     judgement->position[row] = (uint16_t)p;
     judgement->judged++;
   }

@@ -119,6 +119,27 @@ static int record(struct cns_server *s, const struct cns_manifest *manifest, con
   return r;
 }
 
+static int privacy_of(struct cns_server *s, struct cns_manifest_privacy *ret_privacy,
+                      struct cns_problem *problem) {
+  const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
+  struct cns_charge_standing standing = {0};
+  int r = s->ledger ? cns_budget_standing(s, &standing, problem) : 0;
+  *ret_privacy = (struct cns_manifest_privacy){
+      .unit = (enum cns_privacy_unit)d->unit,
+      .placement = (enum cns_noise_placement)d->noise_placement,
+      .noise_multiplier = d->noise_multiplier,
+      .sampling_rate = d->sampling_rate,
+      .epsilon = standing.spent,
+      .delta = standing.delta,
+  };
+  if (standing.alert > s->alert_said) {
+    s->alert_said = standing.alert;
+    cns_report(s, "budget", "%g %% of the study's privacy budget is spent: epsilon %.4g of %.4g at delta %g",
+               100 * standing.alert, standing.spent, standing.limit, standing.delta);
+  }
+  return r;
+}
+
 static int publish(struct cns_server *s, struct result_job *job, struct cns_problem *problem) {
   struct cns_manifest manifest;
   uint64_t sequence;
@@ -141,6 +162,8 @@ static int publish(struct cns_server *s, struct result_job *job, struct cns_prob
         .rows = a->metrics.count,
     };
   cns_journal_head(s->journal, &manifest.journal_head, &sequence);
+  if (r == 0) r = cns_budget_release(s, problem);
+  if (r == 0) r = privacy_of(s, &manifest.privacy, problem);
   if (r == 0) r = cns_manifest_make(&manifest, s->kit.identity, &bytes, &len);
   if (r == 0) r = record(s, &manifest, bytes, len, problem);
   if (r == 0) {
@@ -210,6 +233,8 @@ static int collect(struct cns_server *s, struct result_job *job) {
   a->uploads = job->uploads;
   a->weights = job->weights;
   a->parent = s->params;
+  a->learning_rate = d->unit == CNS_UNIT_PATIENT ? -s->plan.learning_rate : 1;
+  a->rng = cns_rng_system();
   a->params = job->params;
   a->classes = s->plan.class_count;
   a->parallel = cns_parallel_threads();
@@ -302,6 +327,7 @@ void cns_result_fail(struct cns_server *s) {
   struct cns_problem problem = {0};
   bool *asked = asked_for_upload(round);
   int r = asked ? record_failure(s, asked, &problem) : CNS_ERR_MEMORY;
+  if (r == 0) r = cns_budget_failed(s, &problem);
   if (r == 0) r = cns_abandoning_begin(s, &round->descriptor, asked);
   free(asked);
   if (r < 0) {

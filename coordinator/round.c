@@ -274,6 +274,12 @@ static void go_on(struct cns_server *s) {
   else if (cns_coordinator_end(s->machine) != CNS_END_NONE)
     cns_result_fail(s);
   else {
+    struct cns_problem problem = {0};
+    int r = cns_budget_charge(s, &problem);
+    if (r < 0) {
+      cns_server_fatal(s, r, &problem);
+      return;
+    }
     send_requests(s);
     cns_audit_sketch(s);
   }

@@ -111,7 +111,7 @@ static bool is_spent(const struct cns_server *s, const struct cns_session *sessi
 /* Under a policy that has every round audited, who has no budget left takes no
  * part; under others a round goes without an audit for it. */
 static bool may_be_asked(const struct cns_server *s, const struct cns_session *session) {
-  if (!session->joined || session->hospital->revoked) return false;
+  if (!session->joined || session->hospital->revoked || !session->ledger_known) return false;
   if (cns_quarantine_holds(s, session->hospital->index)) return false;
   return s->kit.policy.when_spent != CNS_SPENT_STOP || !is_spent(s, session);
 }
@@ -200,6 +200,8 @@ static int check_descriptor(const struct cns_server *s, const struct cns_descrip
       .dim = cns_plan_dim(&s->plan),
       .metrics_dim = policy->metrics ? (uint32_t)cns_plan_metrics_dim(&s->plan) : 0,
       .clip_norm = s->plan.clip_norm,
+      .noise_multiplier = s->plan.noise_multiplier,
+      .sampling_rate = s->plan.sampling_rate,
       .round = s->completed + 1,
       .last_round = s->last_attempt ? s->completed + 1 : s->completed,
       .last_attempt = s->last_attempt,
@@ -224,7 +226,10 @@ static void describe(const struct cns_server *s, bool audited, struct cns_descri
       .bits = 32,
       .audit_level = audited ? (uint8_t)policy->audit_level : (uint8_t)CNS_AUDIT_NONE,
       .sketch = audited ? policy->sketch : 0,
+      .unit = (uint8_t)policy->unit,
       .noise_placement = (uint8_t)policy->noise_placement,
+      .noise_multiplier = s->plan.noise_multiplier,
+      .sampling_rate = s->plan.sampling_rate,
       .colluders = policy->colluders,
       .minimum_included = policy->minimum_included,
   };
@@ -262,6 +267,12 @@ static void begin_round(struct cns_server *s) {
     r = cns_descriptor_choose_scale(&d, &problem);
   }
   if (r == 0) r = check_descriptor(s, &d, &problem);
+  if (r == 0) r = cns_budget_reserve(s, &d, &problem);
+  if (r == CNS_ERR_BUDGET) {
+    s->budget_spent = problem;
+    cns_descriptor_deinit(&d);
+    return;
+  }
   if (r == 0) r = cns_round_start(s, &d, &problem);
   cns_descriptor_deinit(&d);
   if (r < 0 && !problem.text[0])
@@ -358,13 +369,27 @@ static bool uploads_fit(struct cns_server *s) {
   return r == 0;
 }
 
+/* After the study's last round, or the last one that the privacy budget allows. */
+static void finish(struct cns_server *s) {
+  bool early = s->completed < s->plan.rounds;
+  const char *then = s->options->until_finished ? "" : "; its last model is given out until this is stopped";
+  if (!s->said_finished && early)
+    cns_report(s, "budget",
+               "the study ends after %" PRIu64 " of %u rounds, its privacy budget is spent: %s%s",
+               s->completed, s->plan.rounds, s->budget_spent.text, then);
+  else if (!s->said_finished)
+    cns_report(s, "finished", "the study is finished after %" PRIu64 " rounds%s", s->completed, then);
+  s->said_finished = true;
+  if (!s->options->until_finished || last_model_is_due(s)) return;
+  if (early)
+    cns_server_fatal(s, CNS_ERR_BUDGET, &s->budget_spent);
+  else
+    cns_server_stop(s);
+}
+
 static void maybe_begin(struct cns_server *s) {
-  if (s->completed >= s->plan.rounds) {
-    if (!s->said_finished)
-      cns_report(s, "finished", "the study is finished after %" PRIu64 " rounds%s", s->completed,
-                 s->options->until_finished ? "" : "; its last model is given out until this is stopped");
-    s->said_finished = true;
-    if (s->options->until_finished && !last_model_is_due(s)) cns_server_stop(s);
+  if (s->completed >= s->plan.rounds || s->budget_spent.text[0]) {
+    finish(s);
     return;
   }
   if (cns_server_now(s) < s->not_before_ms || cns_abandoning_pending(s)) return;

@@ -89,23 +89,14 @@ static int open_folders(struct cns_server *s, struct cns_problem *problem) {
   return r;
 }
 
-/* Study against policy: what every hospital will check too. */
 static int check_plan(const struct cns_server *s, struct cns_problem *problem) {
-  const struct cns_policy *policy = &s->kit.policy;
-  if (s->plan.clip_norm > policy->clip_norm_max)
-    return cns_problem_set(
-        problem, CNS_ERR_REFUSED,
-        "the study's clip norm is %g and the policy allows %g at the most: have a study or a "
-        "policy signed that agree",
-        s->plan.clip_norm, policy->clip_norm_max);
-  bool patients = s->plan.weighting == CNS_WEIGHTING_PATIENTS;
-  if (patients != (policy->weights_mode == CNS_WEIGHTS_PATIENTS))
-    return cns_problem_set(
-        problem, CNS_ERR_REFUSED,
-        "the study weighs hospitals by %s and the policy says otherwise: have a study or a "
-        "policy signed that agree",
-        patients ? "patients" : "equal shares");
-  return 0;
+  const struct cns_policy_study study = {.clip_norm = s->plan.clip_norm,
+                                         .by_patients = s->plan.weighting == CNS_WEIGHTING_PATIENTS,
+                                         .noise_multiplier = s->plan.noise_multiplier,
+                                         .sampling_rate = s->plan.sampling_rate,
+                                         .local_epochs = s->plan.local_epochs,
+                                         .momentum = s->plan.momentum};
+  return cns_policy_check_study(&s->kit.policy, &study, problem);
 }
 
 static int load_study(struct cns_server *s, struct cns_problem *problem) {
@@ -192,6 +183,7 @@ static int prepare(struct cns_server *s, struct cns_problem *problem) {
   if (r == 0 && !s->watch) r = CNS_ERR_MEMORY;
   if (r == 0) r = open_folders(s, problem);
   if (r == 0) r = load_study(s, problem);
+  if (r == 0) r = cns_budget_open(s, problem);
   if (r == 0) r = make_sessions(s);
   if (r == 0) raise_file_limit(s);
   if (r == 0) r = cns_loop_new(&s->loop, &s->bridge, problem);
@@ -203,6 +195,8 @@ static void release(struct cns_server *s) {
   cns_abandoning_end(s);
   cns_peers_free(s->peers);
   cns_registry_free(s->registry);
+  cns_ledger_free(s->ledger);
+  free(s->heads);
   cns_journal_free(s->journal);
   cns_plan_deinit(&s->plan);
   cns_kit_deinit(&s->next);
@@ -228,6 +222,7 @@ int cns_server_run(const struct cns_server_options *options, struct cns_problem 
   if (r == 0) {
     start_handles(&s);
     r = cns_replay(&s, problem);
+    if (r == 0 && !s.stopping) r = cns_budget_replayed(&s, problem);
     if (r == 0 && !s.stopping) r = listen_for_hospitals(&s, problem);
     if (r < 0) cns_server_stop(&s);
   } else

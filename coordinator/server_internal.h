@@ -91,6 +91,7 @@ struct cns_session {
   const struct cns_roster_hospital *hospital;
   struct cns_link *link; /* NULL: not connected */
   bool joined;
+  bool ledger_known;      /* its ledger is whole, as far as can be told here; true without noise */
   bool seen;              /* joined since this process started */
   uint64_t joined_ms;     /* the last JOIN */
   bool brought_chunk;     /* over the present link: one that was missing */
@@ -145,6 +146,10 @@ struct cns_server {
   struct cns_digest study;
   struct cns_journal *journal;
   struct cns_registry *registry;
+  struct cns_ledger *ledger; /* NULL under a policy without noise */
+  char *heads;               /* folder of the hospitals' heads */
+  double alert_said;
+  struct cns_problem budget_spent; /* text: why there is no further round */
   char *vectors;
   uint8_t vector_key[CNS_VECTOR_FILE_KEY_BYTES];
   bool dirty;     /* appended to the journal, not synced */
@@ -289,6 +294,29 @@ void cns_result_compute(struct cns_server *server);
 void cns_result_fail(struct cns_server *server);
 CNS_MUST_CHECK int cns_result_adopt(struct cns_server *server, const uint8_t *manifest, size_t len,
                                     struct cns_problem *problem);
+
+/* ledger.c: nothing under a policy without noise */
+CNS_MUST_CHECK int cns_budget_open(struct cns_server *server, struct cns_problem *problem);
+/* After a restart: reservations of rounds that aren't gone on with are free. */
+CNS_MUST_CHECK int cns_budget_replayed(struct cns_server *server, struct cns_problem *problem);
+/* Before a round is announced. CNS_ERR_BUDGET, with the arithmetic: no further one. */
+CNS_MUST_CHECK int cns_budget_reserve(struct cns_server *server, const struct cns_descriptor *descriptor,
+                                      struct cns_problem *problem);
+/* Before anything is asked of hospitals in phase upload; later, and again: nothing. */
+CNS_MUST_CHECK int cns_budget_charge(struct cns_server *server, struct cns_problem *problem);
+/* Before the model is published. */
+CNS_MUST_CHECK int cns_budget_release(struct cns_server *server, struct cns_problem *problem);
+/* The round ended without a result: free again if nothing was asked for. */
+CNS_MUST_CHECK int cns_budget_failed(struct cns_server *server, struct cns_problem *problem);
+/* t abandons are there. */
+CNS_MUST_CHECK int cns_budget_refund(struct cns_server *server, const struct cns_descriptor *descriptor,
+                                     const struct cns_digest *round, struct cns_problem *problem);
+CNS_MUST_CHECK int cns_budget_standing(struct cns_server *server, struct cns_charge_standing *ret_standing,
+                                       struct cns_problem *problem);
+/* After a JOIN: our head, and the hospital's that we keep. */
+void cns_budget_greet(struct cns_server *server, struct cns_session *session);
+void cns_budget_shown(struct cns_server *server, struct cns_session *session, const uint8_t *data,
+                      size_t len);
 
 /* abandon.c */
 /* asked: by position, who was asked for an upload; copied. Nothing if nobody was. */

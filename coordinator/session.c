@@ -161,6 +161,7 @@ static void take_join(struct cns_server *s, struct cns_session *session, const u
   session->joined_ms = cns_server_now(s);
   session->brought_chunk = false;
   if (round < s->completed) cns_session_send_manifest(s, session);
+  cns_budget_greet(s, session);
   cns_abandoning_ask(s, session);
   cns_session_send_due(s, session);
 }
@@ -229,6 +230,9 @@ static void on_frame(void *context, struct cns_link *link, uint8_t type, const u
     return;
   case CNS_WIRE_MODEL_GET:
     take_model_get(s, session, data, len);
+    return;
+  case CNS_WIRE_LEDGER:
+    cns_budget_shown(s, session, data, len);
     return;
   case CNS_WIRE_ABANDON:
     cns_abandoning_take(s, session, data, len);

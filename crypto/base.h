@@ -46,6 +46,7 @@ enum cns_error {
   CNS_ERR_CLOSED = -19, /* connection closed */
   CNS_ERR_TIMEOUT = -20,
   CNS_ERR_CANCELLED = -21,
+  CNS_ERR_BUDGET = -22, /* the privacy budget is spent */
 };
 
 /* Short fixed name of a CNS_ERR_* ("CNS_ERR_FORMAT"), never NULL. */

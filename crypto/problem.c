@@ -29,6 +29,7 @@ static const char *const error_names[] = {
     [-CNS_ERR_CLOSED] = "CNS_ERR_CLOSED",
     [-CNS_ERR_TIMEOUT] = "CNS_ERR_TIMEOUT",
     [-CNS_ERR_CANCELLED] = "CNS_ERR_CANCELLED",
+    [-CNS_ERR_BUDGET] = "CNS_ERR_BUDGET",
 };
 
 const char *cns_error_name(int error) {

@@ -64,10 +64,14 @@ static int cohort_thetas(double clip, const uint32_t *weights, size_t count, int
   return 0;
 }
 
+uint64_t cns_quantize_second(uint64_t honest, uint16_t colluders, uint64_t bound) {
+  /* c*2*sqrt(8)*bound = sqrt(32*(c*bound)^2). */
+  u128 reach = (u128)colluders * bound;
+  return honest + sqrt_ceil(32 * reach * reach);
+}
+
 static struct cns_quantize_range range_of(uint64_t sum, uint64_t largest, uint16_t colluders) {
-  /* c*2*sqrt(8)*theta = sqrt(32*(c*theta)^2); c*theta < 2^47. */
-  u128 reach = (u128)colluders * largest;
-  return (struct cns_quantize_range){.honest = sum, .second = sum + sqrt_ceil(32 * reach * reach)};
+  return (struct cns_quantize_range){.honest = sum, .second = cns_quantize_second(sum, colluders, largest)};
 }
 
 int cns_quantize_range(double clip, const uint32_t *weights, size_t count, uint16_t colluders, int scale_log2,
@@ -214,26 +218,36 @@ static int dequantize_check(const uint32_t *sum, size_t len, uint64_t second, st
   return 0;
 }
 
-int cns_dequantize(const uint32_t *sum, size_t len, double clip, const uint32_t *weights, size_t count,
-                   uint16_t colluders, int scale_log2, float *ret_mean, uint64_t *ret_clipped,
-                   struct cns_problem *problem) {
+int cns_dequantize_sum(const uint32_t *sum, size_t len, const struct cns_quantize_range *range,
+                       double divisor, int scale_log2, float *ret_mean, uint64_t *ret_clipped,
+                       struct cns_problem *problem) {
   memset(ret_mean, 0, len * sizeof *ret_mean);
-  struct cns_quantize_range range;
-  int r = cns_quantize_range(clip, weights, count, colluders, scale_log2, &range);
-  if (r < 0) return cns_problem_set(problem, r, "clip norm, weights or scale of the sum are out of range");
-  r = dequantize_check(sum, len, range.second, problem);
+  int r = dequantize_check(sum, len, range->second, problem);
   if (r < 0) return r;
-  uint64_t total = 0, clipped = 0;
-  for (size_t i = 0; i < count; i++)
-    total += weights[i];
-  int64_t honest = (int64_t)range.honest;
-  double divisor = ldexp((double)total, scale_log2); /* exact: total < 2^30 */
+  uint64_t clipped = 0;
+  int64_t honest = (int64_t)range->honest;
+  double steps = ldexp(divisor, scale_log2); /* exact */
   for (size_t k = 0; k < len; k++) {
     int64_t value = (int32_t)sum[k];
     int64_t kept = value > honest ? honest : value < -honest ? -honest : value;
     clipped += kept != value;
-    ret_mean[k] = (float)((double)kept / divisor);
+    ret_mean[k] = (float)((double)kept / steps);
   }
   *ret_clipped = clipped;
   return 0;
+}
+
+int cns_dequantize(const uint32_t *sum, size_t len, double clip, const uint32_t *weights, size_t count,
+                   uint16_t colluders, int scale_log2, float *ret_mean, uint64_t *ret_clipped,
+                   struct cns_problem *problem) {
+  struct cns_quantize_range range;
+  double total = 0; /* exact: below 2^30 */
+  int r = cns_quantize_range(clip, weights, count, colluders, scale_log2, &range);
+  if (r < 0) {
+    memset(ret_mean, 0, len * sizeof *ret_mean);
+    return cns_problem_set(problem, r, "clip norm, weights or scale of the sum are out of range");
+  }
+  for (size_t i = 0; i < count; i++)
+    total += weights[i];
+  return cns_dequantize_sum(sum, len, &range, total, scale_log2, ret_mean, ret_clipped, problem);
 }

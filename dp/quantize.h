@@ -30,6 +30,8 @@ struct cns_quantize_range {
   uint64_t honest; /* sum of their theta: largest |coordinate| of an honest sum */
   uint64_t second; /* honest + ceil(colluders * 2*sqrt(8) * largest theta): beyond it the sum is void */
 };
+/* honest + ceil(colluders * 2*sqrt(8) * bound); colluders * bound < 2^47. */
+uint64_t cns_quantize_second(uint64_t honest, uint16_t colluders, uint64_t bound);
 /* CNS_ERR_RANGE as theta and for a theta of 2^31 or more; CNS_ERR_ARGUMENT unless 1 <= count <=
  * CNS_HOSPITALS_MAX. */
 CNS_MUST_CHECK int cns_quantize_range(double clip, const uint32_t *weights, size_t count, uint16_t colluders,
@@ -62,12 +64,17 @@ CNS_MUST_CHECK int cns_quantize(const float *update, size_t len, double clip, ui
                                 struct cns_rng rng, uint32_t *ret_x, struct cns_problem *problem);
 
 /*
- * Weighted mean update from the unmasked sum of the included hospitals, whose
- * weights are given: coordinate / (sum of weights) / 2^scale_log2, as the
+ * Mean update from the unmasked sum: coordinate / divisor / 2^scale_log2, as the
  * double nearest to that quotient, then the nearest float. Coordinates beyond
  * the honest range are clipped to it and counted; one beyond the second bound
- * voids the sum: CNS_ERR_RANGE, naming the coordinate, ret_mean zeroed.
+ * voids the sum: CNS_ERR_RANGE, naming the coordinate, ret_mean zeroed. divisor:
+ * cns_mechanism_divisor, positive.
  */
+CNS_MUST_CHECK int cns_dequantize_sum(const uint32_t *sum, size_t len, const struct cns_quantize_range *range,
+                                      double divisor, int scale_log2, float *ret_mean, uint64_t *ret_clipped,
+                                      struct cns_problem *problem);
+/* The weighted mean of updates without noise: the range of cns_quantize_range,
+ * divided by the sum of the weights. */
 CNS_MUST_CHECK int cns_dequantize(const uint32_t *sum, size_t len, double clip, const uint32_t *weights,
                                   size_t count, uint16_t colluders, int scale_log2, float *ret_mean,
                                   uint64_t *ret_clipped, struct cns_problem *problem);

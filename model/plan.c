@@ -258,6 +258,20 @@ static int parse_initial(const cJSON *json, struct cns_plan *plan, struct cns_pr
   return 0;
 }
 
+/* Left out: no noise. The policy says which unit it protects and whether it suffices. */
+static int parse_privacy(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
+  static const char *const names[] = {"noise_multiplier", "sampling_rate", NULL};
+  static const char path[] = "privacy";
+  const cJSON *privacy;
+  if (!cns_json_has(json, path)) return 0;
+  int r = cns_json_get_object(json, "", path, &privacy, problem);
+  if (r == 0) r = cns_json_only(privacy, path, names, problem);
+  if (r == 0)
+    r = cns_json_get_number(privacy, path, "noise_multiplier", 0.01, 1e6, &plan->noise_multiplier, problem);
+  if (r == 0) r = cns_json_get_number(privacy, path, "sampling_rate", 1e-9, 1, &plan->sampling_rate, problem);
+  return r;
+}
+
 static int parse_names(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
   static const char *const tasks[] = {"classification", NULL};
   const char *name;
@@ -277,9 +291,9 @@ static int parse_names(const cJSON *json, struct cns_plan *plan, struct cns_prob
 }
 
 static int parse_all(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
-  static const char *const names[] = {"name",       "version",          "task",          "label",
-                                      "patient_id", "features",         "model",         "training",
-                                      "weighting",  "validation_share", "initial_model", NULL};
+  static const char *const names[] = {"name",          "version", "task",     "label",     "patient_id",
+                                      "features",      "model",   "training", "weighting", "validation_share",
+                                      "initial_model", "privacy", NULL};
   static const char *const weightings[] = {"equal", "patients", NULL};
   int weighting = 0;
   int r = cns_json_only(json, "", names, problem);
@@ -289,6 +303,7 @@ static int parse_all(const cJSON *json, struct cns_plan *plan, struct cns_proble
   if (r == 0) r = parse_model(json, plan, problem);
   if (r == 0) r = parse_training(json, plan, problem);
   if (r == 0) r = parse_initial(json, plan, problem);
+  if (r == 0) r = parse_privacy(json, plan, problem);
   if (r == 0) r = get_word(json, "", "weighting", weightings, &weighting, problem);
   if (r == 0) r = cns_json_get_number(json, "", "validation_share", 0, 0.5, &plan->validation_share, problem);
   plan->weighting = (enum cns_plan_weighting)weighting;

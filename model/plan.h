@@ -61,6 +61,10 @@ struct cns_plan {
   uint64_t seed;    /* of shuffles and of the validation split */
   double clip_norm; /* L2 norm of one hospital's unweighted update */
 
+  /* "privacy", which studies without noise leave out: then both are 0. */
+  double noise_multiplier; /* standard deviation of the noise over what one unit can change */
+  double sampling_rate;    /* probability that a patient takes part in a round; 1 in unit hospital */
+
   bool initial_from_file;
   uint64_t initial_seed;                    /* without a file */
   char *initial_file;                       /* name without a folder */

@@ -84,8 +84,7 @@ static uint64_t factor_of(uint32_t k) {
 int cns_audit_within_bound(const struct cns_descriptor *descriptor, size_t k, const uint32_t *z,
                            bool *ret_within) {
   uint64_t theta = 0, sum = 0;
-  int r = cns_quantize_theta(descriptor->clip_norm, descriptor->members[k].weight, descriptor->scale_log2,
-                             &theta);
+  int r = cns_descriptor_bound(descriptor, k, &theta);
   if (r < 0) return r;
   if (theta >> 29) return CNS_ERR_RANGE; /* the scale that hospitals demand has 8*theta^2 < 2^60 */
   uint64_t energy = CNS_SKETCH_BLOCKS * theta * theta, factor = factor_of(descriptor->sketch);

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dp/quantize.h"
-
 static const char *const phase_names[CNS_PHASE_COUNT] = {
     "none",  "keys",   "shares", "ready",   "upload",  "audit",
     "agree", "unmask", "result", "abandon", "dispute", "forfeit",
@@ -62,7 +60,10 @@ void cns_descriptor_write(struct cns_writer *writer, const struct cns_descriptor
   cns_write_u8(writer, (uint8_t)d->scale_log2);
   cns_write_u8(writer, d->bits);
   cns_write_u8(writer, d->audit_level);
+  cns_write_u8(writer, d->unit);
   cns_write_u8(writer, d->noise_placement);
+  cns_write_f64(writer, d->noise_multiplier);
+  cns_write_f64(writer, d->sampling_rate);
   cns_write_u32(writer, d->sketch);
   cns_write_u16(writer, d->colluders);
   cns_write_u16(writer, d->threshold);
@@ -91,7 +92,10 @@ static void read_fixed(struct cns_reader *reader, struct cns_descriptor *d) {
   d->scale_log2 = (int8_t)cns_read_u8(reader);
   d->bits = cns_read_u8(reader);
   d->audit_level = cns_read_u8(reader);
+  d->unit = cns_read_u8(reader);
   d->noise_placement = cns_read_u8(reader);
+  d->noise_multiplier = cns_read_f64(reader);
+  d->sampling_rate = cns_read_f64(reader);
   d->sketch = cns_read_u32(reader);
   d->colluders = cns_read_u16(reader);
   d->threshold = cns_read_u16(reader);
@@ -106,6 +110,7 @@ static bool shape_is_sound(const struct cns_descriptor *d) {
   if (d->round == 0 || d->attempt == 0) return false;
   if (d->dim == 0 || d->dim > CNS_DIM_MAX || d->metrics_dim > CNS_METRICS_DIM_MAX) return false;
   if (!isfinite(d->clip_norm) || !(d->clip_norm > 0)) return false;
+  if (!isfinite(d->noise_multiplier) || !isfinite(d->sampling_rate)) return false;
   if (d->member_count == 0 || d->member_count > CNS_HOSPITALS_MAX) return false;
   for (size_t p = 0; p < CNS_PHASE_COUNT; p++)
     if (d->deadline_ms[p] > CNS_DEADLINE_MS_MAX) return false;
@@ -172,31 +177,48 @@ uint64_t cns_descriptor_words(const struct cns_descriptor *descriptor) {
   return descriptor->dim + descriptor->metrics_dim;
 }
 
-static int weights_of(const struct cns_descriptor *d, uint32_t **ret_weights) {
-  uint32_t *weights = calloc(d->member_count ? d->member_count : 1, sizeof *weights);
-  if (!weights) return CNS_ERR_MEMORY;
+void cns_descriptor_mechanism(const struct cns_descriptor *d, uint32_t *weights,
+                              struct cns_mechanism *ret_mechanism) {
   for (size_t k = 0; k < d->member_count; k++)
     weights[k] = d->members[k].weight;
-  *ret_weights = weights;
-  return 0;
+  *ret_mechanism = (struct cns_mechanism){
+      .unit = (enum cns_privacy_unit)d->unit,
+      .placement = (enum cns_noise_placement)d->noise_placement,
+      .noise_multiplier = d->noise_multiplier,
+      .sampling_rate = d->sampling_rate,
+      .clip = d->clip_norm,
+      .dim = d->dim,
+      .scale_log2 = d->scale_log2,
+      .colluders = d->colluders,
+      .minimum_included = d->minimum_included,
+      .count = d->member_count,
+      .weights = weights,
+  };
 }
 
-int cns_descriptor_check_scale(const struct cns_descriptor *d, struct cns_problem *problem) {
-  uint32_t *weights;
-  int r = weights_of(d, &weights);
-  if (r < 0) return r;
-  r = cns_quantize_check_scale(d->clip_norm, weights, d->member_count, d->colluders, d->scale_log2, problem);
-  free(weights);
-  return r;
+int cns_descriptor_numbers(const struct cns_descriptor *d, struct cns_mechanism_numbers *ret_numbers,
+                           struct cns_problem *problem) {
+  uint32_t weights[CNS_HOSPITALS_MAX];
+  struct cns_mechanism mechanism;
+  cns_descriptor_mechanism(d, weights, &mechanism);
+  return cns_mechanism_compute(&mechanism, ret_numbers, problem);
+}
+
+int cns_descriptor_bound(const struct cns_descriptor *d, size_t k, uint64_t *ret_bound) {
+  uint32_t weights[CNS_HOSPITALS_MAX];
+  struct cns_mechanism mechanism;
+  struct cns_mechanism_numbers numbers;
+  cns_descriptor_mechanism(d, weights, &mechanism);
+  int r = cns_mechanism_compute(&mechanism, &numbers, NULL);
+  return r ? r : cns_mechanism_bound(&mechanism, weights[k], numbers.sigma_local, ret_bound);
 }
 
 int cns_descriptor_choose_scale(struct cns_descriptor *d, struct cns_problem *problem) {
-  uint32_t *weights;
+  uint32_t weights[CNS_HOSPITALS_MAX];
+  struct cns_mechanism mechanism;
   int8_t scale = 0;
-  int r = weights_of(d, &weights);
-  if (r < 0) return r;
-  r = cns_quantize_choose_scale(d->clip_norm, weights, d->member_count, d->colluders, &scale, problem);
+  cns_descriptor_mechanism(d, weights, &mechanism);
+  int r = cns_mechanism_choose_scale(&mechanism, &scale, problem);
   if (r == 0) d->scale_log2 = scale;
-  free(weights);
   return r;
 }

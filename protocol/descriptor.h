@@ -57,7 +57,10 @@ struct cns_descriptor {
   int8_t scale_log2; /* the grid's step is 2^-scale_log2 */
   uint8_t bits;      /* reserved: 32 */
   uint8_t audit_level;
-  uint8_t noise_placement;
+  uint8_t unit;            /* cns_privacy_unit */
+  uint8_t noise_placement; /* cns_noise_placement */
+  double noise_multiplier; /* 0 without noise */
+  double sampling_rate;    /* 0 without noise, 1 in unit hospital */
   uint32_t sketch;
   uint16_t colluders;
   uint16_t threshold;
@@ -100,7 +103,8 @@ struct cns_expectation {
   uint64_t dim;
   uint32_t metrics_dim;
   double clip_norm;
-  uint64_t round; /* exactly this one */
+  double noise_multiplier, sampling_rate; /* the study's */
+  uint64_t round;                         /* exactly this one */
   /* Highest (round, attempt) signed before; both zero at first. */
   uint64_t last_round;
   uint32_t last_attempt;
@@ -128,10 +132,17 @@ CNS_MUST_CHECK int cns_descriptor_check(const struct cns_descriptor *descriptor,
                                         const struct cns_expectation *expectation,
                                         struct cns_problem *problem);
 
-/* May this cohort use this step without any sum wrapping (dp/quantize.h)?
- * CNS_ERR_RANGE with a sentence. */
-CNS_MUST_CHECK int cns_descriptor_check_scale(const struct cns_descriptor *descriptor,
-                                              struct cns_problem *problem);
+/* The mechanism of the round over the whole cohort (dp/mechanism.h). weights: room
+ * for one a member; the mechanism points to it. */
+void cns_descriptor_mechanism(const struct cns_descriptor *descriptor, uint32_t *weights,
+                              struct cns_mechanism *ret_mechanism);
+/* Sensitivity, noise and ranges; CNS_ERR_RANGE with a sentence if a sum could wrap. */
+CNS_MUST_CHECK int cns_descriptor_numbers(const struct cns_descriptor *descriptor,
+                                          struct cns_mechanism_numbers *ret_numbers,
+                                          struct cns_problem *problem);
+/* B of member k, in steps: the norm that its vector, with its noise, is within. */
+CNS_MUST_CHECK int cns_descriptor_bound(const struct cns_descriptor *descriptor, size_t k,
+                                        uint64_t *ret_bound);
 /* Sets the finest step that passes, all else given. */
 CNS_MUST_CHECK int cns_descriptor_choose_scale(struct cns_descriptor *descriptor,
                                                struct cns_problem *problem);

@@ -92,15 +92,53 @@ static int check_audit(const struct cns_descriptor *d, const struct cns_expectat
   return 0;
 }
 
+/* One over the number of units: a larger delta would allow to publish one of them. */
+static int check_delta(const struct cns_descriptor *d, const struct cns_expectation *e,
+                       struct cns_problem *problem) {
+  uint64_t units = 0;
+  if (e->policy->privacy.large_delta) return 0;
+  for (size_t k = 0; k < d->member_count; k++)
+    units += d->unit == CNS_UNIT_PATIENT ? d->members[k].weight : 1;
+  if (e->policy->privacy.delta * (double)units > 1)
+    REFUSE(
+        "the policy's delta is %g, above 1/%" PRIu64
+        ", one over the number of %ss in the round: such a budget "
+        "could be kept by publishing one of them; a smaller delta, or a policy with large_delta, is needed",
+        e->policy->privacy.delta, units, d->unit == CNS_UNIT_PATIENT ? "patient" : "hospital");
+  return 0;
+}
+
+static int check_noise(const struct cns_descriptor *d, const struct cns_expectation *e,
+                       struct cns_problem *problem) {
+  const struct cns_policy *policy = e->policy;
+  if (d->noise_placement != policy->noise_placement || d->unit != policy->unit)
+    REFUSE("the round's unit and noise placement are %u and %u, the policy's are %u and %u", d->unit,
+           d->noise_placement, policy->unit, policy->noise_placement);
+  if (d->noise_multiplier != e->noise_multiplier || d->sampling_rate != e->sampling_rate)
+    REFUSE("the round's noise multiplier is %g and its sampling rate %g; the study says %g and %g",
+           d->noise_multiplier, d->sampling_rate, e->noise_multiplier, e->sampling_rate);
+  if (policy->noise_placement == CNS_NOISE_NONE) {
+    if (d->noise_multiplier != 0 || d->sampling_rate != 0)
+      REFUSE(
+          "the study asks for noise or sampling, but the policy's noise is \"none\": a policy with a budget "
+          "is needed");
+    return 0;
+  }
+  if (d->noise_multiplier < policy->privacy.multiplier_min || d->sampling_rate > policy->privacy.rate_max)
+    REFUSE(
+        "the round's noise multiplier is %g and its sampling rate %g; the policy allows no multiplier below "
+        "%g and no rate above %g",
+        d->noise_multiplier, d->sampling_rate, policy->privacy.multiplier_min, policy->privacy.rate_max);
+  if (d->unit == CNS_UNIT_HOSPITAL && d->sampling_rate != 1)
+    REFUSE("the sampling rate is %g, but in unit hospital every hospital takes part: it must be 1",
+           d->sampling_rate);
+  return check_delta(d, e, problem);
+}
+
 static int check_levels(const struct cns_descriptor *d, const struct cns_expectation *e,
                         struct cns_problem *problem) {
-  if (d->noise_placement != e->policy->noise_placement)
-    REFUSE("the round's noise placement is %u, the policy's is %u", d->noise_placement,
-           e->policy->noise_placement);
-  if (d->noise_placement != CNS_NOISE_NONE)
-    return cns_problem_set(problem, CNS_ERR_UNSUPPORTED,
-                           "noise placement %u is reserved; this version offers none", d->noise_placement);
-  return check_audit(d, e, problem);
+  int r = check_noise(d, e, problem);
+  return r ? r : check_audit(d, e, problem);
 }
 
 static int check_sizes(const struct cns_descriptor *d, const struct cns_expectation *e,
@@ -153,13 +191,16 @@ static int check_members(const struct cns_descriptor *d, const struct cns_expect
 /* A finer step could wrap; a coarser one would round the updates away. */
 static int check_scale(const struct cns_descriptor *d, struct cns_problem *problem) {
   struct cns_descriptor finest = *d; /* members shared, only read */
-  int r = cns_descriptor_check_scale(d, problem);
-  if (r == CNS_ERR_RANGE) return cns_problem_prefix(problem, CNS_ERR_REFUSED, "the round's step could wrap");
+  struct cns_mechanism_numbers numbers;
+  int r = cns_descriptor_numbers(d, &numbers, problem);
+  if (r == CNS_ERR_RANGE)
+    return cns_problem_prefix(problem, CNS_ERR_REFUSED,
+                              "the round's step could wrap, or is too coarse for its noise");
   if (r == 0) r = cns_descriptor_choose_scale(&finest, problem);
   if (r < 0) return r;
   if (d->scale_log2 != finest.scale_log2)
-    REFUSE("the round's step is 2^%d; for its clip norm, cohort and weights it must be 2^%d", -d->scale_log2,
-           -finest.scale_log2);
+    REFUSE("the round's step is 2^%d; for its clip norm, cohort, weights and noise it must be 2^%d",
+           -d->scale_log2, -finest.scale_log2);
   return 0;
 }
 

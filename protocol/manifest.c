@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "protocol/manifest.h"
 
+#include <math.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,10 +92,18 @@ static bool add_metrics(cJSON *json, const struct cns_manifest_metrics *metrics)
                           : cJSON_AddNullToObject(object, "auc") != NULL;
 }
 
-static bool add_privacy(cJSON *json) {
+static bool add_privacy(cJSON *json, const struct cns_manifest_privacy *p) {
   cJSON *privacy = cJSON_AddObjectToObject(json, "privacy");
-  return privacy && cJSON_AddStringToObject(privacy, "unit", "hospital") &&
-         cJSON_AddStringToObject(privacy, "noise", "none") && cJSON_AddNullToObject(privacy, "epsilon");
+  bool noisy = p->placement != CNS_NOISE_NONE;
+  if (!privacy || !cJSON_AddStringToObject(privacy, "unit", cns_privacy_unit_name(p->unit)) ||
+      !cJSON_AddStringToObject(privacy, "noise", cns_noise_placement_name(p->placement)))
+    return false;
+  if (!(noisy && isfinite(p->epsilon) ? cJSON_AddNumberToObject(privacy, "epsilon", p->epsilon)
+                                      : cJSON_AddNullToObject(privacy, "epsilon")))
+    return false;
+  return !noisy || (cJSON_AddNumberToObject(privacy, "noise_multiplier", p->noise_multiplier) &&
+                    cJSON_AddNumberToObject(privacy, "sampling_rate", p->sampling_rate) &&
+                    cJSON_AddNumberToObject(privacy, "delta", p->delta));
 }
 
 int cns_manifest_make(const struct cns_manifest *manifest, const struct cns_identity *coordinator,
@@ -106,7 +116,8 @@ int cns_manifest_make(const struct cns_manifest *manifest, const struct cns_iden
   good = good && cJSON_AddNumberToObject(json, "round", (double)manifest->round) &&
          cJSON_AddNumberToObject(json, "attempt", manifest->attempt) &&
          cJSON_AddNumberToObject(json, "clipped", (double)manifest->clipped) &&
-         add_hospitals(json, manifest) && add_metrics(json, &manifest->metrics) && add_privacy(json);
+         add_hospitals(json, manifest) && add_metrics(json, &manifest->metrics) &&
+         add_privacy(json, &manifest->privacy);
   if (!good) {
     cJSON_Delete(json);
     return CNS_ERR_MEMORY;
@@ -166,6 +177,35 @@ static int read_metrics(const cJSON *json, struct cns_manifest_metrics *metrics,
   return r;
 }
 
+static int read_noise(const cJSON *privacy, struct cns_manifest_privacy *p, struct cns_problem *problem) {
+  static const char *const names[] = {"unit",          "noise", "epsilon", "noise_multiplier",
+                                      "sampling_rate", "delta", NULL};
+  static const char path[] = "privacy";
+  bool spent = !cJSON_IsNull(cJSON_GetObjectItemCaseSensitive(privacy, "epsilon"));
+  int r = cns_json_only(privacy, path, names, problem);
+  p->epsilon = INFINITY;
+  if (r == 0 && spent) r = cns_json_get_number(privacy, path, "epsilon", 0, 1e9, &p->epsilon, problem);
+  if (r == 0)
+    r = cns_json_get_number(privacy, path, "noise_multiplier", 0, 1e9, &p->noise_multiplier, problem);
+  if (r == 0) r = cns_json_get_number(privacy, path, "sampling_rate", 0, 1, &p->sampling_rate, problem);
+  return r ? r : cns_json_get_number(privacy, path, "delta", 0, 1, &p->delta, problem);
+}
+
+static int read_privacy(const cJSON *json, struct cns_manifest_privacy *p, struct cns_problem *problem) {
+  static const char *const names[] = {"unit", "noise", "epsilon", NULL};
+  const cJSON *privacy;
+  const char *unit, *noise;
+  int r = cns_json_get_object(json, "", "privacy", &privacy, problem);
+  if (r == 0) r = cns_json_get_string(privacy, "privacy", "unit", 32, &unit, problem);
+  if (r == 0) r = cns_json_get_string(privacy, "privacy", "noise", 32, &noise, problem);
+  if (r < 0) return r;
+  if (!cns_privacy_unit_find(unit, &p->unit) || !cns_noise_placement_find(noise, &p->placement))
+    return cns_problem_set(problem, CNS_ERR_FORMAT,
+                           "privacy.unit or privacy.noise is not one of the known words");
+  return p->placement == CNS_NOISE_NONE ? cns_json_only(privacy, "privacy", names, problem)
+                                        : read_noise(privacy, p, problem);
+}
+
 static int parse(const struct cns_document *document, const char *where, struct cns_manifest *manifest,
                  struct cns_problem *problem) {
   static const char *const names[] = {
@@ -184,6 +224,7 @@ static int parse(const struct cns_document *document, const char *where, struct 
   if (r == 0) r = cns_json_get_int(json, "", "clipped", 0, INT64_C(1) << 50, &clipped, problem);
   if (r == 0) r = read_hospitals(json, manifest, problem);
   if (r == 0) r = read_metrics(json, &manifest->metrics, problem);
+  if (r == 0) r = read_privacy(json, &manifest->privacy, problem);
   manifest->round = (uint64_t)round;
   manifest->attempt = (uint32_t)attempt;
   manifest->clipped = (uint64_t)clipped;

@@ -9,7 +9,8 @@
  * sum (digest of the unmasked sum), hospitals: [{"hospital", "weight",
  * "outcome"}], clipped (coordinates beyond the honest range), metrics: null or
  * {"loss", "auc", "rows", "void"} of the *parent* model, privacy: {"unit",
- * "noise", "epsilon": null}, journal_head.
+ * "noise", "epsilon": null}, with noise also "noise_multiplier", "sampling_rate", "delta"
+ * (epsilon of all rounds so far towards readers of the models), journal_head.
  */
 #pragma once
 
@@ -23,6 +24,14 @@ struct cns_manifest_metrics {
   uint64_t rows;
 };
 
+/* What the rounds so far have cost readers of the models, the charged one included. */
+struct cns_manifest_privacy {
+  enum cns_privacy_unit unit;
+  enum cns_noise_placement placement;
+  double noise_multiplier, sampling_rate; /* of this round; 0 without noise */
+  double epsilon, delta;                  /* 0 without noise; epsilon may be infinite: null */
+};
+
 struct cns_manifest {
   struct cns_digest study, plan, roster, policy;
   uint64_t round;
@@ -33,6 +42,7 @@ struct cns_manifest {
   uint8_t *outcomes; /* cns_outcome a member */
   uint64_t clipped;
   struct cns_manifest_metrics metrics;
+  struct cns_manifest_privacy privacy;
 };
 void cns_manifest_deinit(struct cns_manifest *manifest);
 /* Members and outcomes (cns_coordinator_outcomes) from a finished round; digests

@@ -8,7 +8,7 @@
  *   consortium           string, the roster's
  *   version              integer >= 1
  *   valid_until          UTC time
- *   unit                 "hospital" (reserved: "patient")
+ *   unit                 "hospital", or "patient" (needs noise): whom the privacy budget protects
  *   colluders            c, integer >= 1: hospitals that may collude with the coordinator
  *   minimum_cohort       integer >= max(4, 3c+1)
  *   minimum_included     integer >= c+2
@@ -25,13 +25,25 @@
  *                         "false_positive_rate": number, of one hospital in one round,
  *                         "tighten_rounds": integer >= 0, after a confirmed attack,
  *                         "tighten_factor": number >= 1, times that rate in those rounds}
- *   noise                {"placement": "none" (reserved: "central", "distributed")}
- *   metrics              "exact" (masked histograms, exact sums) | "off"
+ *   noise                {"placement": "none"}, or
+ *                        {"placement": "distributed" | "central",
+ *                         "relation": "add-remove" | "replace-one",
+ *                         "epsilon", "delta": numbers > 0, what all rounds together may cost a unit,
+ *                         "epsilon_round", "epsilon_month": number > 0 or null (no such limit), what one
+ *                             round, the rounds of a calendar month (UTC), may cost,
+ *                         "epsilon_coordinator": number > 0 or null, the same as epsilon for what the
+ *                             coordinator sees, sums and sketches together,
+ *                         "multiplier_min": least noise multiplier, "rate_max": largest sampling rate,
+ *                         "alerts": shares of epsilon at which to warn, growing,
+ *                         "large_delta": true to allow a delta above 1/(number of units)}
+ *   metrics              "exact" (masked histograms, exact sums; not with noise) | "off"
  *   attempts_per_parent  m, integer 1..10: spent updates on one parent model, and so audits
  * A reserved name is CNS_ERR_UNSUPPORTED with a sentence.
  */
 #pragma once
 
+#include "dp/dp.h"
+#include "dp/mechanism.h"
 #include "protocol/roster.h"
 
 enum cns_audit_level { CNS_AUDIT_NONE = 0, CNS_AUDIT_OPEN = 1, CNS_AUDIT_NORM = 2, CNS_AUDIT_DISTANCES = 3 };
@@ -39,8 +51,19 @@ enum cns_audit_level { CNS_AUDIT_NONE = 0, CNS_AUDIT_OPEN = 1, CNS_AUDIT_NORM = 
  * rounds are accepted under the last two only. */
 enum cns_when_spent { CNS_SPENT_STOP = 0, CNS_SPENT_UNAUDITED = 1, CNS_SPENT_RANDOM = 2 };
 enum cns_on_flag { CNS_FLAG_REPORT = 0, CNS_FLAG_EXCLUDE = 1, CNS_FLAG_QUARANTINE = 2 };
-enum cns_noise_placement { CNS_NOISE_NONE = 0, CNS_NOISE_CENTRAL = 1, CNS_NOISE_DISTRIBUTED = 2 };
 enum cns_weights_mode { CNS_WEIGHTS_EQUAL = 0, CNS_WEIGHTS_PATIENTS = 1 };
+
+#define CNS_POLICY_ALERTS_MAX 8
+
+struct cns_policy_privacy {
+  enum cns_dp_relation relation;
+  double epsilon, delta;
+  double epsilon_round, epsilon_month, epsilon_coordinator; /* 0: no such limit */
+  double multiplier_min, rate_max;
+  double alerts[CNS_POLICY_ALERTS_MAX];
+  size_t alert_count;
+  bool large_delta;
+};
 
 struct cns_policy {
   struct cns_digest digest;
@@ -63,7 +86,9 @@ struct cns_policy {
   double false_positive_rate;
   uint16_t tighten_rounds;
   double tighten_factor;
+  enum cns_privacy_unit unit;
   enum cns_noise_placement noise_placement;
+  struct cns_policy_privacy privacy; /* zeros without noise */
   bool metrics;
   uint16_t attempts_per_parent;
 };
@@ -80,11 +105,33 @@ uint32_t cns_policy_patients(const struct cns_policy *policy, uint64_t patients)
  * The same for the exact number and for the declared one. */
 uint32_t cns_policy_weight(const struct cns_policy *policy, uint64_t patients);
 
+/* What a study file asks for, to be compared with the policy. */
+struct cns_policy_study {
+  double clip_norm;
+  bool by_patients;                       /* weights */
+  double noise_multiplier, sampling_rate; /* 0 without noise */
+  uint32_t local_epochs;
+  double momentum;
+};
+/* Would every round of such a study be refused? CNS_ERR_REFUSED with a sentence. */
+CNS_MUST_CHECK int cns_policy_check_study(const struct cns_policy *policy,
+                                          const struct cns_policy_study *study, struct cns_problem *problem);
+
+/* "hospital", "patient"; "none", "central", "distributed". _find: false for another word. */
+const char *cns_privacy_unit_name(enum cns_privacy_unit unit);
+bool cns_privacy_unit_find(const char *name, enum cns_privacy_unit *ret_unit);
+const char *cns_noise_placement_name(enum cns_noise_placement placement);
+bool cns_noise_placement_find(const char *name, enum cns_noise_placement *ret_placement);
+
 /* The policy `init` writes for a roster of that size. */
 void cns_policy_default(const struct cns_roster *roster, struct cns_policy *ret_policy);
 /* Turns it into one with an audit of k numbers: budget of a sixteenth, flags
  * reported, up to c exclusions. */
 void cns_policy_set_audit(struct cns_policy *policy, uint32_t sketch);
+/* Turns it into one with noise: add/remove, no limit for a round, a month or the
+ * coordinator, alerts at 50, 80 and 95 %; metrics off. */
+void cns_policy_set_privacy(struct cns_policy *policy, enum cns_privacy_unit unit,
+                            enum cns_noise_placement placement, double epsilon, double delta);
 /* How many numbers A*x one hospital may reveal of updates of this length. */
 uint64_t cns_policy_sketch_budget(const struct cns_policy *policy, uint64_t dim);
 /* Parses, verifies under one of the roster's officers, checks consistency

@@ -98,16 +98,80 @@ static void describe_audit(FILE *out, const struct cns_policy *policy) {
   describe_flags(out, policy);
 }
 
-static void describe_noise(FILE *out, const struct cns_policy *policy) {
-  fprintf(out,
-          "What the published models may give away\n"
-          "  No noise is added: there is no guarantee of differential privacy. Who compares the models of\n"
-          "  successive rounds learns the sum of the updates in between, and may learn about patients.\n");
+static void describe_metrics(FILE *out, const struct cns_policy *policy) {
   if (policy->metrics)
     fprintf(out,
             "  Loss and AUC are computed on all hospitals' validation patients together and are exact.\n");
   else
     fprintf(out, "  Loss and AUC are not collected.\n");
+}
+
+static void describe_placement(FILE *out, const struct cns_policy *policy) {
+  if (policy->noise_placement == CNS_NOISE_CENTRAL)
+    fprintf(out,
+            "  The coordinator adds the noise. It sees the sums without noise, so nothing protects anybody\n"
+            "  from the coordinator itself, and it is trusted to add the noise and to count.\n");
+  else
+    fprintf(out,
+            "  Each hospital adds its share of the noise before its update leaves. The shares are so large\n"
+            "  that the noise suffices if only %u hospitals are in a sum and %u of them tell theirs.\n",
+            policy->minimum_included, policy->colluders);
+  if (policy->noise_placement == CNS_NOISE_DISTRIBUTED && policy->audit_level != CNS_AUDIT_NONE)
+    fprintf(out,
+            "  The audit shows the coordinator parts of single updates, behind one hospital's share of the\n"
+            "  noise only, so the patients are protected less from it than from readers of the model.\n");
+  if (policy->privacy.epsilon_coordinator > 0)
+    fprintf(out, "  What the coordinator sees may cost epsilon %g in all.\n",
+            policy->privacy.epsilon_coordinator);
+  else if (policy->noise_placement == CNS_NOISE_DISTRIBUTED)
+    fprintf(out, "  What the coordinator sees is counted, but no limit is set to it.\n");
+}
+
+static void describe_budget(FILE *out, const struct cns_policy *policy) {
+  const struct cns_policy_privacy *p = &policy->privacy;
+  bool patients = policy->unit == CNS_UNIT_PATIENT;
+  fprintf(out, "What the published models may give away: the privacy budget\n");
+  fprintf(out,
+          "  Protected is %s. All rounds together may cost at most\n"
+          "  epsilon %g at delta %g (%s). A round that would cost more doesn't start, and each\n"
+          "  hospital refuses it by its own ledger, which counts all studies on the same data.\n",
+          patients ? "each patient, with all of that patient's rows" : "each hospital's data as a whole",
+          p->epsilon, p->delta,
+          p->relation == CNS_DP_REPLACE_ONE ? "one unit replaced by another" : "one unit more or less");
+  if (p->epsilon_round > 0) fprintf(out, "  One round may cost at most epsilon %g.\n", p->epsilon_round);
+  if (p->epsilon_month > 0)
+    fprintf(out, "  The rounds of one calendar month may cost at most epsilon %g.\n", p->epsilon_month);
+  fprintf(out,
+          "  In each round the noise is at least %g times what one %s can change, and a %s takes part\n"
+          "  with a probability of at most %g.\n",
+          p->multiplier_min, patients ? "patient" : "hospital", patients ? "patient" : "hospital",
+          p->rate_max);
+  if (patients)
+    fprintf(out,
+            "  A patient known in two hospitals is two patients here and is protected less than stated.\n");
+  if (p->large_delta)
+    fprintf(out, "  Delta may be above one over the number of %ss: the budget is then a weak promise.\n",
+            patients ? "patient" : "hospital");
+  if (p->alert_count > 0) {
+    fprintf(out, "  A warning is given when this share of it is spent:");
+    for (size_t k = 0; k < p->alert_count; k++)
+      fprintf(out, "%s %g %%", k ? "," : "", 100 * p->alerts[k]);
+    fprintf(out, ".\n");
+  }
+  describe_placement(out, policy);
+}
+
+static void describe_noise(FILE *out, const struct cns_policy *policy) {
+  if (policy->noise_placement != CNS_NOISE_NONE) {
+    describe_budget(out, policy);
+    describe_metrics(out, policy);
+    return;
+  }
+  fprintf(out,
+          "What the published models may give away\n"
+          "  No noise is added: there is no guarantee of differential privacy. Who compares the models of\n"
+          "  successive rounds learns the sum of the updates in between, and may learn about patients.\n");
+  describe_metrics(out, policy);
 }
 
 int cns_policy_describe(const struct cns_policy *policy, size_t roster_size, char **ret_text) {

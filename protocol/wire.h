@@ -4,7 +4,8 @@
  * carries them): types, and the small ones' codecs. docs/protocol.md, "Wire
  * format". All integers little-endian; leftover bytes are an error.
  *
- * Course of a session. After the link is open the hospital sends JOIN; the
+ * Course of a session. After the link is open the hospital sends JOIN
+ * and, under a policy with noise, LEDGER of its own ledger and of the coordinator's, if it keeps one; the
  * coordinator answers with MANIFEST if there is a model newer than the
  * hospital's, then NOTICE while it waits. A round: ANNOUNCE, [MODEL_GET,
  * MODEL chunks,] training, ANSWER (keys), REQUEST, ANSWER (shares), REQUEST,
@@ -29,6 +30,7 @@ enum cns_wire_type {
   CNS_WIRE_NOTICE = 22,      /* sentence blob, for the log */
   CNS_WIRE_ABANDON_ASK = 23, /* R (32): please sign abandon(R) */
   CNS_WIRE_ABANDONED = 24,   /* R (32), count u16, then index u16 and signature (64) each */
+  CNS_WIRE_LEDGER = 26,      /* both ways: the signed head of a privacy ledger (store/ledger.h) */
   CNS_WIRE_REFUSED = 25,     /* phase u8, sentence blob: your answer was not accepted */
   /* hospital to coordinator */
   CNS_WIRE_JOIN = 48,    /* round of the newest manifest held u64 (0: none), signed consent document blob */

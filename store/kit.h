@@ -13,7 +13,11 @@
  *   study.json     signed by the authority; its content is the caller's to parse
  *   config.json    {"role": "coordinator", "listen": URL, "state": PATH} or
  *                  {"role": "hospital", "name", "index", "address": URL, "data": PATH,
- *                   "state": PATH, "floor": {"cohort", "included", "threshold"}};
+ *                   "state": PATH, "floor": {"cohort", "included", "threshold"}} and, if
+ *                  wanted, "ledger": PATH (the data's privacy ledger; left out: the data's
+ *                  path with ".ledger" behind it) and "budget": {"epsilon", "delta"} (what all
+ *                  studies on these data may cost together; left out: what the policy
+ *                  says of the study);
  *                  paths are relative to the kit unless they begin with "/"
  */
 #pragma once
@@ -34,7 +38,9 @@ struct cns_kit_config {
   char name[CNS_NAME_MAX + 1];
   uint16_t index;
   char *data_path;
-  struct cns_floor floor; /* holds whatever policy and descriptor say */
+  char *ledger_path;               /* NULL: data_path with ".ledger" behind it */
+  double data_epsilon, data_delta; /* 0: the policy's */
+  struct cns_floor floor;          /* holds whatever policy and descriptor say */
 };
 
 struct cns_kit {

@@ -178,6 +178,16 @@ static int read_floor(const cJSON *json, struct cns_floor *ret_floor, struct cns
   return 0;
 }
 
+static int read_budget(const cJSON *json, struct cns_kit_config *config, struct cns_problem *problem) {
+  static const char *const fields[] = {"epsilon", "delta", NULL};
+  const cJSON *object = NULL;
+  int r = cns_json_get_object(json, "", "budget", &object, problem);
+  if (!r) r = cns_json_only(object, "budget", fields, problem);
+  if (!r) r = cns_json_get_number(object, "budget", "epsilon", 1e-6, 1e6, &config->data_epsilon, problem);
+  if (!r) r = cns_json_get_number(object, "budget", "delta", 1e-30, 0.5, &config->data_delta, problem);
+  return r;
+}
+
 static int read_coordinator(const cJSON *json, const char *folder, struct cns_kit_config *config,
                             struct cns_problem *problem) {
   static const char *const fields[] = {"role", "listen", "state", NULL};
@@ -189,7 +199,8 @@ static int read_coordinator(const cJSON *json, const char *folder, struct cns_ki
 
 static int read_hospital(const cJSON *json, const char *folder, struct cns_kit_config *config,
                          struct cns_problem *problem) {
-  static const char *const fields[] = {"role", "name", "index", "address", "data", "state", "floor", NULL};
+  static const char *const fields[] = {"role",  "name",  "index",  "address", "data",
+                                       "state", "floor", "ledger", "budget",  NULL};
   const char *name = NULL;
   int64_t index = 0;
   int r = cns_json_only(json, "", fields, problem);
@@ -201,6 +212,8 @@ static int read_hospital(const cJSON *json, const char *folder, struct cns_kit_c
   if (!r) r = get_path(json, folder, "state", &config->state_path, problem);
   if (!r) r = get_path(json, folder, "data", &config->data_path, problem);
   if (!r) r = read_floor(json, &config->floor, problem);
+  if (!r && cns_json_has(json, "ledger")) r = get_path(json, folder, "ledger", &config->ledger_path, problem);
+  if (!r && cns_json_has(json, "budget")) r = read_budget(json, config, problem);
   if (r) return r;
   memcpy(config->name, name, strlen(name) + 1);
   config->index = (uint16_t)index;
@@ -260,6 +273,7 @@ int cns_kit_config_load(const char *folder, struct cns_kit_config *ret_config, s
 void cns_kit_config_deinit(struct cns_kit_config *config) {
   free(config->state_path);
   free(config->data_path);
+  free(config->ledger_path);
   *config = (struct cns_kit_config){0};
 }
 
@@ -275,9 +289,18 @@ static const char *in_kit(const char *folder, const char *path) {
   return strncmp(path, folder, len) == 0 && path[len] == '/' && path[len + 1] ? path + len + 1 : path;
 }
 
+static bool fill_ledger(cJSON *json, const char *folder, const struct cns_kit_config *config) {
+  bool good =
+      !config->ledger_path || cJSON_AddStringToObject(json, "ledger", in_kit(folder, config->ledger_path));
+  if (!good || config->data_epsilon == 0) return good;
+  cJSON *budget = cJSON_AddObjectToObject(json, "budget");
+  return budget && cJSON_AddNumberToObject(budget, "epsilon", config->data_epsilon) &&
+         cJSON_AddNumberToObject(budget, "delta", config->data_delta);
+}
+
 static bool fill_hospital(cJSON *json, const char *folder, const struct cns_kit_config *config) {
   cJSON *limits = cJSON_AddObjectToObject(json, "floor");
-  return limits && cJSON_AddStringToObject(json, "role", "hospital") &&
+  return limits && fill_ledger(json, folder, config) && cJSON_AddStringToObject(json, "role", "hospital") &&
          cJSON_AddStringToObject(json, "name", config->name) &&
          cJSON_AddNumberToObject(json, "index", config->index) &&
          cJSON_AddStringToObject(json, "address", config->address) &&

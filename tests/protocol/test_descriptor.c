@@ -362,6 +362,7 @@ static void descriptors_of_bad_shape(void **state) {
  * both extremes come out exactly. */
 static void the_largest_sums_do_not_wrap(void **state) {
   struct cns_problem problem = {0};
+  struct cns_mechanism_numbers numbers;
   struct cns_descriptor d = {.clip_norm = 10, .colluders = 249, .member_count = CNS_HOSPITALS_MAX};
   d.members = calloc(d.member_count, sizeof *d.members);
   assert_non_null(d.members);
@@ -374,7 +375,7 @@ static void the_largest_sums_do_not_wrap(void **state) {
   d.scale_log2++;
   theta = ceil(1.01 * 10 * CNS_QUANTIZE_WEIGHT_MAX * ldexp(1, d.scale_log2));
   assert_true(CNS_HOSPITALS_MAX * theta + 249 * 2 * sqrt(8) * theta >= 0x1p31);
-  assert_int_equal(cns_descriptor_check_scale(&d, &problem), CNS_ERR_RANGE);
+  assert_int_equal(cns_descriptor_numbers(&d, &numbers, &problem), CNS_ERR_RANGE);
   cns_descriptor_deinit(&d);
 }
 
@@ -405,7 +406,8 @@ static void the_largest_masked_sums_come_out_exactly(void **state) {
   assert_int_equal(cns_mask_apply(sum, 2, 0, terms, count), 0);
   assert_int_equal((int32_t)sum[0], expected);
   assert_int_equal((int32_t)sum[1], -expected);
-  assert_int_equal(cns_descriptor_check_scale(&f.descriptor, &problem), 0);
+  struct cns_mechanism_numbers numbers;
+  assert_int_equal(cns_descriptor_numbers(&f.descriptor, &numbers, &problem), 0);
   federation_deinit(&f);
 }
 

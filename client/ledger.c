@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent and the data's privacy ledger: a round is reserved before it is joined,
+ * charged before the first byte of its update leaves, and refused, with the
+ * arithmetic, if it would cost more than policy or data set allow. Signed heads go
+ * both ways, so that neither side can lose the end of its ledger unseen.
+ */
+#include <inttypes.h>
+#include <time.h>
+
+#include "client/agent_internal.h"
+
+static int64_t now(void) {
+  return (int64_t)time(NULL);
+}
+
+static void say_clock(struct cns_agent *agent) {
+  struct cns_problem problem = {0};
+  if (cns_ledger_clock_set_back(agent->site.ledger, &problem)) cns_agent_note(agent, "clock", &problem);
+}
+
+int cns_agent_ledger_reserve(struct cns_agent *agent, const struct cns_descriptor *descriptor,
+                             struct cns_problem *problem) {
+  struct cns_site *site = &agent->site;
+  struct cns_ledger_round round;
+  struct cns_ledger_verdict verdict;
+  struct cns_ledger_limit limits[CNS_LEDGER_LIMITS_MAX];
+  if (!site->ledger) return 0;
+  if (agent->ledger_refusal.text[0]) {
+    *problem = agent->ledger_refusal;
+    return CNS_ERR_REFUSED;
+  }
+  int r = cns_charge_round(descriptor, site->plan.name, &site->data_set, &round);
+  if (r)
+    return cns_problem_set(problem, r, "what this round costs can't be computed (%s)", cns_error_name(r));
+  size_t count = cns_site_limits(site, limits);
+  r = cns_ledger_reserve(site->ledger, &round, limits, count, now(), &verdict, problem);
+  say_clock(agent);
+  return r == CNS_BUDGET_EXCEEDED
+             ? cns_problem_prefix(problem, CNS_ERR_BUDGET, "the privacy budget doesn't allow this round")
+             : r;
+}
+
+int cns_agent_ledger_charge(struct cns_agent *agent, struct cns_problem *problem) {
+  if (!agent->site.ledger) return 0;
+  int r = cns_ledger_charge(agent->site.ledger, &agent->round->digest, now(), problem);
+  if (!r) cns_agent_ledger_show(agent);
+  return r;
+}
+
+void cns_agent_ledger_dropped(struct cns_agent *agent, const struct cns_digest *digest) {
+  struct cns_problem problem = {0};
+  enum cns_ledger_kind state;
+  if (!agent->site.ledger) return;
+  int r = cns_ledger_state(agent->site.ledger, digest, &state, &problem);
+  if (!r && state == CNS_LEDGER_RESERVED) r = cns_ledger_cancel(agent->site.ledger, digest, now(), &problem);
+  if (r) cns_agent_note(agent, "error", &problem);
+}
+
+/* Not towards the coordinator where an audit may have been answered: what it saw stays seen. */
+int cns_agent_ledger_refund(struct cns_agent *agent, const struct cns_descriptor *descriptor,
+                            const struct cns_digest *digest, struct cns_problem *problem) {
+  enum cns_ledger_kind state;
+  uint8_t observers =
+      descriptor->audit_level == CNS_AUDIT_NONE ? CNS_LEDGER_EVERYONE : CNS_LEDGER_BIT(CNS_LEDGER_READERS);
+  if (!agent->site.ledger) return 0;
+  int r = cns_ledger_state(agent->site.ledger, digest, &state, problem);
+  if (r || state != CNS_LEDGER_CHARGED) return r;
+  return cns_ledger_refund(agent->site.ledger, digest, observers, now(), problem);
+}
+
+/* ---- heads ---- */
+
+static void send_head(struct cns_agent *agent, const struct cns_ledger_head *head) {
+  uint8_t bytes[CNS_LEDGER_HEAD_BYTES];
+  struct cns_writer frame;
+  if (cns_ledger_head_encode(head, bytes)) return;
+  cns_writer_init(&frame, sizeof bytes);
+  cns_write_bytes(&frame, bytes, sizeof bytes);
+  cns_agent_send(agent, CNS_WIRE_LEDGER, &frame);
+  cns_writer_deinit(&frame);
+}
+
+void cns_agent_ledger_show(struct cns_agent *agent) {
+  struct cns_problem problem = {0};
+  struct cns_ledger_head head;
+  if (!agent->site.ledger) return;
+  if (cns_ledger_head(agent->site.ledger, &head, &problem))
+    cns_agent_note(agent, "error", &problem);
+  else
+    send_head(agent, &head);
+}
+
+void cns_agent_ledger_greet(struct cns_agent *agent) {
+  struct cns_problem problem = {0};
+  struct cns_ledger_head kept;
+  struct cns_site *site = &agent->site;
+  if (!site->ledger) return;
+  cns_agent_ledger_show(agent);
+  int r =
+      cns_ledger_witness(site->ledger, &site->kit.roster.coordinator.identity, &site->study, &kept, &problem);
+  if (r == 0)
+    send_head(agent, &kept);
+  else if (r != CNS_ERR_NOT_FOUND)
+    cns_agent_note(agent, "error", &problem);
+}
+
+/* From here on every round is refused. */
+static void distrust(struct cns_agent *agent, const char *whose, const struct cns_problem *problem) {
+  if (agent->ledger_refusal.text[0]) return;
+  agent->ledger_refusal = *problem;
+  cns_problem_prefix(&agent->ledger_refusal, 0, "%s", whose);
+  cns_agent_note(agent, "ledger", &agent->ledger_refusal);
+}
+
+void cns_agent_ledger_shown(struct cns_agent *agent, const uint8_t *data, size_t len) {
+  struct cns_problem problem = {0};
+  struct cns_ledger_head head;
+  struct cns_site *site = &agent->site;
+  if (!site->ledger || cns_ledger_head_decode(data, len, &head)) return;
+  if (cns_identity_public_equal(&head.owner, cns_identity_get_public(site->ledger_identity))) {
+    int r = cns_ledger_check_witness(site->ledger, &head, "the coordinator", &problem);
+    if (r && r != CNS_ERR_SIGNATURE)
+      distrust(agent, "no round is joined, because this hospital's privacy ledger isn't whole", &problem);
+  } else if (cns_identity_public_equal(&head.owner, &site->kit.roster.coordinator.identity)) {
+    int r = cns_ledger_accept_head(site->ledger, &head, &problem);
+    if (r == CNS_LEDGER_FORK || r == CNS_ERR_REFUSED)
+      distrust(agent, "no round is joined, because the coordinator's privacy ledger isn't whole", &problem);
+  }
+}
+
+/* ---- the end of the budget ---- */
+
+/* One more round like the last, under each limit. */
+static int affords_a_round(struct cns_agent *agent, bool *ret_affords, struct cns_problem *problem) {
+  const struct cns_site *site = &agent->site;
+  const struct cns_policy *policy = &site->kit.policy;
+  struct cns_ledger_limit limits[CNS_LEDGER_LIMITS_MAX];
+  struct cns_budget_cost costs[CNS_LEDGER_OBSERVERS];
+  size_t count = cns_site_limits(site, limits);
+  int r = cns_charge_expected(policy, site->plan.noise_multiplier, site->plan.sampling_rate,
+                              cns_plan_dim(&site->plan), costs);
+  *ret_affords = true;
+  for (size_t k = 0; r == 0 && *ret_affords && k < count; k++) {
+    struct cns_charge_standing standing;
+    r = cns_charge_standing(site->ledger, &site->study, &limits[k], policy, &costs[limits[k].observer], 1,
+                            now(), &standing, problem);
+    if (r || standing.rounds_left > 0) continue;
+    *ret_affords = false;
+    cns_problem_set(&agent->budget_spent, CNS_ERR_BUDGET,
+                    "the privacy budget of %s is spent: epsilon %.4g of %.4g at delta %g after round %" PRIu64
+                    ", and one more round isn't within it",
+                    limits[k].scope == CNS_LEDGER_ALL ? "the data set" : "the study", standing.spent,
+                    standing.limit, standing.delta, agent->model_round);
+  }
+  return r;
+}
+
+static void say_alert(struct cns_agent *agent) {
+  const struct cns_site *site = &agent->site;
+  struct cns_ledger_limit limits[CNS_LEDGER_LIMITS_MAX];
+  struct cns_charge_standing standing;
+  struct cns_problem problem = {0};
+  (void)cns_site_limits(site, limits);
+  if (cns_charge_standing(site->ledger, &site->study, &limits[0], &site->kit.policy, NULL, 0, now(),
+                          &standing, &problem)) {
+    cns_agent_note(agent, "error", &problem);
+    return;
+  }
+  if (standing.alert <= agent->alert_said) return;
+  agent->alert_said = standing.alert;
+  cns_client_log(&agent->log, "budget",
+                 "%g %% of the study's privacy budget is spent: epsilon %.4g of %.4g at delta %g",
+                 100 * standing.alert, standing.spent, standing.limit, standing.delta);
+}
+
+bool cns_agent_budget_is_spent(struct cns_agent *agent) {
+  struct cns_problem problem = {0};
+  bool affords = true;
+  if (!agent->site.ledger || agent->budget_spent.text[0]) return agent->budget_spent.text[0] != '\0';
+  say_alert(agent);
+  if (affords_a_round(agent, &affords, &problem)) cns_agent_note(agent, "error", &problem);
+  return !affords;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The privacy ledger of a hospital's data. It belongs to the data and not to a kit:
+ * the same patients in two studies, or two consortia, add up. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/site_internal.h"
+
+static char *with(const char *path, const char *suffix) {
+  char *longer = NULL;
+  return asprintf(&longer, "%s%s", path, suffix) < 0 ? NULL : longer;
+}
+
+char *cns_site_ledger_path(const struct cns_site *site) {
+  const struct cns_kit_config *config = &site->kit.config;
+  return config->ledger_path ? with(config->ledger_path, "") : with(config->data_path, ".ledger");
+}
+
+void cns_site_ledger_subject(struct cns_digest *ret_subject) {
+  cns_hash_once("consilium/1 data ledger", NULL, 0, ret_subject);
+}
+
+size_t cns_site_limits(const struct cns_site *site, struct cns_ledger_limit *ret_limits) {
+  const struct cns_charge_data_limit data = {site->kit.config.data_epsilon, site->kit.config.data_delta};
+  return cns_charge_limits(&site->kit.policy, &data, ret_limits);
+}
+
+/* Made with the first ledger. One without the other is no beginning but a loss. */
+static int load_owner(const char *ledger, const char *path, struct cns_identity **ret_identity,
+                      struct cns_problem *problem) {
+  struct cns_problem found = {0};
+  int r = cns_identity_load(path, ret_identity, &found);
+  if (r && problem) *problem = found;
+  if (r != CNS_ERR_NOT_FOUND || access(ledger, F_OK) == 0) return r;
+  r = cns_identity_new(cns_rng_system(), ret_identity);
+  if (!r) r = cns_identity_save(*ret_identity, path, problem);
+  if (r == CNS_ERR_EXISTS) { /* another agent's, just now */
+    *ret_identity = cns_identity_free(*ret_identity);
+    r = cns_identity_load(path, ret_identity, problem);
+  }
+  return r;
+}
+
+int cns_site_open_ledger(struct cns_site *site, struct cns_problem *problem) {
+  struct cns_digest subject;
+  char *path = cns_site_ledger_path(site), *key = path ? with(path, ".key") : NULL;
+  int r = key ? 0 : cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  cns_site_ledger_subject(&subject);
+  if (!r) r = load_owner(path, key, &site->ledger_identity, problem);
+  if (!r) r = cns_ledger_open(path, site->ledger_identity, &subject, &site->ledger, problem);
+  if (!r) r = cns_charge_cancel_stale(site->ledger, &site->study, NULL, (int64_t)time(NULL), problem);
+  if (r) cns_problem_prefix(problem, r, "the privacy ledger of the data");
+  free(path);
+  free(key);
+  return r;
+}

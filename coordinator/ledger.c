@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The coordinator's privacy ledger of its study: a round is reserved before it is
+ * announced, charged before an upload is asked for, marked released before its model
+ * is published. Nothing of it under a policy without noise.
+ *
+ * Of each hospital's ledger the newest head is kept in <state>/ledgers/<index>.head: a
+ * hospital whose ledger ends earlier, or is another, takes no part.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "coordinator/server_internal.h"
+#include "store/folder.h"
+
+static int64_t now(void) {
+  return (int64_t)time(NULL);
+}
+
+int cns_budget_open(struct cns_server *s, struct cns_problem *problem) {
+  if (s->kit.policy.noise_placement == CNS_NOISE_NONE) return 0;
+  char *path = cns_kit_path(s->kit.config.state_path, "ledger.sqlite");
+  s->heads = cns_kit_path(s->kit.config.state_path, "ledgers");
+  int r = path && s->heads ? cns_folder_create(s->heads, problem) : CNS_ERR_MEMORY;
+  if (r == 0) r = cns_ledger_open(path, s->kit.identity, &s->study, &s->ledger, problem);
+  free(path);
+  return r;
+}
+
+int cns_budget_replayed(struct cns_server *s, struct cns_problem *problem) {
+  if (!s->ledger) return 0;
+  const struct cns_digest *running = s->machine ? &cns_coordinator_round(s->machine)->digest : NULL;
+  int r = cns_charge_cancel_stale(s->ledger, &s->study, running, now(), problem);
+  return r ? r : cns_budget_charge(s, problem);
+}
+
+/* ---- rounds ---- */
+
+int cns_budget_reserve(struct cns_server *s, const struct cns_descriptor *d, struct cns_problem *problem) {
+  struct cns_ledger_round round;
+  struct cns_ledger_verdict verdict;
+  struct cns_ledger_limit limits[CNS_LEDGER_LIMITS_MAX];
+  if (!s->ledger) return 0;
+  int r = cns_charge_round(d, s->plan.name, NULL, &round);
+  if (r < 0)
+    return cns_problem_set(problem, r, "what a round costs can't be computed (%s)", cns_error_name(r));
+  size_t count = cns_charge_limits(&s->kit.policy, NULL, limits);
+  r = cns_ledger_reserve(s->ledger, &round, limits, count, now(), &verdict, problem);
+  return r == CNS_BUDGET_EXCEEDED ? CNS_ERR_BUDGET : r;
+}
+
+/* From here on hospitals may upload. */
+int cns_budget_charge(struct cns_server *s, struct cns_problem *problem) {
+  if (!s->ledger || !s->machine) return 0;
+  const struct cns_round *round = cns_coordinator_round(s->machine);
+  if (cns_phase_order(cns_coordinator_phase(s->machine)) < cns_phase_order(CNS_PHASE_UPLOAD)) return 0;
+  if (cns_coordinator_end(s->machine) != CNS_END_NONE && cns_coordinator_end(s->machine) != CNS_END_COMPLETED)
+    return 0;
+  return cns_ledger_charge(s->ledger, &round->digest, now(), problem);
+}
+
+int cns_budget_release(struct cns_server *s, struct cns_problem *problem) {
+  if (!s->ledger) return 0;
+  return cns_ledger_release(s->ledger, &cns_coordinator_round(s->machine)->digest, now(), problem);
+}
+
+int cns_budget_failed(struct cns_server *s, struct cns_problem *problem) {
+  enum cns_ledger_kind state;
+  if (!s->ledger) return 0;
+  const struct cns_digest *round = &cns_coordinator_round(s->machine)->digest;
+  int r = cns_ledger_state(s->ledger, round, &state, problem);
+  return r == 0 && state == CNS_LEDGER_RESERVED ? cns_ledger_cancel(s->ledger, round, now(), problem) : r;
+}
+
+int cns_budget_refund(struct cns_server *s, const struct cns_descriptor *d, const struct cns_digest *round,
+                      struct cns_problem *problem) {
+  enum cns_ledger_kind state;
+  uint8_t observers =
+      d->audit_level == CNS_AUDIT_NONE ? CNS_LEDGER_EVERYONE : CNS_LEDGER_BIT(CNS_LEDGER_READERS);
+  if (!s->ledger) return 0;
+  int r = cns_ledger_state(s->ledger, round, &state, problem);
+  return r == 0 && state == CNS_LEDGER_CHARGED
+             ? cns_ledger_refund(s->ledger, round, observers, now(), problem)
+             : r;
+}
+
+/* What readers of the models have cost so far, for manifest and log. */
+int cns_budget_standing(struct cns_server *s, struct cns_charge_standing *ret_standing,
+                        struct cns_problem *problem) {
+  struct cns_ledger_limit limits[CNS_LEDGER_LIMITS_MAX];
+  (void)cns_charge_limits(&s->kit.policy, NULL, limits);
+  return cns_charge_standing(s->ledger, &s->study, &limits[0], &s->kit.policy, NULL, 0, now(), ret_standing,
+                             problem);
+}
+
+/* ---- heads ---- */
+
+static void send_head(struct cns_session *session, const struct cns_ledger_head *head) {
+  uint8_t bytes[CNS_LEDGER_HEAD_BYTES];
+  struct cns_writer writer;
+  if (cns_ledger_head_encode(head, bytes) < 0) return;
+  cns_writer_init(&writer, sizeof bytes);
+  cns_write_bytes(&writer, bytes, sizeof bytes);
+  cns_session_send(session, CNS_WIRE_LEDGER, &writer);
+  cns_writer_deinit(&writer);
+}
+
+static char *head_path(const struct cns_server *s, const struct cns_session *session) {
+  char name[32];
+  snprintf(name, sizeof name, "%u.head", session->hospital->index);
+  return cns_kit_path(s->heads, name);
+}
+
+/* The head that is kept of a hospital's ledger; CNS_ERR_NOT_FOUND. */
+static int kept_head(const struct cns_server *s, const struct cns_session *session,
+                     struct cns_ledger_head *ret_head, struct cns_problem *problem) {
+  uint8_t *data = NULL;
+  size_t len = 0;
+  char *path = head_path(s, session);
+  int r = path ? cns_file_read(path, CNS_LEDGER_HEAD_BYTES + 1, &data, &len, problem) : CNS_ERR_MEMORY;
+  if (r == 0) r = cns_ledger_head_decode(data, len, ret_head);
+  if (r == 0) r = cns_ledger_head_verify(ret_head, &ret_head->owner);
+  if (r < 0 && r != CNS_ERR_NOT_FOUND) cns_problem_set(problem, r, "%s: is damaged", path ? path : "a head");
+  free(data);
+  free(path);
+  return r;
+}
+
+static int keep_head(const struct cns_server *s, const struct cns_session *session, const uint8_t *data,
+                     size_t len, struct cns_problem *problem) {
+  char *path = head_path(s, session);
+  int r = path ? cns_file_write(path, data, len, 0600, problem) : CNS_ERR_MEMORY;
+  free(path);
+  return r;
+}
+
+void cns_budget_greet(struct cns_server *s, struct cns_session *session) {
+  struct cns_ledger_head head;
+  struct cns_problem problem = {0};
+  session->ledger_known = s->ledger == NULL;
+  if (!s->ledger) return;
+  if (kept_head(s, session, &head, &problem) == 0) send_head(session, &head);
+  if (cns_ledger_head(s->ledger, &head, &problem) == 0) send_head(session, &head);
+}
+
+static void refuse_ledger(struct cns_server *s, struct cns_session *session, const char *why) {
+  session->ledger_known = false;
+  cns_session_notice(session, "%s: this hospital takes no part until that is cleared up", why);
+  if (cns_report_allowed(s, &session->lines))
+    cns_report(s, "ledger", "hospital %s takes no part: %s", session->hospital->name, why);
+}
+
+/* Longer than the one kept, or the same. */
+static void compare_heads(struct cns_server *s, struct cns_session *session,
+                          const struct cns_ledger_head *kept, const struct cns_ledger_head *head,
+                          const uint8_t *data, size_t len) {
+  struct cns_problem problem = {0};
+  char why[200];
+  if (!cns_identity_public_equal(&kept->owner, &head->owner) ||
+      !cns_digest_equal(&kept->subject, &head->subject))
+    snprintf(why, sizeof why, "its privacy ledger is another than the one shown before");
+  else if (head->sequence < kept->sequence)
+    snprintf(why, sizeof why,
+             "its privacy ledger ends at entry %" PRIu64 ", and one with %" PRIu64
+             " entries was shown before: the file was restored from an old copy",
+             head->sequence, kept->sequence);
+  else if (head->sequence == kept->sequence && !cns_digest_equal(&head->digest, &kept->digest))
+    snprintf(why, sizeof why, "it has shown two privacy ledgers with different entries %" PRIu64,
+             head->sequence);
+  else {
+    if (head->sequence > kept->sequence && keep_head(s, session, data, len, &problem) < 0)
+      refuse_ledger(s, session, problem.text);
+    else
+      session->ledger_known = true;
+    return;
+  }
+  send_head(session, kept);
+  refuse_ledger(s, session, why);
+}
+
+void cns_budget_shown(struct cns_server *s, struct cns_session *session, const uint8_t *data, size_t len) {
+  struct cns_ledger_head head, kept;
+  struct cns_problem problem = {0};
+  if (!s->ledger) return;
+  if (cns_ledger_head_decode(data, len, &head) < 0 || cns_ledger_head_verify(&head, &head.owner) < 0) {
+    cns_link_close(session->link, "a malformed LEDGER");
+    return;
+  }
+  if (cns_identity_public_equal(&head.owner, cns_identity_get_public(s->kit.identity))) {
+    int r = cns_ledger_check_witness(s->ledger, &head, session->hospital->name, &problem);
+    if (r < 0 && r != CNS_ERR_SIGNATURE) cns_server_fatal(s, r, &problem);
+    return;
+  }
+  int r = kept_head(s, session, &kept, &problem);
+  if (r == 0)
+    compare_heads(s, session, &kept, &head, data, len);
+  else if (r == CNS_ERR_NOT_FOUND && keep_head(s, session, data, len, &problem) == 0)
+    session->ledger_known = true;
+  else
+    refuse_ledger(s, session, problem.text);
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dp/mechanism.h"
+
+#include <math.h>
+
+#include "dp/grid.h"
+
+__extension__ typedef unsigned __int128 u128;
+
+/* Above what a few roundings of doubles can take away. */
+#define UP (1 + 0x1p-40)
+/* Distance of a sampled coordinate, in log2 (dp/discrete_gaussian.h promises less). */
+#define SAMPLE_DISTANCE_LOG2 (-96)
+
+int cns_mechanism_radius(const struct cns_mechanism *m, uint32_t weight, double *ret_radius) {
+  if (!isfinite(m->clip) || m->clip <= 0 || weight == 0) return CNS_ERR_RANGE;
+  if (m->unit == CNS_UNIT_HOSPITAL) {
+    *ret_radius = m->clip * weight;
+    return 0;
+  }
+  if (!(m->sampling_rate > 0 && m->sampling_rate <= 1)) return CNS_ERR_RANGE;
+  double expected = m->sampling_rate * weight;
+  *ret_radius = m->clip * ceil(expected + 6 * sqrt(expected) + 10);
+  return 0;
+}
+
+int cns_mechanism_theta(const struct cns_mechanism *m, uint32_t weight, uint64_t *ret_theta) {
+  double radius;
+  if (m->unit == CNS_UNIT_HOSPITAL) return cns_quantize_theta(m->clip, weight, m->scale_log2, ret_theta);
+  int r = cns_mechanism_radius(m, weight, &radius);
+  return r ? r : cns_grid_radius_steps(radius, m->dim, m->scale_log2, ret_theta);
+}
+
+/* ||x + noise||^2 <= theta^2 + 2 theta sigma t + sigma^2 (sqrt(d) + t)^2, but with
+ * probability exp(-t^2/2) for each of the two (the noise along x, and its length:
+ * Laurent and Massart 2000); t = 10. */
+int cns_mechanism_bound(const struct cns_mechanism *m, uint32_t weight, double sigma_local,
+                        uint64_t *ret_bound) {
+  const double t = 10;
+  uint64_t theta;
+  int r = cns_mechanism_theta(m, weight, &theta);
+  if (r) return r;
+  if (sigma_local > 0) {
+    double x = (double)theta, length = sigma_local * (sqrt((double)m->dim) + t);
+    double bound = ceil(sqrt(x * x + 2 * x * sigma_local * t + length * length) * UP);
+    if (!(bound < 0x1p60)) return CNS_ERR_RANGE;
+    theta = (uint64_t)bound;
+  }
+  *ret_bound = theta;
+  return 0;
+}
+
+static int check(const struct cns_mechanism *m, struct cns_problem *problem) {
+  const char *wrong = NULL;
+  if (m->count == 0 || m->count > CNS_HOSPITALS_MAX) wrong = "the number of hospitals";
+  bool noisy = m->placement != CNS_NOISE_NONE;
+  if (noisy ? !(m->noise_multiplier >= 0.01 && m->noise_multiplier <= 1e6) : m->noise_multiplier != 0)
+    wrong = "the noise multiplier";
+  double rate = m->sampling_rate;
+  if (!noisy ? rate != 0 : m->unit == CNS_UNIT_HOSPITAL ? rate != 1 : !(rate > 0 && rate <= 1))
+    wrong = "the sampling rate";
+  if (m->unit == CNS_UNIT_PATIENT && m->placement == CNS_NOISE_NONE) wrong = "noise of unit patient";
+  if (m->placement == CNS_NOISE_DISTRIBUTED && m->minimum_included <= m->colluders)
+    wrong = "the smallest sum, which must be of more hospitals than may collude: it";
+  if (!isfinite(m->clip) || m->clip <= 0) wrong = "the clip norm";
+  if (!wrong) return 0;
+  return cns_problem_set(problem, CNS_ERR_RANGE, "%s is out of range", wrong);
+}
+
+/* Sum and largest of theta; all below 2^31. */
+static int cohort(const struct cns_mechanism *m, uint64_t *ret_sum, uint64_t *ret_largest) {
+  uint64_t sum = 0, largest = 0, theta;
+  for (size_t k = 0; k < m->count; k++) {
+    int r = cns_mechanism_theta(m, m->weights[k], &theta);
+    if (r) return r;
+    if (theta >> 31) return CNS_ERR_RANGE;
+    sum += theta;
+    if (theta > largest) largest = theta;
+  }
+  *ret_sum = sum;
+  *ret_largest = largest;
+  return 0;
+}
+
+/* Of any hospital of the cohort. */
+static int sensitivity(const struct cns_mechanism *m, uint64_t largest, uint64_t *ret_steps) {
+  double widest = 0, radius;
+  *ret_steps = largest;
+  if (m->unit == CNS_UNIT_HOSPITAL) return 0;
+  for (size_t k = 0; k < m->count; k++) {
+    int r = cns_mechanism_radius(m, m->weights[k], &radius);
+    if (r) return r;
+    if (radius > widest) widest = radius;
+  }
+  return cns_grid_sensitivity(m->clip * (1 + CNS_MECHANISM_SLACK), widest, m->dim, m->scale_log2, ret_steps);
+}
+
+static void noise(const struct cns_mechanism *m, struct cns_mechanism_numbers *n) {
+  double scaled = m->noise_multiplier * (double)n->sensitivity;
+  n->sigma = n->sigma_local = 0;
+  if (m->placement == CNS_NOISE_NONE) return;
+  n->sigma = sqrt(scaled * scaled + 3) * UP;
+  if (m->placement == CNS_NOISE_DISTRIBUTED)
+    n->sigma_local = n->sigma / sqrt((double)(m->minimum_included - m->colluders)) * UP;
+}
+
+static int largest_bound(const struct cns_mechanism *m, double sigma_local, uint64_t *ret_bound) {
+  uint64_t largest = 0, bound;
+  for (size_t k = 0; k < m->count; k++) {
+    int r = cns_mechanism_bound(m, m->weights[k], sigma_local, &bound);
+    if (r) return r;
+    if (bound > largest) largest = bound;
+  }
+  *ret_bound = largest;
+  return 0;
+}
+
+/* Of the noise in an honest sum, whoever adds it. */
+static double noise_reach(const struct cns_mechanism *m, const struct cns_mechanism_numbers *n) {
+  double all = m->placement == CNS_NOISE_DISTRIBUTED ? sqrt((double)m->count) * n->sigma_local : n->sigma;
+  return ceil(CNS_MECHANISM_TAIL * all);
+}
+
+/* All but whether the noise is in enough steps. CNS_ERR_RANGE: could wrap. */
+static int numbers_of(const struct cns_mechanism *m, struct cns_mechanism_numbers *ret_numbers) {
+  struct cns_mechanism_numbers n = {0};
+  uint64_t sum, largest, bound;
+  int r = cohort(m, &sum, &largest);
+  if (!r) r = sensitivity(m, largest, &n.sensitivity);
+  if (r) return r;
+  noise(m, &n);
+  if (!(n.sigma < 0x1p31)) return CNS_ERR_RANGE;
+  r = largest_bound(m, n.sigma_local, &bound);
+  double reach = noise_reach(m, &n);
+  /* sqrt(8)*bound < 2^30: a bucket of a sketch can't wrap. */
+  if (r || bound >> 31 || 8 * (u128)bound * bound >= (u128)1 << 60 || !(reach < 0x1p31)) return CNS_ERR_RANGE;
+  n.range.honest = sum + (uint64_t)reach;
+  n.range.second = cns_quantize_second(n.range.honest, m->colluders, bound);
+  if (n.range.second >> 31) return CNS_ERR_RANGE;
+  *ret_numbers = n;
+  return 0;
+}
+
+int cns_mechanism_compute(const struct cns_mechanism *m, struct cns_mechanism_numbers *ret_numbers,
+                          struct cns_problem *problem) {
+  struct cns_mechanism_numbers n;
+  int r = check(m, problem);
+  if (r) return r;
+  if (numbers_of(m, &n))
+    return cns_problem_set(
+        problem, CNS_ERR_RANGE,
+        "scale 2^%d is too fine: a sum of %zu updates%s with clip norm %g could wrap in 32 "
+        "bits",
+        m->scale_log2, m->count, m->placement == CNS_NOISE_NONE ? "" : " and their noise", m->clip);
+  double least = m->placement == CNS_NOISE_DISTRIBUTED ? n.sigma_local : n.sigma;
+  if (m->placement != CNS_NOISE_NONE && least < CNS_MECHANISM_SIGMA_MIN)
+    return cns_problem_set(
+        problem, CNS_ERR_RANGE,
+        "the noise has a standard deviation of %.3g steps of the 32-bit grid, but needs %g: "
+        "a smaller cohort, smaller weights or more noise are needed",
+        least, CNS_MECHANISM_SIGMA_MIN);
+  *ret_numbers = n;
+  return 0;
+}
+
+/* Everything grows with the scale, so the scales that don't wrap are a lower range. */
+int cns_mechanism_choose_scale(const struct cns_mechanism *mechanism, int8_t *ret_scale_log2,
+                               struct cns_problem *problem) {
+  struct cns_mechanism m = *mechanism;
+  struct cns_mechanism_numbers numbers;
+  int low = INT8_MIN, high = INT8_MAX;
+  int r = check(&m, problem);
+  if (r) return r;
+  while (low < high) {
+    m.scale_log2 = low + (high - low + 1) / 2;
+    if (numbers_of(&m, &numbers) == 0)
+      low = m.scale_log2;
+    else
+      high = m.scale_log2 - 1;
+  }
+  m.scale_log2 = low;
+  r = cns_mechanism_compute(&m, &numbers, problem);
+  if (r == 0) *ret_scale_log2 = (int8_t)low;
+  return r;
+}
+
+double cns_mechanism_divisor(const struct cns_mechanism *m, const uint32_t *weights, size_t count) {
+  double sum = 0;
+  for (size_t k = 0; k < count; k++)
+    sum += weights[k]; /* exact: at most 1000 * 2^20 */
+  return m->unit == CNS_UNIT_PATIENT ? m->sampling_rate * sum : sum;
+}
+
+double cns_mechanism_extra_delta(const struct cns_mechanism *m) {
+  if (m->placement == CNS_NOISE_NONE) return 0;
+  size_t samplers = m->placement == CNS_NOISE_DISTRIBUTED ? m->count : 1;
+  return ldexp((double)m->dim * (double)samplers, SAMPLE_DISTANCE_LOG2);
+}

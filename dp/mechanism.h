@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The mechanism of one round in numbers that everybody knows: from clip norm,
+ * cohort, privacy unit and noise to sensitivity, standard deviation and ranges on
+ * the integer grid, so that a hospital computes them itself and demands equality.
+ * Derivations: docs/privacy.md, "The mechanism".
+ *
+ * Unit hospital: hospital m's vector is its weight times its clipped update,
+ * rounded under the bound theta_m of dp/quantize.h; what it may change the sum by
+ * is theta_m, and the sensitivity is the cohort's largest.
+ *
+ * Unit patient: hospital m's vector is the sum of its sampled patients' clipped
+ * gradients (model/private.h), at most the public radius
+ *   R_m = clip * (q*N_m + 6*sqrt(q*N_m) + 10)
+ * long (longer ones are projected onto that ball, which can't increase the
+ * sensitivity), rounded by dp/grid.h. The weights are the declared numbers of
+ * patients N_m.
+ *
+ * Noise: discrete Gaussian of total standard deviation sigma, so that sigma is
+ * never below sqrt((z*sensitivity)^2 + 3): what is lost by being discrete is
+ * covered, and the noise multiplier that is charged is z itself. Distributed, each
+ * hospital adds sigma_local = sigma/sqrt(shares); with as many shares in the sum that
+ * nobody but their owner knows (the smallest sum that may be opened, less the
+ * colluders), the sum has sigma at least.
+ */
+#pragma once
+
+#include "dp/quantize.h"
+
+enum cns_noise_placement { CNS_NOISE_NONE = 0, CNS_NOISE_CENTRAL = 1, CNS_NOISE_DISTRIBUTED = 2 };
+enum cns_privacy_unit { CNS_UNIT_HOSPITAL = 0, CNS_UNIT_PATIENT = 1 };
+
+/* Least standard deviation of anybody's noise, in steps. */
+#define CNS_MECHANISM_SIGMA_MIN 8.0
+/* A coordinate of the noise is beyond so many standard deviations with probability below 2^-180. */
+#define CNS_MECHANISM_TAIL 16.0
+/* What rounding errors of the clipped sum may add to the sensitivity, relative
+ * (model/private.h proves less). */
+#define CNS_MECHANISM_SLACK 0x1p-16
+
+struct cns_mechanism {
+  enum cns_privacy_unit unit;
+  enum cns_noise_placement placement;
+  double noise_multiplier; /* z; 0 without noise */
+  double sampling_rate;    /* q; 1 in unit hospital, 0 without noise */
+  double clip;
+  uint64_t dim;
+  int scale_log2;
+  uint16_t colluders;
+  uint16_t minimum_included; /* > colluders */
+  size_t count;              /* cohort */
+  const uint32_t *weights;   /* count of them, public */
+};
+
+struct cns_mechanism_numbers {
+  uint64_t sensitivity; /* steps, of the integer sum to one unit */
+  double sigma;         /* steps; of the released sum, at least; 0 without noise */
+  double sigma_local;   /* steps; of each hospital's own share; 0 unless distributed */
+  struct cns_quantize_range range;
+};
+
+/* Largest L2 norm of hospital m's vector before rounding, in the model's units. */
+CNS_MUST_CHECK int cns_mechanism_radius(const struct cns_mechanism *mechanism, uint32_t weight,
+                                        double *ret_radius);
+/* The same of the integer vector without its noise, in steps. */
+CNS_MUST_CHECK int cns_mechanism_theta(const struct cns_mechanism *mechanism, uint32_t weight,
+                                       uint64_t *ret_theta);
+/* And with its noise share: B of docs/protocol.md, "Detection", exceeded with probability below 2^-72. */
+CNS_MUST_CHECK int cns_mechanism_bound(const struct cns_mechanism *mechanism, uint32_t weight,
+                                       double sigma_local, uint64_t *ret_bound);
+/* CNS_ERR_RANGE with a sentence: parameters out of range, a sum that could wrap,
+ * or noise of less than CNS_MECHANISM_SIGMA_MIN steps. */
+CNS_MUST_CHECK int cns_mechanism_compute(const struct cns_mechanism *mechanism,
+                                         struct cns_mechanism_numbers *ret_numbers,
+                                         struct cns_problem *problem);
+/* The finest step that passes; mechanism->scale_log2 is not looked at. */
+CNS_MUST_CHECK int cns_mechanism_choose_scale(const struct cns_mechanism *mechanism, int8_t *ret_scale_log2,
+                                              struct cns_problem *problem);
+/* What a mean is divided by, given the weights in the sum: their sum, in unit
+ * patient times the sampling rate, the public expected batch. */
+double cns_mechanism_divisor(const struct cns_mechanism *mechanism, const uint32_t *weights, size_t count);
+/* Added to delta for each round: how far the drawn noise may be, in statistical
+ * distance, from the distribution that is accounted. */
+double cns_mechanism_extra_delta(const struct cns_mechanism *mechanism);

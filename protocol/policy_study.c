@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Does a study fit the policy? Said before the first round, since it would be refused in each. */
+#include "protocol/policy.h"
+
+#define REFUSE(...) return cns_problem_set(problem, CNS_ERR_REFUSED, __VA_ARGS__)
+#define WHOM "ask the privacy officer or the study's authors"
+
+static int check_unit(const struct cns_policy *policy, const struct cns_policy_study *study,
+                      struct cns_problem *problem) {
+  if (policy->unit == CNS_UNIT_HOSPITAL && study->sampling_rate != 1)
+    REFUSE(
+        "the study's sampling rate is %g, but the policy protects hospitals, and each of them takes part in "
+        "every round: it must be 1; " WHOM,
+        study->sampling_rate);
+  if (policy->unit == CNS_UNIT_PATIENT && (study->local_epochs != 1 || study->momentum != 0))
+    REFUSE("the policy protects patients, so a round is one step on a sum of clipped gradients: the study "
+           "must have "
+           "1 local epoch (it has %u) and no momentum (it has %g); " WHOM,
+           study->local_epochs, study->momentum);
+  return 0;
+}
+
+static int check_noise(const struct cns_policy *policy, const struct cns_policy_study *study,
+                       struct cns_problem *problem) {
+  const struct cns_policy_privacy *p = &policy->privacy;
+  bool noisy = policy->noise_placement != CNS_NOISE_NONE;
+  if (noisy != (study->noise_multiplier > 0))
+    REFUSE("%s; " WHOM,
+           noisy ? "the policy asks for noise, but the study has no \"privacy\" section that says how much"
+                 : "the study has a \"privacy\" section, but the policy's noise is \"none\", so there is "
+                   "no budget for it");
+  if (!noisy) return 0;
+  if (study->noise_multiplier < p->multiplier_min)
+    REFUSE("the study's noise multiplier is %g, but the policy allows none below %g; " WHOM,
+           study->noise_multiplier, p->multiplier_min);
+  if (study->sampling_rate > p->rate_max)
+    REFUSE("the study's sampling rate is %g, but the policy allows none above %g; " WHOM,
+           study->sampling_rate, p->rate_max);
+  return check_unit(policy, study, problem);
+}
+
+int cns_policy_check_study(const struct cns_policy *policy, const struct cns_policy_study *study,
+                           struct cns_problem *problem) {
+  if (study->clip_norm > policy->clip_norm_max)
+    REFUSE("the study's clip norm is %g, but the policy allows %g at the most; " WHOM, study->clip_norm,
+           policy->clip_norm_max);
+  if (study->by_patients != (policy->weights_mode == CNS_WEIGHTS_PATIENTS))
+    REFUSE("the study weighs hospitals %s, the policy %s; " WHOM,
+           study->by_patients ? "by patients" : "equally", study->by_patients ? "equally" : "by patients");
+  return check_noise(policy, study, problem);
+}
