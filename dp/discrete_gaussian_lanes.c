@@ -30,12 +30,13 @@ LOOP void add_loop(const int32_t *upper, const int32_t *lower, int32_t scale, ui
 }
 
 /* The entries of the columns of one block: every entry of the table is read. */
-static void select_entries(const struct cns_discrete_gaussian_table *table, const uint8_t *columns,
-                           uint8_t entries[LAST + 1][LANES]) {
+static void select_entries(const struct cns_discrete_gaussian_table *restrict table,
+                           const uint8_t *restrict columns, uint8_t (*restrict entries)[LANES]) {
   uint8_t mask[LANES];
   for (size_t column = 0; column < COLUMNS; column++) {
+    const uint8_t wanted = (uint8_t)column;
     for (size_t s = 0; s < LANES; s++)
-      mask[s] = (uint8_t) - (columns[s] == column);
+      mask[s] = columns[s] == wanted ? 0xff : 0;
     for (size_t slice = 0; slice <= LAST; slice++) {
       const uint8_t value = table->slices[slice][column];
       for (size_t s = 0; s < LANES; s++)
@@ -57,7 +58,7 @@ static void portable_block(const struct cns_discrete_gaussian_table *table, cons
     }
   }
   for (size_t s = 0; s < LANES; s++) {
-    const uint8_t keep = (uint8_t)-less[s];
+    const uint8_t keep = (uint8_t)(0u - less[s]);
     const int32_t m = (random[s] & keep) | (entries[0][s] & (uint8_t)~keep);
     const int32_t sign = -(random[LAST * LANES + s] >> 7);
     sums[s] = factor * sums[s] + ((m ^ sign) - sign);
