@@ -15,6 +15,7 @@
 #include "protocol/coordinator.h"
 #include "protocol/manifest.h"
 #include "protocol/wire.h"
+#include "store/charge.h"
 #include "store/journal.h"
 #include "store/kit.h"
 #include "store/registry.h"

@@ -2,7 +2,6 @@
 #include "protocol/manifest.h"
 
 #include <math.h>
-
 #include <stdlib.h>
 #include <string.h>
 
