@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The settings and the errors that every database of this room shares: WAL,
- * synchronous=FULL, foreign keys, secure_delete, one writer a file, values
- * sealed at rest under one key that the file can recognise.
+ * synchronous=FULL, foreign keys, secure_delete, one writer a file (unless its
+ * kind is shared), values sealed at rest under one key that the file can recognise.
  */
 #pragma once
 
@@ -27,6 +27,9 @@ struct cns_database_kind {
    * on: version - 1 of them. NULL: files of earlier versions are refused. */
   const char *const *upgrades;
   const char *context; /* of the at-rest key: 16..64 characters */
+  /* Several processes may write, one transaction at a time: the lock is held while
+   * the file is opened only. Its pages are checked for readers too. */
+  bool shared;
 };
 
 struct cns_database {
@@ -34,7 +37,7 @@ struct cns_database {
   sqlite3 *sqlite;
   char *path;
   uint8_t *key; /* sodium_malloc */
-  int lock_fd;  /* -1 when opened for reading only */
+  int lock_fd;  /* -1 when opened for reading only, or shared */
   bool readonly;
   int version; /* the file's: the kind's, or an earlier one when opened for reading only */
   bool in_transaction;

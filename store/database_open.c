@@ -8,11 +8,14 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "crypto/seal.h"
 #include "store/database.h"
 #include "store/folder.h"
+
+#define LOCK_PAUSE_MS 10
 
 static const char key_check_text[] = "this key opens this file";
 
@@ -42,6 +45,24 @@ static int lock_take(struct cns_database *database, struct cns_problem *problem)
   if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)len, 0) != len) errno = 0;
   database->lock_fd = fd;
   return 0;
+}
+
+static void lock_release(struct cns_database *database) {
+  if (database->lock_fd >= 0) close(database->lock_fd);
+  database->lock_fd = -1;
+}
+
+/* Several processes open a shared file, one after the other, so that one makes
+ * it and the others find it whole. */
+static int lock_wait(struct cns_database *database, struct cns_problem *problem) {
+  const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
+  int error = CNS_ERR_STATE;
+  for (int waited_ms = 0; error == CNS_ERR_STATE; waited_ms += LOCK_PAUSE_MS) {
+    error = lock_take(database, problem);
+    if (waited_ms >= CNS_DATABASE_BUSY_TIMEOUT_MS) break;
+    if (error == CNS_ERR_STATE) (void)nanosleep(&pause, NULL);
+  }
+  return error;
 }
 
 static int connect_to(struct cns_database *database, const char *path, struct cns_problem *problem) {
@@ -253,7 +274,7 @@ static int open_existing(struct cns_database *database, struct cns_problem *prob
   int error = connect_to(database, database->path, problem);
   if (!error) error = check_version(database, problem);
   if (!error) error = check_key(database, problem);
-  if (!error && !database->readonly) error = check_pages(database, problem);
+  if (!error && (!database->readonly || database->kind->shared)) error = check_pages(database, problem);
   if (error || database->readonly) return error;
   error = upgrade(database, problem);
   if (error) return error;
@@ -277,7 +298,7 @@ static int derive_key(struct cns_database *database, const uint8_t *key) {
 
 static int open_or_create(struct cns_database *database, struct cns_problem *problem) {
   if (!database->readonly) {
-    int error = lock_take(database, problem);
+    int error = database->kind->shared ? lock_wait(database, problem) : lock_take(database, problem);
     if (error) return error;
   }
   struct stat status;
@@ -308,6 +329,7 @@ int cns_database_open(const struct cns_database_kind *kind, const char *path,
     cns_database_deinit(&database);
     return error;
   }
+  if (kind->shared) lock_release(&database);
   *ret_database = database;
   return 0;
 }
@@ -318,7 +340,7 @@ void cns_database_deinit(struct cns_database *database) {
     (void)sqlite3_close_v2(database->sqlite);
   }
   /* lock_fd of a zeroed struct is standard input: told apart by the kind. */
-  if (database->kind && database->lock_fd >= 0) close(database->lock_fd);
+  if (database->kind) lock_release(database);
   sodium_free(database->key);
   free(database->path);
   memset(database, 0, sizeof(*database));
