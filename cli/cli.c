@@ -192,7 +192,6 @@ static int exit_code(int error) {
   case CNS_ERR_PERMISSION:
   case CNS_ERR_CLOSED:
   case CNS_ERR_TIMEOUT:
-  case CNS_ERR_TIMEOUT:
     return CNS_EXIT_IO;
   case CNS_ERR_BUDGET:
     return CNS_EXIT_BUDGET;

@@ -124,7 +124,7 @@ static double noise_reach(const struct cns_mechanism *m, const struct cns_mechan
 /* All but whether the noise is in enough steps. CNS_ERR_RANGE: could wrap. */
 static int numbers_of(const struct cns_mechanism *m, struct cns_mechanism_numbers *ret_numbers) {
   struct cns_mechanism_numbers n = {0};
-  uint64_t sum, largest, bound;
+  uint64_t sum, largest, bound = 0;
   int r = cohort(m, &sum, &largest);
   if (!r) r = sensitivity(m, largest, &n.sensitivity);
   if (r) return r;
