@@ -135,13 +135,17 @@ static void audit_of_a_later_version(struct cns_descriptor *d, struct federation
 }
 static void noise_that_the_policy_has_not(struct cns_descriptor *d, struct federation *f) {
   d->noise_placement = CNS_NOISE_CENTRAL;
+  d->noise_multiplier = d->sampling_rate = 1;
 }
 static void no_noise_where_the_policy_has_it(struct cns_descriptor *d, struct federation *f) {
   f->policy.noise_placement = CNS_NOISE_DISTRIBUTED;
 }
-static void noise_of_a_later_version(struct cns_descriptor *d, struct federation *f) {
-  f->policy.noise_placement = CNS_NOISE_CENTRAL;
-  d->noise_placement = CNS_NOISE_CENTRAL;
+static void another_unit(struct cns_descriptor *d, struct federation *f) {
+  f->policy.unit = CNS_UNIT_PATIENT;
+}
+static void noise_that_the_study_has_not(struct cns_descriptor *d, struct federation *f) {
+  f->policy.noise_placement = d->noise_placement = CNS_NOISE_DISTRIBUTED;
+  d->noise_multiplier = d->sampling_rate = 1;
 }
 static void sketch_without_an_audit(struct cns_descriptor *d, struct federation *f) {
   d->sketch = 256;
@@ -195,14 +199,84 @@ static const struct rule {
     RULE(fewer_bits, "16-bit values are reserved"),
     RULE(audit_that_the_policy_has_not, "audit level is 1, the policy's is 0"),
     RULE(audit_of_a_later_version, "audit level 2 is reserved"),
-    RULE(noise_that_the_policy_has_not, "noise placement is 1, the policy's is 0"),
-    RULE(no_noise_where_the_policy_has_it, "noise placement is 0, the policy's is 2"),
-    RULE(noise_of_a_later_version, "noise placement 1 is reserved"),
+    RULE(noise_that_the_policy_has_not, "unit and noise placement are 0 and 1, the policy's are 0 and 0"),
+    RULE(no_noise_where_the_policy_has_it, "unit and noise placement are 0 and 0, the policy's are 0 and 2"),
+    RULE(another_unit, "unit and noise placement are 0 and 0, the policy's are 1 and 0"),
+    RULE(noise_that_the_study_has_not,
+         "noise multiplier is 1 and its sampling rate 1; the study says 0 and 0"),
     RULE(sketch_without_an_audit, "a sketch of 256 numbers without an audit"),
     RULE(another_weight_of_ours, "this hospital's weight in the round is 6, the one it declared is 5"),
     RULE(weight_over_the_cap, "hospital-2 has weight 1001, above the policy's cap of 1000"),
     RULE(unequal_weights, "but the policy says equal weights"),
 };
+
+/* ---- under a policy with noise ---- */
+
+static void less_noise(struct cns_descriptor *d, struct federation *f) {
+  d->noise_multiplier = 1.5;
+}
+static void more_noise(struct cns_descriptor *d, struct federation *f) {
+  d->noise_multiplier = 2.5;
+}
+static void larger_rate(struct cns_descriptor *d, struct federation *f) {
+  d->sampling_rate = 0.5;
+}
+static void noise_under_the_floor(struct cns_descriptor *d, struct federation *f) {
+  f->policy.privacy.multiplier_min = 2.25;
+}
+static void rate_over_the_policys(struct cns_descriptor *d, struct federation *f) {
+  f->policy.privacy.rate_max = 0.2;
+}
+static void delta_of_one_patient(struct cns_descriptor *d, struct federation *f) {
+  f->policy.privacy.delta = 0.05;
+}
+static void step_too_fine_for_the_noise(struct cns_descriptor *d, struct federation *f) {
+  d->scale_log2 += 1;
+}
+static void step_too_coarse_for_the_noise(struct cns_descriptor *d, struct federation *f) {
+  d->scale_log2 = -20;
+}
+
+static const struct rule noise_rules[] = {
+    RULE(less_noise, "noise multiplier is 1.5 and its sampling rate 0.25; the study says 2 and 0.25"),
+    RULE(more_noise, "noise multiplier is 2.5"),
+    RULE(larger_rate, "sampling rate 0.5; the study says 2 and 0.25"),
+    RULE(noise_under_the_floor, "allows no multiplier below 2.25"),
+    RULE(rate_over_the_policys, "no rate above 0.2"),
+    RULE(delta_of_one_patient, "the policy's delta is 0.05, above 1/29, one over the number of patients"),
+    RULE(step_too_fine_for_the_noise, "the round's step could wrap"),
+    RULE(step_too_coarse_for_the_noise,
+         "the round's step is 2^20; for its clip norm, cohort, weights and noise it must be"),
+};
+
+static void noise_is_what_policy_and_study_say(void **state) {
+  for (size_t k = 0; k < sizeof noise_rules / sizeof noise_rules[0]; k++) {
+    const struct rule *rule = &noise_rules[k];
+    struct federation f;
+    struct cns_problem problem = {0};
+    struct cns_descriptor d;
+    federation_init(&f, 8, 50, 1);
+    federation_begin(&f, 1, 1);
+    cns_policy_set_privacy(&f.policy, CNS_UNIT_PATIENT, CNS_NOISE_DISTRIBUTED, 3, 1e-3);
+    struct cns_hospital_config config = federation_hospital_config(&f, OWN);
+    config.expectation.noise_multiplier = 2;
+    config.expectation.sampling_rate = 0.25;
+    assert_int_equal(cns_descriptor_copy(&f.descriptor, &d), 0);
+    d.unit = CNS_UNIT_PATIENT;
+    d.noise_placement = CNS_NOISE_DISTRIBUTED;
+    d.noise_multiplier = 2;
+    d.sampling_rate = 0.25;
+    assert_int_equal(cns_descriptor_choose_scale(&d, &problem), 0);
+    if (announce(&f, &d, &config, &problem)) fail_msg("%s", problem.text);
+    rule->tamper(&d, &f);
+    if (!strstr(rule->name, "step")) assert_int_equal(cns_descriptor_choose_scale(&d, &problem), 0);
+    int r = announce(&f, &d, &config, &problem);
+    if (r != CNS_ERR_REFUSED || !strstr(problem.text, rule->words))
+      fail_msg("%s: %d: %s", rule->name, r, problem.text);
+    cns_descriptor_deinit(&d);
+    federation_deinit(&f);
+  }
+}
 
 static void each_rule_is_kept(void **state) {
   for (size_t k = 0; k < sizeof rules / sizeof rules[0]; k++) {
@@ -414,6 +488,7 @@ static void the_largest_masked_sums_come_out_exactly(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_rule_is_kept),
+      cmocka_unit_test(noise_is_what_policy_and_study_say),
       cmocka_unit_test(the_hospitals_own_floor),
       cmocka_unit_test(an_old_or_repeated_announcement),
       cmocka_unit_test(announcements_not_from_the_coordinator),

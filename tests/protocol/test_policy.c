@@ -10,39 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "protocol/policy.h"
-
-#define FROM INT64_C(1795341600)
-
-static struct cns_identity *officers[3];
-
-static int set_up(void **state) {
-  for (uint8_t i = 0; i < 3; i++) {
-    uint8_t seed[32] = {(uint8_t)(i + 1)};
-    if (cns_identity_from_seed(seed, &officers[i])) return -1;
-  }
-  return 0;
-}
-
-static int tear_down(void **state) {
-  for (size_t i = 0; i < 3; i++)
-    officers[i] = cns_identity_free(officers[i]);
-  return 0;
-}
-
-/* Officers 0 and 1 are the roster's, 2 is a stranger. */
-static struct cns_roster make_roster(size_t count) {
-  struct cns_roster roster = {
-      .consortium = "Heart study", .version = 1, .valid_from = FROM, .officer_count = 2};
-  roster.officers[0].identity = *cns_identity_get_public(officers[0]);
-  roster.officers[1].identity = *cns_identity_get_public(officers[1]);
-  roster.hospitals = calloc(count ? count : 1, sizeof *roster.hospitals);
-  assert_non_null(roster.hospitals);
-  roster.hospital_count = count;
-  for (size_t i = 0; i < count; i++)
-    roster.hospitals[i].index = (uint16_t)(i + 1);
-  return roster;
-}
+#include "tests/protocol/policy_support.h"
 
 static void colluders_and_threshold_follow_the_protocol(void **state) {
   static const struct {
@@ -130,13 +98,6 @@ static void weights_are_rounded_and_capped(void **state) {
   assert_int_equal(cns_policy_weight(&policy, 5), 5);
   policy.weights_mode = CNS_WEIGHTS_EQUAL;
   assert_int_equal(cns_policy_weight(&policy, 5000), 1);
-}
-
-static void sign(struct cns_document *document, const struct cns_identity *signer, uint8_t **ret_data,
-                 size_t *ret_len) {
-  if (signer) assert_int_equal(cns_document_sign("policy", document, "officer", signer), 0);
-  assert_int_equal(cns_document_serialize("policy", document, ret_data, ret_len), 0);
-  cns_document_deinit(document);
 }
 
 static void default_signed(const struct cns_roster *roster, const struct cns_identity *signer,
@@ -251,52 +212,21 @@ static void the_sketch_budget_in_numbers(void **state) {
   }
 }
 
-static bool audit_in_edits;
-
-/* The default policy with the first `from` turned into `to`, properly signed. */
-static void refuse_edit(const char *from, const char *to, int error, const char *sentence) {
-  struct cns_roster roster = make_roster(5);
-  struct cns_policy policy;
-  struct cns_document document;
-  struct cns_problem problem = {0};
-  cJSON *json = NULL;
-  uint8_t *data = NULL;
-  size_t len = 0;
-  char text[4096];
-  cns_policy_default(&roster, &policy);
-  if (audit_in_edits) cns_policy_set_audit(&policy, 256);
-  assert_int_equal(cns_policy_to_document(&policy, &document), 0);
-  const char *found = strstr(document.payload, from);
-  if (!found) fail_msg("'%s' is not in the payload", from);
-  snprintf(text, sizeof text, "%.*s%s%s", (int)(found - document.payload), document.payload, to,
-           found + strlen(from));
-  cns_document_deinit(&document);
-  if (cns_json_parse(text, strlen(text), "edit", &json, &problem)) fail_msg("%s", problem.text);
-  assert_int_equal(cns_document_from_json("policy", json, &document), 0);
-  cJSON_Delete(json);
-  sign(&document, officers[0], &data, &len);
-  int r = cns_policy_open(data, len, "policy.json", &roster, &policy, &problem);
-  if (r != error || !strstr(problem.text, sentence))
-    fail_msg("%d: expected '%s' in '%s'", r, sentence, problem.text);
-  free(data);
-  cns_roster_deinit(&roster);
-}
-
 static void every_field_is_checked(void **state) {
   refuse_edit("\"version\": 1", "\"version\": 0", CNS_ERR_RANGE, "version");
   refuse_edit("\"version\": 1", "\"version\": 1, \"more\": 1", CNS_ERR_FORMAT, "more is not a known field");
-  refuse_edit("\"unit\": \"hospital\"", "\"unit\": \"patient\"", CNS_ERR_UNSUPPORTED,
-              "unit is \"patient\": the name");
+  refuse_edit("\"unit\": \"hospital\"", "\"unit\": \"patient\"", CNS_ERR_RANGE, "without noise no patient");
   refuse_edit("\"unit\": \"hospital\"", "\"unit\": \"ward\"", CNS_ERR_FORMAT, "unit must be \"hospital\"");
   refuse_edit("\"level\": \"none\"", "\"level\": \"open\"", CNS_ERR_FORMAT, "audit.budget");
   refuse_edit("\"level\": \"none\"", "\"level\": \"none\", \"budget\": 1", CNS_ERR_FORMAT, "budget");
   refuse_edit("\"level\": \"none\"", "\"level\": \"norm\"", CNS_ERR_UNSUPPORTED, "audit.level");
   refuse_edit("\"level\": \"none\"", "\"level\": \"distances\"", CNS_ERR_UNSUPPORTED, "audit.level");
   refuse_edit("\"sketch\": 0", "\"sketch\": 256", CNS_ERR_RANGE, "audit.sketch");
-  refuse_edit("\"placement\": \"none\"", "\"placement\": \"central\"", CNS_ERR_UNSUPPORTED,
-              "noise.placement");
-  refuse_edit("\"placement\": \"none\"", "\"placement\": \"distributed\"", CNS_ERR_UNSUPPORTED,
-              "noise.placement");
+  refuse_edit("\"placement\": \"none\"", "\"placement\": \"local\"", CNS_ERR_FORMAT,
+              "noise.placement must be");
+  refuse_edit("\"placement\": \"none\"", "\"placement\": \"none\", \"epsilon\": 3", CNS_ERR_FORMAT,
+              "noise.epsilon");
+  refuse_edit("\"placement\": \"none\"", "\"placement\": \"distributed\"", CNS_ERR_FORMAT, "noise.relation");
   refuse_edit("\"metrics\": \"exact\"", "\"metrics\": \"noised\"", CNS_ERR_FORMAT,
               "metrics must be \"off\" or");
   refuse_edit("\"mode\": \"patients\"", "\"mode\": \"rows\"", CNS_ERR_FORMAT, "weights.mode must be");
@@ -320,7 +250,7 @@ static void every_field_is_checked(void **state) {
 }
 
 static void every_field_of_an_audit_is_checked(void **state) {
-  audit_in_edits = true;
+  policy_edits.audit = true;
   refuse_edit("\"level\": \"open\"", "\"level\": \"norm\"", CNS_ERR_UNSUPPORTED, "audit.level is \"norm\"");
   refuse_edit("\"level\": \"open\"", "\"level\": \"distances\"", CNS_ERR_UNSUPPORTED, "audit.level");
   refuse_edit("\"level\": \"open\"", "\"level\": \"closed\"", CNS_ERR_FORMAT, "\"none\" or \"open\"");
@@ -340,7 +270,7 @@ static void every_field_of_an_audit_is_checked(void **state) {
   refuse_edit("\"tighten_rounds\": 10", "\"tighten_rounds\": -1", CNS_ERR_RANGE, "tighten_rounds");
   refuse_edit("\"tighten_factor\": 10", "\"tighten_factor\": 0.5", CNS_ERR_RANGE, "tighten_factor");
   refuse_edit("\"tighten_rounds\": 10", "\"tighten\": 10", CNS_ERR_FORMAT, "tighten");
-  audit_in_edits = false;
+  policy_edits.audit = false;
 }
 
 static void check_refuses_what_a_program_could_set(void **state) {
@@ -371,8 +301,26 @@ static void check_refuses_what_a_program_could_set(void **state) {
   changed.maximum_exclusions = 0; /* a flag could have no consequence */
   assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_RANGE);
   changed = policy;
-  changed.noise_placement = CNS_NOISE_CENTRAL;
-  assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_UNSUPPORTED);
+  changed.noise_placement = CNS_NOISE_CENTRAL; /* without a budget */
+  assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_RANGE);
+  changed = policy;
+  cns_policy_set_privacy(&changed, CNS_UNIT_PATIENT, CNS_NOISE_CENTRAL, 3, 1e-5);
+  assert_int_equal(cns_policy_check(&changed, NULL), 0);
+  changed.privacy.epsilon_coordinator = 5; /* who sees the sum without noise */
+  assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_RANGE);
+  changed.noise_placement = CNS_NOISE_DISTRIBUTED;
+  assert_int_equal(cns_policy_check(&changed, NULL), 0);
+  changed.metrics = true;
+  assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_RANGE);
+  changed.metrics = false;
+  changed.weights_mode = CNS_WEIGHTS_EQUAL;
+  assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_RANGE);
+  cns_policy_set_privacy(&changed, CNS_UNIT_PATIENT, CNS_NOISE_DISTRIBUTED, 3, 1e-5);
+  changed.privacy.epsilon_month = 4;
+  assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_RANGE);
+  changed.privacy.epsilon_month = 0;
+  changed.privacy.delta = NAN;
+  assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_RANGE);
   changed = policy;
   changed.weight_round_to = 0;
   assert_int_equal(cns_policy_check(&changed, NULL), CNS_ERR_RANGE);
