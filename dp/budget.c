@@ -8,6 +8,8 @@
 
 #include "dp/accountant.h"
 
+#define QUICK_TOLERANCE 0.02
+
 int cns_budget_check_cost(const struct cns_budget_cost *cost, struct cns_problem *problem) {
   struct cns_dp_segment segment = {cost->noise_multiplier, cost->sampling_rate, cost->rounds};
   if (cost->noise_multiplier == 0) segment.noise_multiplier = 1; /* the others are checked all the same */
@@ -67,33 +69,40 @@ static size_t merge(struct cns_dp_segment *segments, size_t count) {
 
 /* All have noise, and there is one at least. */
 static int compose(const struct cns_budget_cost *costs, size_t count, double delta,
-                   enum cns_dp_relation relation, double *ret_epsilon, struct cns_problem *problem) {
+                   const struct cns_dp_options *options, struct cns_dp_interval *ret_epsilon,
+                   struct cns_problem *problem) {
   struct cns_dp_segment *segments = calloc(count, sizeof *segments);
   if (!segments) return CNS_ERR_MEMORY;
   for (size_t i = 0; i < count; i++)
     segments[i] = (struct cns_dp_segment){costs[i].noise_multiplier, costs[i].sampling_rate, costs[i].rounds};
-  struct cns_dp_options options = {.accountant = CNS_DP_PLD, .relation = relation};
-  struct cns_dp_interval epsilon;
-  int r = cns_dp_epsilon(segments, merge(segments, count), delta, &options, &epsilon, problem);
+  int r = cns_dp_epsilon(segments, merge(segments, count), delta, options, ret_epsilon, problem);
   free(segments);
-  if (r < 0) return r;
-  *ret_epsilon = epsilon.upper;
-  return 0;
+  return r;
 }
 
-int cns_budget_epsilon(const struct cns_budget_cost *costs, size_t count, double delta,
-                       enum cns_dp_relation relation, double *ret_epsilon, struct cns_problem *problem) {
+static int find_interval(const struct cns_budget_cost *costs, size_t count, double delta,
+                         const struct cns_dp_options *options, struct cns_dp_interval *ret_epsilon,
+                         struct cns_problem *problem) {
   int r = check_costs(costs, count, problem);
   if (r == 0) r = cns_dp_check_delta(delta, problem);
   if (r < 0) return r;
   double left = subtract_down(delta, sum_of_extra_deltas(costs, count));
   if (count == 0)
-    *ret_epsilon = 0;
+    *ret_epsilon = (struct cns_dp_interval){0, 0};
   else if (any_without_noise(costs, count) || !(left >= CNS_DP_DELTA_MIN))
-    *ret_epsilon = INFINITY;
+    *ret_epsilon = (struct cns_dp_interval){INFINITY, INFINITY};
   else
-    return compose(costs, count, left, relation, ret_epsilon, problem);
+    return compose(costs, count, left, options, ret_epsilon, problem);
   return 0;
+}
+
+int cns_budget_epsilon(const struct cns_budget_cost *costs, size_t count, double delta,
+                       enum cns_dp_relation relation, double *ret_epsilon, struct cns_problem *problem) {
+  struct cns_dp_options options = {.accountant = CNS_DP_PLD, .relation = relation};
+  struct cns_dp_interval epsilon;
+  int r = find_interval(costs, count, delta, &options, &epsilon, problem);
+  if (r == 0) *ret_epsilon = epsilon.upper;
+  return r;
 }
 
 static int check_limits(const struct cns_budget_limits *limits, struct cns_problem *problem) {
@@ -152,13 +161,24 @@ static struct cns_budget_cost times(const struct cns_budget_cost *cost, uint64_t
   return many;
 }
 
-/* With `next` that many times. */
+/*
+ * With `next` that many times: an upper end of epsilon. A wide interval takes a
+ * tenth of the time, and decides unless the limit is inside it; where only a
+ * decision is wanted its lower end does too.
+ */
 static int epsilon_with(const struct line *line, const struct cns_budget_limits *limits,
-                        const struct cns_budget_cost *next, uint64_t factor, double *ret_epsilon,
-                        struct cns_problem *problem) {
+                        const struct cns_budget_cost *next, uint64_t factor, bool decide_only,
+                        double *ret_epsilon, struct cns_problem *problem) {
+  struct cns_dp_options options = {
+      .accountant = CNS_DP_PLD, .relation = limits->relation, .tolerance = QUICK_TOLERANCE};
+  struct cns_dp_interval epsilon = {INFINITY, INFINITY};
   line->costs[line->count] = times(next, factor);
-  if (line->costs[line->count].extra_delta >= 1) {
-    *ret_epsilon = INFINITY;
+  int r = line->costs[line->count].extra_delta >= 1
+              ? 0
+              : find_interval(line->costs, line->count + 1, limits->delta, &options, &epsilon, problem);
+  if (r == 0 && (isinf(epsilon.upper) || epsilon.upper <= line->allowed ||
+                 (decide_only && epsilon.lower > line->allowed))) {
+    *ret_epsilon = epsilon.upper;
     return 0;
   }
   return cns_budget_epsilon(line->costs, line->count + 1, limits->delta, limits->relation, ret_epsilon,
@@ -210,7 +230,7 @@ static int line_allows(struct line *line, const struct cns_budget_limits *limits
                        const struct cns_budget_cost *next, double *ret_after,
                        struct cns_budget_verdict *ret_verdict, struct cns_problem *problem) {
   double before = 0;
-  int r = epsilon_with(line, limits, next, 1, ret_after, problem);
+  int r = epsilon_with(line, limits, next, 1, false, ret_after, problem);
   if (r < 0 || *ret_after <= line->allowed) return r;
   r = cns_budget_epsilon(line->costs, line->count, limits->delta, limits->relation, &before, problem);
   if (r < 0) return r;
@@ -250,7 +270,7 @@ static int is_within(struct line *line, const struct cns_budget_limits *limits,
                      const struct cns_budget_cost *next, uint64_t factor, bool *ret_within,
                      struct cns_problem *problem) {
   double epsilon = INFINITY;
-  int r = epsilon_with(line, limits, next, factor, &epsilon, NULL);
+  int r = epsilon_with(line, limits, next, factor, true, &epsilon, NULL);
   if (r == CNS_ERR_MEMORY) return cns_problem_set(problem, r, "out of memory while counting rounds");
   *ret_within = r == 0 && epsilon <= line->allowed;
   return 0;

@@ -48,7 +48,8 @@ enum cns_budget_limit { CNS_BUDGET_NONE = 0, CNS_BUDGET_TOTAL, CNS_BUDGET_ROUND,
 struct cns_budget_verdict {
   enum cns_budget_limit limit; /* the one that is exceeded; CNS_BUDGET_NONE if the round is allowed */
   /* Exceeded: of that limit, the sentence too. Allowed: epsilon_after and allowed
-   * are those of the total, 0 without such a limit, and the others are 0. */
+   * are those of the total, 0 without such a limit, and the others are 0; epsilon_after
+   * is then a bound that may be a percent or two above cns_budget_epsilon's. */
   double epsilon_before, epsilon_after, allowed;
   char text[320]; /* "this round would bring the study from epsilon 2.91 to 3.04 at delta 1e-06; ..." */
 };

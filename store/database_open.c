@@ -62,7 +62,10 @@ static int lock_wait(struct cns_database *database, struct cns_problem *problem)
     if (waited_ms >= CNS_DATABASE_BUSY_TIMEOUT_MS) break;
     if (error == CNS_ERR_STATE) (void)nanosleep(&pause, NULL);
   }
-  return error;
+  if (error != CNS_ERR_STATE) return error;
+  return cns_problem_set(
+      problem, error, "%s: another %s has been opening this %s for %d seconds; if it hangs, end it",
+      database->path, database->kind->holder, database->kind->noun, CNS_DATABASE_BUSY_TIMEOUT_MS / 1000);
 }
 
 static int connect_to(struct cns_database *database, const char *path, struct cns_problem *problem) {

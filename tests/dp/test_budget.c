@@ -188,7 +188,7 @@ static void the_sentence_shows_which_number_is_larger(void **state) {
  * the limit is lower. */
 static void refusals_are_monotone(void **state) {
   unsigned seed = 20260;
-  for (int i = 0; i < 60; i++) {
+  for (int i = 0; i < (SLOW_BUILD ? 15 : 60); i++) {
     struct cns_budget_cost spent_costs[2], next = cost(1 + rand_r(&seed) % 30 / 10.0, 0.05, 1);
     for (int k = 0; k < 2; k++)
       spent_costs[k] =
