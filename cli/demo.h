@@ -20,10 +20,19 @@ struct cns_demo_options {
   const char *data; /* folder with study.json and one CSV file; NULL: the built-in ones */
   const char *keep; /* folder that stays; NULL: a temporary one */
   bool no_kill, no_audit, no_poison, json;
+  double epsilon; /* 0: no noise */
+  double delta;
 };
 
 #define CNS_DEMO_HOSPITALS_MAX 50
 #define CNS_DEMO_ROUNDS_MAX 1000
+/* With a privacy budget: a patient takes part in a round with this probability, each
+ * round is one step. */
+#define CNS_DEMO_DELTA 1e-4
+#define CNS_DEMO_ROUNDS_PRIVATE 30
+#define CNS_DEMO_RATE 0.25
+#define CNS_DEMO_CLIP 1.0
+#define CNS_DEMO_LEARNING_RATE 0.5
 /* From this round on one hospital turns its update round and makes it so many times
  * as long as clipping allows. */
 #define CNS_DEMO_POISON_FROM 5
@@ -59,16 +68,36 @@ void cns_demo_parts_deinit(struct cns_demo_parts *parts); /* also fine on a zero
 
 struct cns_demo_compare;
 
-/* Each hospital alone and the pooled data, rounds * local_epochs epochs each. parts
- * and folder (of the study's initial model) must outlive it. */
+/* Each hospital alone and the pooled data, rounds * local_epochs epochs each; with a
+ * privacy budget by DP-SGD with the same guarantee. parts and folder (of the study's
+ * initial model) must outlive it. */
 CNS_MUST_CHECK int cns_demo_compare_start(const struct cns_demo_parts *parts, const char *folder,
                                           struct cns_demo_compare **ret_compare, struct cns_problem *problem);
 bool cns_demo_compare_is_done(const struct cns_demo_compare *compare);
-/* Waits. ret_alone has hospital_count numbers: AUC on the test set. */
+/* Waits. ret_alone has hospital_count numbers: AUC on the test set. ret_local: where
+ * each hospital adds its own noise; NAN without a budget. */
 CNS_MUST_CHECK int cns_demo_compare_finish(struct cns_demo_compare *compare, double *ret_alone,
-                                           double *ret_pooled, struct cns_problem *problem);
+                                           double *ret_pooled, double *ret_local,
+                                           struct cns_problem *problem);
 /* Stops it. Takes NULL, returns NULL. */
 struct cns_demo_compare *cns_demo_compare_free(struct cns_demo_compare *compare);
+
+/* ---- demo_privacy.c: with a privacy budget ---- */
+
+/* The study's JSON becomes DP-SGD with noise that suffices for the budget. */
+CNS_MUST_CHECK int cns_demo_make_private(const struct cns_demo_options *options, cJSON *study,
+                                         struct cns_problem *problem);
+struct cns_privacy_choice cns_demo_privacy(const struct cns_demo_options *options);
+/* What others than the federation reach with the same guarantee for each patient. AUCs
+ * on the test set, NAN without one. */
+struct cns_demo_private_aucs {
+  double central; /* DP-SGD on the pooled data */
+  double local;   /* each hospital adds the whole noise to its own update */
+};
+CNS_MUST_CHECK int cns_demo_compare_private(const struct cns_demo_parts *parts, const char *folder,
+                                            const atomic_bool *cancel, struct cns_demo_private_aucs *ret_aucs,
+                                            double *ret_alone, struct cns_problem *problem);
+void cns_demo_report_budget(const struct cns_demo_options *options, const struct cns_demo_parts *parts);
 
 /* ---- demo_child.c: processes ---- */
 
@@ -122,11 +151,13 @@ void cns_demo_signals_default(void);
 struct cns_demo_result {
   double *alone; /* AUCs, hospital_count of them; NAN: the test set has one class */
   double pooled, federated;
-  cJSON *rounds;                                             /* array of the coordinator's lines */
-  const char *killed;                                        /* hospital; NULL: none */
-  uint64_t killed_round;                                     /* during it */
-  uint64_t back_round;                                       /* included again; 0: not seen */
-  const char *poisoned;                                      /* hospital; NULL: none */
+  double local;          /* each hospital with its own noise; NAN without a privacy budget */
+  double epsilon_spent;  /* by the coordinator's last manifest */
+  cJSON *rounds;         /* array of the coordinator's lines */
+  const char *killed;    /* hospital; NULL: none */
+  uint64_t killed_round; /* during it */
+  uint64_t back_round;   /* included again; 0: not seen */
+  const char *poisoned;  /* hospital; NULL: none */
   uint64_t poisoned_rounds, flagged_rounds, left_out_rounds; /* completed ones it was in; of these */
   uint64_t false_flags;                                      /* of other hospitals, one a round each */
   uint32_t sketch;      /* numbers of each update that an audit shows; 0: no audit */

@@ -16,7 +16,7 @@ struct cns_demo_compare {
   atomic_bool cancel, done;
   /* the thread's until it is joined */
   double *alone;
-  double pooled;
+  double pooled, local;
   int result;
   struct cns_problem problem;
 };
@@ -52,9 +52,20 @@ static int compute(struct cns_demo_compare *compare) {
   return r;
 }
 
+static int compute_private(struct cns_demo_compare *compare) {
+  struct cns_demo_private_aucs aucs = {0};
+  int r = cns_demo_compare_private(compare->parts, compare->folder, &compare->cancel, &aucs, compare->alone,
+                                   &compare->problem);
+  compare->pooled = aucs.central;
+  compare->local = aucs.local;
+  return r;
+}
+
 static void *work(void *context) {
   struct cns_demo_compare *compare = context;
-  compare->result = compute(compare);
+  bool private = compare->parts->plan.noise_multiplier > 0;
+  compare->local = NAN;
+  compare->result = private ? compute_private(compare) : compute(compare);
   atomic_store(&compare->done, true);
   return NULL;
 }
@@ -88,7 +99,7 @@ static void join(struct cns_demo_compare *compare) {
 }
 
 int cns_demo_compare_finish(struct cns_demo_compare *compare, double *ret_alone, double *ret_pooled,
-                            struct cns_problem *problem) {
+                            double *ret_local, struct cns_problem *problem) {
   join(compare);
   if (compare->result) {
     *problem = compare->problem;
@@ -97,6 +108,7 @@ int cns_demo_compare_finish(struct cns_demo_compare *compare, double *ret_alone,
   for (size_t h = 0; h < compare->parts->hospital_count; h++)
     ret_alone[h] = compare->alone[h];
   *ret_pooled = compare->pooled;
+  *ret_local = compare->local;
   return 0;
 }
 

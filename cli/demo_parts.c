@@ -104,6 +104,10 @@ static int adapt_study(const struct cns_demo_options *options, const struct sour
   cJSON *json = NULL;
   int r = cns_json_parse((const char *)source->study, source->study_len, source->study_name, &json, problem);
   if (r) return r;
+  if (options->epsilon > 0 && (r = cns_demo_make_private(options, json, problem)) != 0) {
+    cJSON_Delete(json);
+    return r;
+  }
   cJSON *training = cJSON_GetObjectItemCaseSensitive(json, "training");
   cJSON *rounds = cJSON_GetObjectItemCaseSensitive(training, "rounds");
   cJSON *seed = cJSON_GetObjectItemCaseSensitive(training, "seed");

@@ -15,8 +15,14 @@ static const char masked_text[] =
 static const char audited_text[] =
     "of each update the coordinator saw as many numbers as the audit\n"
     "takes, and from them alone it can tell which share of a hospital's patients has the disease. ";
+static const char noisy_text[] =
+    "A patient who\n"
+    "is known in two hospitals counts as two. Who took part, and with about how many patients, is\n"
+    "public. The noise is worth what the budget says and no more: it doesn't protect a hospital's\n"
+    "patients as a group, nor against a hospital's own staff. And here all keys were made on one\n"
+    "machine: a real consortium enrols with `consilium kit`.\n";
 static const char unprotected_text[] =
-    "This version adds no\n"
+    "This federation adds no\n"
     "noise, so the sums and the models themselves say something about the patients behind them, and\n"
     "who compares the sums of successive rounds, one of them without a hospital, can narrow that\n"
     "hospital's update down. Who took part, and with about how many patients, is public. And here all\n"
@@ -100,6 +106,7 @@ void cns_demo_report_round(const cJSON *round) {
   print_missing(round);
   printf(", %.1f %% of the weight", 100 * number_of(round, "weight_share"));
   if (cJSON_HasObjectItem(round, "loss")) printf(", loss %.4f", number_of(round, "loss"));
+  if (cJSON_HasObjectItem(round, "epsilon")) printf(", epsilon %.4f spent", number_of(round, "epsilon"));
   if (cJSON_HasObjectItem(round, "auc")) printf(", AUC %.4f", number_of(round, "auc"));
   print_size("up", number_of(round, "bytes_up"));
   print_size("down", number_of(round, "bytes_down"));
@@ -158,8 +165,13 @@ static void print_poisoned(const struct cns_demo_result *result) {
 void cns_demo_report_text(const struct cns_demo_parts *parts, const struct cns_demo_result *result) {
   const struct cns_plan *plan = &parts->plan;
   struct summary summary = summarise(parts, result);
-  printf("\nTest AUC on %zu patients whom no model has seen; same model, %u epochs each:\n\n",
-         parts->test.patients, plan->rounds * plan->local_epochs);
+  if (isnan(result->local))
+    printf("\nTest AUC on %zu patients whom no model has seen; same model, %u epochs each:\n\n",
+           parts->test.patients, plan->rounds * plan->local_epochs);
+  else
+    printf("\nTest AUC on %zu patients whom no model has seen; same model, %u steps each, all with the same\n"
+           "guarantee for each patient (own noise at each: hospitals that don't share it):\n\n",
+           parts->test.patients, plan->rounds);
   printf("                        patients   test AUC\n");
   for (size_t h = 0; h < parts->hospital_count; h++) {
     printf("  %-12s alone     %6zu     ", parts->hospitals[h].name, parts->hospitals[h].patients);
@@ -169,6 +181,10 @@ void cns_demo_report_text(const struct cns_demo_parts *parts, const struct cns_d
   print_auc(result->federated);
   printf("  all data pooled        %6zu     ", summary.trained_patients);
   print_auc(result->pooled);
+  if (!isnan(result->local)) {
+    printf("  own noise at each      %6zu     ", summary.trained_patients);
+    print_auc(result->local);
+  }
   if (isnan(result->federated)) {
     printf("\nAll patients held out have the same class: there is no AUC to compare.\n");
   } else {
@@ -184,8 +200,11 @@ void cns_demo_report_text(const struct cns_demo_parts *parts, const struct cns_d
     printf("%s was killed in round %" PRIu64 " and was not back before the end.\n", result->killed,
            result->killed_round);
   print_poisoned(result);
+  if (result->epsilon_spent > 0)
+    printf("Spent by the coordinator's ledger and each hospital's own: epsilon %.4f.\n",
+           result->epsilon_spent);
   printf("%.1f seconds in all.\n\n%s%s%s", result->seconds, masked_text, result->sketch ? audited_text : "",
-         unprotected_text);
+         isnan(result->local) ? unprotected_text : noisy_text);
 }
 
 static cJSON *hospitals_json(const struct cns_demo_parts *parts, const struct cns_demo_result *result) {
@@ -214,6 +233,13 @@ cJSON *cns_demo_report_json(const struct cns_demo_options *options, const struct
   cJSON_AddItemToObject(json, "hospitals", hospitals_json(parts, result));
   add_auc(json, "federated_auc", result->federated);
   add_auc(json, "pooled_auc", result->pooled);
+  if (options->epsilon > 0) {
+    add_auc(json, "own_noise_auc", result->local);
+    cJSON_AddNumberToObject(json, "epsilon", options->epsilon);
+    cJSON_AddNumberToObject(json, "delta", options->delta);
+    cJSON_AddNumberToObject(json, "epsilon_spent", result->epsilon_spent);
+    cJSON_AddNumberToObject(json, "noise_multiplier", parts->plan.noise_multiplier);
+  }
   add_auc(json, "alone_auc_mean", summary.mean_alone);
   add_auc(json, "alone_auc_best", summary.best_alone);
   cJSON_AddItemToObject(json, "rounds", cJSON_Duplicate(result->rounds, true));

@@ -120,6 +120,8 @@ static int take_round(struct run *run, cJSON *json) {
   }
   if (!completed || !cJSON_IsNumber(number)) return 0;
   run->rounds_done = (uint64_t)number->valuedouble;
+  const cJSON *epsilon = cJSON_GetObjectItemCaseSensitive(json, "epsilon");
+  if (cJSON_IsNumber(epsilon)) run->result->epsilon_spent = epsilon->valuedouble;
   cns_demo_count_flags(run->result, json, run->rounds_done);
   follow_victim(run, json, run->rounds_done);
   return 0;
@@ -249,6 +251,7 @@ static int make_kits(struct run *run, const char *folder) {
                                                  .names = names,
                                                  .name_count = run->parts->hospital_count,
                                                  .audit = cns_demo_audit(run->result),
+                                                 .privacy = cns_demo_privacy(run->options),
                                                  .now_seconds = (int64_t)time(NULL)};
   run->federation = cns_kit_path(folder, "federation");
   if (!r && !run->federation) r = no_memory(run);
@@ -370,6 +373,7 @@ static int federate(struct run *run, const char *folder) {
   run->kill_after = run->parts->plan.rounds / 3;
   run->kill_wanted = !run->options->no_kill && run->parts->plan.rounds >= ROUNDS_FOR_KILL_MIN;
   cns_demo_plan_poison(run->options, run->parts, run->result);
+  if (!run->options->json && run->options->epsilon > 0) cns_demo_report_budget(run->options, run->parts);
   if (!run->options->json) cns_demo_report_audit(run->parts, run->result);
   int r = set_up(run, folder);
   if (!r) r = start_coordinator(run, folder);
@@ -410,7 +414,9 @@ static int compare(struct run *run, struct cns_demo_compare *other) {
     run->heard_ms = now_ms();
     r = turn(run, 50);
   }
-  return r ? r : cns_demo_compare_finish(other, run->result->alone, &run->result->pooled, run->problem);
+  return r ? r
+           : cns_demo_compare_finish(other, run->result->alone, &run->result->pooled, &run->result->local,
+                                     run->problem);
 }
 
 static void release(struct run *run) {

@@ -214,6 +214,7 @@ int cns_kit_add_audit(struct cns_policy *policy, uint64_t dim, const struct cns_
 static int sign_policy(struct federation *f) {
   cns_kit_study_policy(&f->roster, &f->study.plan, f->options->now_seconds, &f->policy);
   int r = cns_kit_add_audit(&f->policy, cns_plan_dim(&f->study.plan), &f->options->audit, f->problem);
+  if (!r) r = cns_kit_add_privacy(&f->policy, &f->study.plan, &f->options->privacy, NULL, f->problem);
   if (r) return r;
   r = cns_policy_check(&f->policy, f->problem);
   if (!r) r = cns_policy_check_roster(&f->policy, &f->roster, f->problem);

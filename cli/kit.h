@@ -29,6 +29,15 @@ struct cns_audit_choice {
   double budget; /* 0: the default */
 };
 
+/* The privacy budget that a new policy has; the study says how much noise. */
+struct cns_privacy_choice {
+  double epsilon; /* 0: no noise */
+  double delta;
+  enum cns_privacy_unit unit;
+  enum cns_noise_placement placement;
+  uint16_t minimum_included; /* 0: the default */
+};
+
 struct cns_federation_options {
   const char *consortium;   /* NULL: the study's name */
   const char *study_path;   /* plain JSON, or a document signed by anybody */
@@ -39,6 +48,7 @@ struct cns_federation_options {
   bool enrol;               /* hospitals come later, with `kit approve` */
   int64_t now_seconds;      /* start of validity */
   struct cns_audit_choice audit;
+  struct cns_privacy_choice privacy;
 };
 
 /*
@@ -65,6 +75,12 @@ void cns_kit_study_policy(const struct cns_roster *roster, const struct cns_plan
  * policy with models of dim parameters. */
 CNS_MUST_CHECK int cns_kit_add_audit(struct cns_policy *policy, uint64_t dim,
                                      const struct cns_audit_choice *choice, struct cns_problem *problem);
+/* Adds noise and budget, with the study's noise multiplier and sampling rate as floor
+ * and ceiling. CNS_ERR_REFUSED with a sentence if no round of the study could follow
+ * such a policy; ret_rounds (may be NULL): how many of its rounds the budget allows. */
+CNS_MUST_CHECK int cns_kit_add_privacy(struct cns_policy *policy, const struct cns_plan *plan,
+                                       const struct cns_privacy_choice *choice, uint64_t *ret_rounds,
+                                       struct cns_problem *problem);
 /* Signs the roster as its authority; ret_document is what goes into kits. */
 CNS_MUST_CHECK int cns_kit_sign_roster(const struct cns_roster *roster, const struct cns_identity *authority,
                                        struct cns_document *ret_document, struct cns_problem *problem);

@@ -101,7 +101,7 @@ static int run_poisoned(const char *kit) {
 }
 
 int cns_cli_demo(int argc, char **argv) {
-  struct cns_demo_options options = {.hospitals = 5, .seed = 1};
+  struct cns_demo_options options = {.hospitals = 5, .seed = 1, .delta = CNS_DEMO_DELTA};
   int64_t rounds = 0;
   const char *poisoned = NULL;
   const struct cns_option table[] = {
@@ -116,6 +116,9 @@ int cns_cli_demo(int argc, char **argv) {
       {"no-audit", NULL, "show what the poisoned hospital does to a federation without audits",
        CNS_OPTION_FLAG, &options.no_audit, 0, 0},
       {"no-poison", NULL, "let all hospitals be honest", CNS_OPTION_FLAG, &options.no_poison, 0, 0},
+      {"epsilon", "E", "with a privacy budget for each patient, and noise; no audit, no poison",
+       CNS_OPTION_NUMBER, &options.epsilon, 0.01, 100},
+      {"delta", "D", "with --epsilon (1e-4)", CNS_OPTION_NUMBER, &options.delta, 1e-30, 0.5},
       {"json", NULL, "print one JSON object at the end", CNS_OPTION_FLAG, &options.json, 0, 0},
       {"poisoned-hospital", "KIT", "the demo's own: be the poisoned hospital", CNS_OPTION_TEXT, &poisoned, 0,
        0},
@@ -132,5 +135,7 @@ int cns_cli_demo(int argc, char **argv) {
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
   options.rounds = rounds;
+  /* Behind so much noise an audit of single updates finds nothing. */
+  if (options.epsilon > 0) options.no_audit = options.no_poison = true;
   return poisoned ? run_poisoned(poisoned) : run(&options);
 }

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "cli/audit_options.h"
+#include "cli/privacy_options.h"
 
 /* Hospitals' names, split from "a,b,c" or counted. */
 struct names {
@@ -101,6 +102,7 @@ static int check_and_create(const char *folder, const struct cns_federation_opti
 int cns_cli_init(int argc, char **argv) {
   struct cns_federation_options options = {.now_seconds = (int64_t)time(NULL)};
   struct cns_audit_call audit = {0};
+  struct cns_privacy_call privacy = {0};
   struct names names = {0};
   const char *list = NULL;
   int64_t count = 0;
@@ -120,6 +122,7 @@ int cns_cli_init(int argc, char **argv) {
        &options.listen, 0, 0},
       {"consortium", "NAME", "its name (default: the study's)", CNS_OPTION_TEXT, &options.consortium, 0, 0},
       CNS_AUDIT_OPTIONS(audit),
+      CNS_PRIVACY_OPTIONS(privacy),
       {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
@@ -134,9 +137,10 @@ int cns_cli_init(int argc, char **argv) {
   if ((list != NULL) + (count > 0) + options.enrol != 1)
     return cns_cli_usage_error("init", "give exactly one of --hospitals, --count and --enrol");
   r = cns_cli_parse_audit("init", &audit, &options.audit);
+  if (!r) r = cns_cli_parse_privacy("init", &privacy, &options.privacy);
   if (r) return r;
-  if (options.enrol && audit.level)
-    return cns_cli_usage_error("init", "with --enrol the policy comes later: consilium policy new --audit");
+  if (options.enrol && (audit.level || privacy.epsilon > 0))
+    return cns_cli_usage_error("init", "with --enrol the policy comes later: consilium policy new");
   if (list) r = split_names(list, &names);
   if (count > 0) r = count_names(count, &names);
   options.names = (const char *const *)names.items;

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "cli/audit_options.h"
+#include "cli/privacy_options.h"
 #include "store/kit.h"
 
 #define KIND "policy"
@@ -243,8 +244,14 @@ static int next_version(const char *authority, uint64_t *ret_version, struct cns
   return 0;
 }
 
-static int make_policy(const char *federation, const struct cns_audit_choice *audit,
-                       struct cns_policy *ret_policy, struct cns_problem *problem) {
+/* What the options ask for. */
+struct choice {
+  struct cns_audit_choice audit;
+  struct cns_privacy_choice privacy;
+};
+
+static int make_policy(const char *federation, const struct choice *choice, struct cns_policy *ret_policy,
+                       struct cns_problem *problem) {
   struct cns_roster roster = {0};
   struct cns_study study = {0};
   struct cns_policy policy;
@@ -257,7 +264,8 @@ static int make_policy(const char *federation, const struct cns_audit_choice *au
   if (!r) {
     cns_kit_study_policy(&roster, &study.plan, (int64_t)time(NULL), &policy);
     policy.version = version;
-    r = cns_kit_add_audit(&policy, cns_plan_dim(&study.plan), audit, problem);
+    r = cns_kit_add_audit(&policy, cns_plan_dim(&study.plan), &choice->audit, problem);
+    if (!r) r = cns_kit_add_privacy(&policy, &study.plan, &choice->privacy, NULL, problem);
   }
   if (!r) r = cns_policy_check_roster(&policy, &roster, problem);
   if (!r) *ret_policy = policy;
@@ -268,13 +276,13 @@ static int make_policy(const char *federation, const struct cns_audit_choice *au
   return r;
 }
 
-static int create(const char *federation, const struct cns_audit_choice *audit, const char *out, bool json) {
+static int create(const char *federation, const struct choice *choice, const char *out, bool json) {
   struct cns_problem problem = {0};
   struct cns_policy policy;
   struct cns_document document = {0};
   struct stat info;
   FILE *say = cns_cli_beside(out);
-  int r = make_policy(federation, audit, &policy, &problem);
+  int r = make_policy(federation, choice, &policy, &problem);
   if (!r && stat(out, &info) == 0 && S_ISREG(info.st_mode) && say == stdout)
     r = cns_problem_set(&problem, CNS_ERR_EXISTS,
                         "%s: exists already; give another --out, or remove it first", out);
@@ -299,7 +307,8 @@ static int create(const char *federation, const struct cns_audit_choice *audit, 
 static int run_new(int argc, char **argv) {
   const char *federation = NULL, *out = NULL;
   struct cns_audit_call audit = {0};
-  struct cns_audit_choice choice;
+  struct cns_privacy_call privacy = {0};
+  struct choice choice = {0};
   char *default_out = NULL;
   bool json = false;
   int operands = 0;
@@ -307,6 +316,7 @@ static int run_new(int argc, char **argv) {
       {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &federation, 0, 0},
       {"out", "FILE", "the new file (default: policy.json in the federation)", CNS_OPTION_TEXT, &out, 0, 0},
       CNS_AUDIT_OPTIONS(audit),
+      CNS_PRIVACY_OPTIONS(privacy),
       {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
@@ -315,7 +325,8 @@ static int run_new(int argc, char **argv) {
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
   if (!federation) return cns_cli_usage_error("policy new", "--federation DIR is missing");
-  r = cns_cli_parse_audit("policy new", &audit, &choice);
+  r = cns_cli_parse_audit("policy new", &audit, &choice.audit);
+  if (!r) r = cns_cli_parse_privacy("policy new", &privacy, &choice.privacy);
   if (r) return r;
   if (!out) out = default_out = cns_kit_path(federation, "policy.json");
   int code = out ? create(federation, &choice, out, json) : cns_cli_fail(CNS_ERR_MEMORY, NULL);

@@ -243,7 +243,9 @@ void cns_agent_check_finished(struct cns_agent *agent) {
   uint8_t *model = NULL;
   size_t len = 0;
   if (agent->closing || agent->finished) return;
-  if (agent->model_round < agent->site.plan.rounds && !cns_agent_budget_is_spent(agent)) return;
+  /* A round under way has its part of the budget. */
+  if (agent->model_round < agent->site.plan.rounds && (agent->round || !cns_agent_budget_is_spent(agent)))
+    return;
   int r = cns_agent_model(agent, &agent->model, &model, &len, &problem);
   free(model);
   if (r == CNS_ERR_NOT_FOUND) {

@@ -372,6 +372,7 @@ void cns_agent_announced(struct cns_agent *agent, const uint8_t *data, size_t le
       cns_client_log(&agent->log, "round", "round %" PRIu64 " attempt %u: %u hospitals, threshold %u",
                      descriptor.round, descriptor.attempt, descriptor.member_count, descriptor.threshold);
     if (!r) prepare(agent);
+    if (r == CNS_ERR_BUDGET) cns_agent_check_finished(agent);
   }
   cns_descriptor_deinit(&descriptor);
 }

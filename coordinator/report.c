@@ -2,6 +2,7 @@
 /* What the daemon says: a line an event, a line a round; JSON if asked for. */
 #include <cjson/cJSON.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,6 +178,10 @@ static cJSON *round_json(const struct cns_server *s, const struct cns_manifest *
     cJSON_AddNumberToObject(json, "loss", manifest->metrics.loss);
     if (manifest->metrics.has_auc) cJSON_AddNumberToObject(json, "auc", manifest->metrics.auc);
   }
+  if (manifest->privacy.placement != CNS_NOISE_NONE && isfinite(manifest->privacy.epsilon)) {
+    cJSON_AddNumberToObject(json, "epsilon", manifest->privacy.epsilon);
+    cJSON_AddNumberToObject(json, "delta", manifest->privacy.delta);
+  }
   cJSON_AddNumberToObject(json, "bytes_up", (double)traffic.up);
   cJSON_AddNumberToObject(json, "bytes_down", (double)traffic.down);
   cJSON_AddNumberToObject(json, "seconds", seconds);
@@ -205,7 +210,10 @@ static void write_round(FILE *out, const struct cns_server *s, const struct cns_
   fprintf(out, "%s, %.1f %% of the weight", first ? "" : ")", 100 * share_of_weight(s, manifest));
   if (manifest->metrics.known) fprintf(out, ", loss %.4f", manifest->metrics.loss);
   if (manifest->metrics.known && manifest->metrics.has_auc) fprintf(out, ", AUC %.4f", manifest->metrics.auc);
-  if (!manifest->metrics.known) fprintf(out, ", no metrics");
+  if (manifest->privacy.placement != CNS_NOISE_NONE)
+    fprintf(out, ", epsilon %.4g spent", manifest->privacy.epsilon);
+  else if (!manifest->metrics.known)
+    fprintf(out, ", no metrics");
   write_size(out, "up", traffic.up);
   write_size(out, "down", traffic.down);
   fprintf(out, ", %.2f s", seconds);
