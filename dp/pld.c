@@ -207,7 +207,8 @@ static int answer_direction(struct lattices *l, const struct job *job, bool back
   double tilt = aim->tilt;
   for (int i = 0; i < RETILTS_MAX && r == 0; i++) {
     struct cns_composition composition;
-    r = cns_composition_init(&composition, l->parts, l->count, l->step, tilt);
+    r = cns_composition_init(&composition, l->parts, l->count, l->step, tilt,
+                             log(job->request->tolerance) - 9);
     if (r < 0) return r;
     *ret_work = fmax(*ret_work, (double)composition.len);
     r = job->question->wants_delta ? cns_composition_log_delta(&composition, job->question->value, ret_answer)
