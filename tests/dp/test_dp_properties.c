@@ -63,7 +63,7 @@ static void three_accountants_in_order(void **state) {
 static struct cns_dp_interval through_lattice(const struct cns_dp_segment *segment, double log_delta,
                                               double step) {
   struct cns_pld_request request = {
-      .segments = segment, .count = 1, .tolerance = 1e-3, .without_gauss = true, .step = step};
+      .segments = segment, .count = 1, .tolerance = 1e-3, .lattice_only = true, .step = step};
   struct cns_pld_question question = {.value = log_delta};
   struct cns_dp_interval found;
   assert_int_equal(cns_pld_answer(&request, &question, &found), 0);
