@@ -13,8 +13,8 @@
 #define RETILTS_MAX 40
 /* Refinement ends at a window this long if the interval is within this many times
  * its tolerance: a lower end that lags behind is not worth seconds. */
-#define WORK_MAX 140000.0
-#define TOLERABLE 8
+#define WORK_MAX 600000.0
+#define TOLERABLE 4
 /* Of what can't be said of delta: mass beyond the lattices, relative to delta. */
 #define OUTSIDE_LOG 16.0
 #define OUTSIDE_LOG_DELTA 22.0
