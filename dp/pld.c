@@ -39,7 +39,8 @@ struct job {
   size_t count;
   double rounds; /* of all kinds */
   double reach;
-  bool both; /* directions differ */
+  bool both;          /* directions differ */
+  double outside_log; /* log of the tilted mass that may lie outside the window */
 };
 
 /* Tilt and what it says about one direction. */
@@ -236,8 +237,7 @@ static int answer_direction(struct lattices *l, const struct job *job, bool back
   double tilt = aim->tilt;
   for (int i = 0; i < RETILTS_MAX && r == 0; i++) {
     struct cns_composition composition;
-    r = cns_composition_init(&composition, l->parts, l->count, l->step, tilt,
-                             log(job->request->tolerance) - 9);
+    r = cns_composition_init(&composition, l->parts, l->count, l->step, tilt, job->outside_log);
     if (r < 0) return r;
     *ret_work = fmax(*ret_work, (double)composition.len);
     r = job->question->wants_delta ? cns_composition_log_delta(&composition, job->question->value, ret_answer)
@@ -299,6 +299,7 @@ static int refine(const struct job *job, const struct direction *directions, siz
   bool fixed = step > 0 || job->request->upper_only;
   if (!(step > 0)) step = choose_step(job, aim);
   struct cns_dp_interval best = {-INFINITY, INFINITY};
+  double last = INFINITY;
   int r = 0;
   for (int i = 0; i < REFINEMENTS_MAX; i++) {
     struct cns_dp_interval answer = best;
@@ -307,7 +308,8 @@ static int refine(const struct job *job, const struct direction *directions, siz
     best.lower = fmax(best.lower, answer.lower);
     best.upper = fmin(best.upper, answer.upper);
     double width = best.upper - best.lower, wanted = width_wanted(job, &best, aim->deviation);
-    if (fixed || width <= wanted) break;
+    if (fixed || width <= wanted || (job->question->wants_delta && width > 0.9 * last)) break;
+    last = width;
     double finer = fmax(0.2, fmin(0.6, 0.8 * sqrt(wanted / width)));
     double tolerable = TOLERABLE * job->request->tolerance * fmax(best.upper, 0);
     if (work / finer > WORK_MAX && width <= fmin(tolerable, ROUNDING * job->rounds)) break;
@@ -386,7 +388,9 @@ static int answer_delta(struct job *job, struct direction *directions, size_t co
   if (r < 0) return r;
   struct cns_dp_interval bounds = bounds_of_delta(job, directions, count), composed = bounds;
   bool hit = directions[0].aim.hit || (count > 1 && directions[1].aim.hit);
-  bool drowned = r > 0 && bounds.upper - bounds.lower > FFT_LOG;
+  double gap = bounds.upper - bounds.lower;
+  bool drowned = r > 0 && gap > FFT_LOG;
+  if (r > 0) job->outside_log -= gap;
   if (hit && !drowned && bounds.upper > OUTSIDE_LOG_DELTA - REACH_LOG_MAX) {
     r = refine(job, directions, count, &composed);
     if (r < 0 && r != CNS_ERR_LIMIT) return r;
@@ -411,7 +415,7 @@ static int answer(struct job *job, struct cns_dp_interval *ret_answer) {
 
 int cns_pld_answer(const struct cns_pld_request *request, const struct cns_pld_question *question,
                    struct cns_dp_interval *ret_answer) {
-  struct job job = {.request = request, .question = question};
+  struct job job = {.request = request, .question = question, .outside_log = log(request->tolerance) - 9};
   int r = make_kinds(&job);
   if (r == 0) r = answer(&job, ret_answer);
   for (size_t i = 0; job.kinds && i < job.count; i++)
