@@ -9,6 +9,7 @@
 #include "dp/accountant.h"
 
 #define QUICK_TOLERANCE 0.02
+#define NARROW_TOLERANCE 1e-5
 
 int cns_budget_check_cost(const struct cns_budget_cost *cost, struct cns_problem *problem) {
   struct cns_dp_segment segment = {cost->noise_multiplier, cost->sampling_rate, cost->rounds};
@@ -164,7 +165,8 @@ static struct cns_budget_cost times(const struct cns_budget_cost *cost, uint64_t
 /*
  * With `next` that many times: an upper end of epsilon. A wide interval takes a
  * tenth of the time, and decides unless the limit is inside it; where only a
- * decision is wanted its lower end does too.
+ * decision is wanted its lower end does too. A limit inside the usual interval gets
+ * a narrow one, so that noise that was calibrated for exactly so many rounds has them.
  */
 static int epsilon_with(const struct line *line, const struct cns_budget_limits *limits,
                         const struct cns_budget_cost *next, uint64_t factor, bool decide_only,
@@ -181,8 +183,14 @@ static int epsilon_with(const struct line *line, const struct cns_budget_limits 
     *ret_epsilon = epsilon.upper;
     return 0;
   }
-  return cns_budget_epsilon(line->costs, line->count + 1, limits->delta, limits->relation, ret_epsilon,
-                            problem);
+  const double tolerances[] = {0, NARROW_TOLERANCE};
+  for (size_t i = 0; i < 2 && r == 0; i++) {
+    options.tolerance = tolerances[i];
+    r = find_interval(line->costs, line->count + 1, limits->delta, &options, &epsilon, problem);
+    if (epsilon.upper <= line->allowed || epsilon.lower > line->allowed) break;
+  }
+  if (r == 0) *ret_epsilon = epsilon.upper;
+  return r;
 }
 
 /* As many digits as it takes to see that it isn't `other`. */

@@ -7,14 +7,6 @@
 
 #include "dp/compose_internal.h"
 
-/* Tilted mass that may lie outside the window, on either side. */
-#define OUTSIDE_LOG (-27.0)
-
-struct span {
-  double mean, deviation; /* in lattice numbers, of the whole composition */
-  double left, right;     /* window */
-};
-
 static const struct cns_tilted *pick(const struct cns_tilted_part *part, bool upper) {
   return upper ? &part->upper : &part->lower;
 }
@@ -38,14 +30,14 @@ static void mean_of(const struct cns_tilted_part *parts, size_t count, bool uppe
   *ret_variance = variance;
 }
 
-/* How far from the mean, to one side, e^OUTSIDE_LOG of the mass reaches at most:
+/* How far from the mean, to one side, e^outside_log of the mass reaches at most:
  * Chernoff's bound, the best of a few exponents. ret_t: that exponent. */
-static double reach(const struct cns_tilted_part *parts, size_t count, double deviation, double sign,
-                    double *ret_t) {
-  double best = INFINITY, base = sqrt(-2 * OUTSIDE_LOG) / fmax(deviation, 0.5);
+static double reach(const struct cns_tilted_part *parts, size_t count, double deviation, double outside_log,
+                    double sign, double *ret_t) {
+  double best = INFINITY, base = sqrt(-2 * outside_log) / fmax(deviation, 0.5);
   for (int i = 2; i >= -8; i--) {
     double t = base * exp2(i / 2.0);
-    double distance = (log_moment(parts, count, true, sign * t) - OUTSIDE_LOG) / t;
+    double distance = (log_moment(parts, count, true, sign * t) - outside_log) / t;
     if (distance < best) {
       best = distance;
       *ret_t = t;
@@ -64,12 +56,12 @@ static double beyond(const struct cns_tilted_part *parts, size_t count, bool upp
 
 /* Where the window lies, and its length; fills in tails. */
 static int choose_window(const struct cns_tilted_part *parts, size_t count, struct cns_composition *c,
-                         double *ret_left) {
+                         double outside_log, double *ret_left) {
   double mean, variance, lower_mean, lower_variance, t_right = 0, t_left = 0;
   mean_of(parts, count, true, &mean, &variance);
   mean_of(parts, count, false, &lower_mean, &lower_variance);
-  double right = mean + reach(parts, count, sqrt(variance), 1, &t_right);
-  double left = floor(mean - reach(parts, count, sqrt(variance), -1, &t_left)) - 1;
+  double right = mean + reach(parts, count, sqrt(variance), outside_log, 1, &t_right);
+  double left = floor(mean - reach(parts, count, sqrt(variance), outside_log, -1, &t_left)) - 1;
   left = fmin(left, floor(left - (mean - lower_mean))); /* the lower one lies a bit further left */
   double needed = right - left + 3;
   if (!(needed <= (double)CNS_FFT_LEN_MAX)) return CNS_ERR_LIMIT;
@@ -87,34 +79,18 @@ static int choose_window(const struct cns_tilted_part *parts, size_t count, stru
   return 0;
 }
 
-/* Puts the folded values in order, with the noise added or taken off. */
-static void unfold(struct cns_composition *c, const double complex *folded, double left, double noise_upper,
-                   double noise_lower) {
-  uint64_t place = (uint64_t)(int64_t)left;
-  for (size_t k = 0; k < c->len; k++) {
-    double complex value = folded[(place + k) & (c->len - 1)];
-    c->upper.mass[k] = fmax(0, creal(value)) + noise_upper;
-    c->lower.mass[k] = fmax(0, cimag(value) - noise_lower);
-  }
-}
-
-static int compose(struct cns_composition *c, const struct cns_tilted_part *parts, size_t count) {
-  double left = 0, noise_upper = 0, noise_lower = 0;
+static int compose(struct cns_composition *c, const struct cns_tilted_part *parts, size_t count,
+                   double outside_log) {
+  double left = 0;
   struct cns_fft fft = {0};
-  double complex *folded = NULL;
-  int r = choose_window(parts, count, c, &left);
+  int r = choose_window(parts, count, c, outside_log, &left);
   if (r == 0) r = cns_fft_init(&fft, c->len);
   if (r < 0) return r;
-  folded = calloc(c->len, sizeof *folded);
-  c->upper.mass = calloc(2 * c->len, sizeof(double));
-  if (!folded || !c->upper.mass) r = CNS_ERR_MEMORY;
-  if (r == 0) r = cns_spectrum_compose(&fft, parts, count, folded, &noise_upper, &noise_lower);
-  if (r == 0) {
-    c->lower.mass = c->upper.mass + c->len;
-    unfold(c, folded, left, noise_upper, noise_lower);
-    c->first += c->step * left;
-  }
-  free(folded);
+  c->masses = malloc(c->len * sizeof *c->masses);
+  r = c->masses ? cns_spectrum_compose(&fft, parts, count, c->masses, &c->upper.noise, &c->lower.noise)
+                : CNS_ERR_MEMORY;
+  c->first += c->step * left;
+  c->begin = (size_t)(int64_t)left & (c->len - 1);
   cns_fft_deinit(&fft);
   return r;
 }
@@ -136,7 +112,7 @@ static void sum_parts(struct cns_composition *c, const struct cns_part *parts,
 }
 
 int cns_composition_init(struct cns_composition *ret_composition, const struct cns_part *parts, size_t count,
-                         double step, double tilt) {
+                         double step, double tilt, double outside_log) {
   struct cns_composition c = {.step = step, .tilt = tilt};
   struct cns_tilted_part *tilted = calloc(count, sizeof *tilted);
   int r = tilted ? 0 : CNS_ERR_MEMORY;
@@ -149,7 +125,7 @@ int cns_composition_init(struct cns_composition *ret_composition, const struct c
   }
   if (r == 0) {
     sum_parts(&c, parts, tilted, count);
-    r = compose(&c, tilted, count);
+    r = compose(&c, tilted, count, outside_log);
   }
   for (size_t s = 0; tilted && s < count; s++) {
     cns_tilted_deinit(&tilted[s].upper);
@@ -167,6 +143,6 @@ int cns_composition_init(struct cns_composition *ret_composition, const struct c
 }
 
 void cns_composition_deinit(struct cns_composition *composition) {
-  free(composition->upper.mass);
+  free(composition->masses);
   *composition = (struct cns_composition){0};
 }

@@ -11,6 +11,8 @@
  */
 #pragma once
 
+#include <complex.h>
+
 #include "dp/lattice.h"
 
 struct cns_part {
@@ -20,25 +22,31 @@ struct cns_part {
 
 /* One of the two distributions in the window. */
 struct cns_window {
-  double *mass;     /* tilted */
   double log_scale; /* the logarithm that the tilted masses were divided by */
+  double noise;     /* bound of the error of each tilted mass */
   double tail;      /* bound of the tilted mass right of the window */
   double wrapped;   /* and of all outside of it */
 };
 
 struct cns_composition {
   double step, tilt;
-  double first;    /* loss of the first place of the window */
-  size_t len;      /* a power of two */
+  double first; /* loss of the first place of the window */
+  size_t len;   /* a power of two */
+  /* Tilted masses, upper ones as real parts and lower ones as imaginary parts: the
+     first place of the window is at `begin`, and after the end comes the beginning. */
+  double complex *masses;
+  size_t begin;
   double infinite; /* upper: bound of the untilted mass at an infinite loss */
   double shift;    /* bound of the error of all positions, a loss */
   double relative; /* bound of the relative error of delta by rounded factors */
   struct cns_window upper, lower;
 };
 
-/* tilt >= 0. CNS_ERR_MEMORY; CNS_ERR_LIMIT if the window is longer than CNS_FFT_LEN_MAX. */
+/* tilt >= 0; outside_log: logarithm of the tilted mass that may lie outside the window,
+ * on either side: the bounds hold whatever it is, but may not be narrower than it. CNS_ERR_MEMORY;
+ * CNS_ERR_LIMIT if the window is longer than CNS_FFT_LEN_MAX. */
 CNS_MUST_CHECK int cns_composition_init(struct cns_composition *ret_composition, const struct cns_part *parts,
-                                        size_t count, double step, double tilt);
+                                        size_t count, double step, double tilt, double outside_log);
 void cns_composition_deinit(struct cns_composition *composition);
 
 /* Positive result: what is asked for lies outside the window, choose another tilt. */

@@ -7,15 +7,23 @@
 
 #include "dp/compose.h"
 #include "dp/gaussian.h"
+#include "dp/single.h"
 
 #define REFINEMENTS_MAX 6
 #define RETILTS_MAX 40
 /* Refinement ends at a window this long if the interval is within this many times
  * its tolerance: a lower end that lags behind is not worth seconds. */
-#define WORK_MAX 140000.0
-#define TOLERABLE 8
+#define WORK_MAX 600000.0
+#define TOLERABLE 4
 /* Of what can't be said of delta: mass beyond the lattices, relative to delta. */
 #define OUTSIDE_LOG 16.0
+#define OUTSIDE_LOG_DELTA 22.0
+/* Masses below e^-700 lose digits, so that smaller deltas are bounded from above only. */
+#define REACH_LOG_MAX 700.0
+/* A tolerance is relative to delta down to e^-10, and further down to its logarithm. */
+#define TAIL_LOG 10.0
+/* So far below Chernoff's bound delta drowns in the noise of the transforms. */
+#define FFT_LOG 40.0
 
 /* A kind of round, how often, and its nodes for moments. */
 struct kind {
@@ -31,7 +39,8 @@ struct job {
   size_t count;
   double rounds; /* of all kinds */
   double reach;
-  bool both; /* directions differ */
+  bool both;          /* directions differ */
+  double outside_log; /* log of the tilted mass that may lie outside the window */
 };
 
 /* Tilt and what it says about one direction. */
@@ -39,6 +48,7 @@ struct aim {
   double tilt;
   double mean, deviation; /* of the tilted loss: the mean is near epsilon */
   double bound;           /* Chernoff: epsilon, or log delta, is at most this */
+  bool hit;               /* the mean is near enough to compose with this tilt */
 };
 
 static int compare_segments(const void *a, const void *b) {
@@ -50,7 +60,7 @@ static int compare_segments(const void *a, const void *b) {
 /* Rounds without sampling add up to one with mu^2 = sum of theirs. */
 static double gaussian_squares(const struct cns_pld_request *request, const struct cns_dp_segment *sorted) {
   double squares = 0, sensitivity = request->relation == CNS_DP_REPLACE_ONE ? 2 : 1;
-  for (size_t i = 0; i < request->count && !request->without_gauss; i++)
+  for (size_t i = 0; i < request->count && !request->lattice_only; i++)
     if (sorted[i].sampling_rate == 1)
       squares += (double)sorted[i].rounds * pow(sensitivity / sorted[i].noise_multiplier, 2);
   return squares;
@@ -71,7 +81,7 @@ static int make_kinds(struct job *job) {
   if (squares > 0)
     job->kinds[job->count++] = (struct kind){.loss = {1 / sqrt(squares), 1, false}, .rounds = 1};
   for (size_t i = 0; i < request->count; i++) {
-    bool merged = sorted[i].sampling_rate == 1 && !request->without_gauss;
+    bool merged = sorted[i].sampling_rate == 1 && !request->lattice_only;
     bool again = i > 0 && compare_segments(&sorted[i - 1], &sorted[i]) == 0;
     if (!merged && again) job->kinds[job->count - 1].rounds += sorted[i].rounds;
     if (!merged && !again)
@@ -118,17 +128,33 @@ static double distance(const struct job *job, bool backward, double t) {
   return t * at.first - at.value - fmax(-job->question->value - 2, 0.05);
 }
 
+/* log of a bound of the mass beyond the nodes, of all rounds. */
+static double log_outside(const struct job *job) {
+  return log(job->rounds) - job->reach * job->reach / 2;
+}
+
+/* Chernoff's bound, with what lies beyond the nodes. */
+static double bound_at(const struct job *job, double log_moment, double t) {
+  double value = job->question->value, outside = log_outside(job), slack = 1e-9 * (1 + fabs(log_moment));
+  if (!job->question->wants_delta) {
+    double part = exp(outside - value);
+    return t > 0 && part < 0.5 ? (log_moment + slack - value - log1p(-part)) / t : INFINITY;
+  }
+  double bound = log_moment + slack - t * value, top = fmax(bound, outside);
+  return top + log1p(exp(fmin(bound, outside) - top));
+}
+
 static struct aim aim_at(const struct job *job, bool backward, double t) {
   struct cns_loss_moments at = moments(job, backward, t);
-  double value = job->question->value;
-  return (struct aim){
-      .tilt = t,
-      .mean = at.first,
-      .deviation = sqrt(at.second),
-      .bound = job->question->wants_delta ? at.value - t * value
-               : t > 0                    ? (at.value - value) / t
-                                          : INFINITY,
-  };
+  struct aim aim = {.tilt = t,
+                    .mean = at.first,
+                    .deviation = sqrt(at.second),
+                    .bound = bound_at(job, at.value, t),
+                    .hit = true};
+  /* The mean may jump over epsilon: from all rounds, a bit each, to a single one. */
+  if (job->question->wants_delta && t > 0)
+    aim.hit = fabs(aim.mean - job->question->value) <= 4 * aim.deviation;
+  return aim;
 }
 
 static struct aim choose_aim(const struct job *job, bool backward) {
@@ -137,6 +163,9 @@ static struct aim choose_aim(const struct job *job, bool backward) {
   for (int i = 0; i < 60 && distance(job, backward, high) < 0; i++) {
     low = high;
     high *= 2;
+    /* The losses of this direction may all be below epsilon. */
+    struct aim aim = aim_at(job, backward, low);
+    if (job->question->wants_delta && aim.bound < log_outside(job) + 0.01) return aim;
   }
   for (int i = 0; i < 20; i++) {
     double middle = (low + high) / 2;
@@ -152,7 +181,8 @@ static struct aim choose_aim(const struct job *job, bool backward) {
  * which under the tilt t moves epsilon by at most rounds * step^2 * t / 8. */
 static double choose_step(const struct job *job, const struct aim *aim) {
   double t = fmax(aim->tilt, 1 / fmax(aim->deviation, 1e-100));
-  double scale = job->question->wants_delta ? 1 / t : fmax(aim->mean, 0.1 * aim->deviation);
+  double scale = job->question->wants_delta ? fmax(1, -aim->bound / TAIL_LOG) / t
+                                            : fmax(aim->mean, 0.1 * aim->deviation);
   return fmin(0.5, sqrt(8 * job->request->tolerance / 2 * scale / (job->rounds * t)));
 }
 
@@ -207,7 +237,7 @@ static int answer_direction(struct lattices *l, const struct job *job, bool back
   double tilt = aim->tilt;
   for (int i = 0; i < RETILTS_MAX && r == 0; i++) {
     struct cns_composition composition;
-    r = cns_composition_init(&composition, l->parts, l->count, l->step, tilt);
+    r = cns_composition_init(&composition, l->parts, l->count, l->step, tilt, job->outside_log);
     if (r < 0) return r;
     *ret_work = fmax(*ret_work, (double)composition.len);
     r = job->question->wants_delta ? cns_composition_log_delta(&composition, job->question->value, ret_answer)
@@ -234,8 +264,12 @@ static int answer_at(const struct job *job, const struct direction *directions, 
   if (r < 0) return r;
   for (size_t i = 0; i < count && r == 0; i++) {
     struct cns_dp_interval one;
-    /* The direction that matters less, known beforehand. */
-    if (i > 0 && directions[i].aim.bound < answer.lower) continue;
+    /* The direction that matters less, known beforehand, or that is bounded only. */
+    if (directions[i].aim.bound < answer.lower) continue;
+    if (!directions[i].aim.hit) {
+      answer.upper = fmax(answer.upper, directions[i].aim.bound);
+      continue;
+    }
     r = answer_direction(&lattices, job, directions[i].backward, &directions[i].aim, &one, ret_work);
     if (r < 0) break;
     answer.lower = fmax(answer.lower, one.lower);
@@ -252,7 +286,7 @@ static int answer_at(const struct job *job, const struct direction *directions, 
 /* The width that is good enough: relative to epsilon, and no wider than rounding gives. */
 static double width_wanted(const struct job *job, const struct cns_dp_interval *answer, double deviation) {
   double relative = job->request->tolerance;
-  if (job->question->wants_delta) return relative;
+  if (job->question->wants_delta) return relative * fmax(1, -answer->upper / TAIL_LOG);
   return fmin(relative * fmax(answer->upper, 0.01 * deviation),
               fmax(ROUNDING * job->rounds, 1e-6 * answer->upper));
 }
@@ -265,6 +299,7 @@ static int refine(const struct job *job, const struct direction *directions, siz
   bool fixed = step > 0 || job->request->upper_only;
   if (!(step > 0)) step = choose_step(job, aim);
   struct cns_dp_interval best = {-INFINITY, INFINITY};
+  double last = INFINITY;
   int r = 0;
   for (int i = 0; i < REFINEMENTS_MAX; i++) {
     struct cns_dp_interval answer = best;
@@ -273,7 +308,8 @@ static int refine(const struct job *job, const struct direction *directions, siz
     best.lower = fmax(best.lower, answer.lower);
     best.upper = fmin(best.upper, answer.upper);
     double width = best.upper - best.lower, wanted = width_wanted(job, &best, aim->deviation);
-    if (fixed || width <= wanted) break;
+    if (fixed || width <= wanted || (job->question->wants_delta && width > 0.9 * last)) break;
+    last = width;
     double finer = fmax(0.2, fmin(0.6, 0.8 * sqrt(wanted / width)));
     double tolerable = TOLERABLE * job->request->tolerance * fmax(best.upper, 0);
     if (work / finer > WORK_MAX && width <= fmin(tolerable, ROUNDING * job->rounds)) break;
@@ -284,30 +320,102 @@ static int refine(const struct job *job, const struct direction *directions, siz
   return r;
 }
 
+/* All rounds without sampling, or one with it. */
+static bool in_closed_form(const struct job *job, struct cns_dp_interval *ret_answer) {
+  const struct cns_loss *loss = &job->kinds[0].loss;
+  double value = job->question->value;
+  bool wants_delta = job->question->wants_delta;
+  if (job->request->lattice_only || job->rounds > 1) return false;
+  if (loss->rate == 1)
+    *ret_answer = wants_delta ? cns_gaussian_log_delta(1 / loss->sigma, value)
+                              : cns_gaussian_epsilon(1 / loss->sigma, value);
+  else
+    *ret_answer = wants_delta ? cns_single_log_delta(loss, value) : cns_single_epsilon(loss, value);
+  return true;
+}
+
+/* Makes nodes and aims. Whether enough is within reach: what lies beyond is nothing
+ * beside delta's bound. */
+static int aim_within(struct job *job, struct direction *directions, size_t count, double reach,
+                      double *ret_bound) {
+  int r = make_nodes(job, reach);
+  if (r < 0) return r;
+  *ret_bound = -INFINITY;
+  for (size_t i = 0; i < count; i++) {
+    directions[i].aim = choose_aim(job, directions[i].backward);
+    *ret_bound = fmax(*ret_bound, directions[i].aim.bound);
+  }
+  return *ret_bound - log_outside(job) >= OUTSIDE_LOG_DELTA;
+}
+
+/*
+ * Aims for delta. The nodes reach no further than what matters for it. If their
+ * reach changes the bound, then the tilt is drawn to where a single round has a huge
+ * loss, and suits epsilon badly: 1, and the bound is the tightest there is.
+ */
+static int aim_for_delta(struct job *job, struct direction *directions, size_t count) {
+  double furthest = sqrt(2 * REACH_LOG_MAX), all, bound;
+  int r = aim_within(job, directions, count, furthest, &all);
+  double low = sqrt(2 * (OUTSIDE_LOG_DELTA + log(job->rounds) - all)), high = furthest;
+  if (r <= 0 || low > 0.97 * furthest) return r < 0 ? r : 0;
+  r = aim_within(job, directions, count, low, &bound);
+  if (r < 0 || bound > all - 1) return r < 0 ? r : 0;
+  while (r >= 0 && high - low > 0.01 * high) {
+    double middle = (low + high) / 2;
+    r = aim_within(job, directions, count, middle, &bound);
+    *(r > 0 ? &high : &low) = middle;
+  }
+  if (r >= 0) r = aim_within(job, directions, count, high, &bound);
+  return r < 0 ? r : 1;
+}
+
+/* What is known of log delta without composing: the rounds cost at least what the
+ * dearest of them costs by itself, and at most Chernoff's bound. */
+static struct cns_dp_interval bounds_of_delta(const struct job *job, const struct direction *directions,
+                                              size_t count) {
+  struct cns_dp_interval bounds = {-INFINITY, -INFINITY};
+  for (size_t i = 0; i < job->count; i++)
+    bounds.lower = fmax(bounds.lower, cns_single_log_delta(&job->kinds[i].loss, job->question->value).lower);
+  for (size_t i = 0; i < count; i++)
+    bounds.upper = fmax(bounds.upper, directions[i].aim.bound);
+  bounds.upper = fmin(bounds.upper, 0);
+  return bounds;
+}
+
+static int answer_delta(struct job *job, struct direction *directions, size_t count,
+                        struct cns_dp_interval *ret_answer) {
+  int r = aim_for_delta(job, directions, count);
+  if (r < 0) return r;
+  struct cns_dp_interval bounds = bounds_of_delta(job, directions, count), composed = bounds;
+  bool hit = directions[0].aim.hit || (count > 1 && directions[1].aim.hit);
+  double gap = bounds.upper - bounds.lower;
+  bool drowned = r > 0 && gap > FFT_LOG;
+  if (r > 0) job->outside_log -= gap;
+  if (hit && !drowned && bounds.upper > OUTSIDE_LOG_DELTA - REACH_LOG_MAX) {
+    r = refine(job, directions, count, &composed);
+    if (r < 0 && r != CNS_ERR_LIMIT) return r;
+  }
+  *ret_answer =
+      (struct cns_dp_interval){fmax(bounds.lower, composed.lower), fmin(bounds.upper, composed.upper)};
+  return 0;
+}
+
 static int answer(struct job *job, struct cns_dp_interval *ret_answer) {
   const struct cns_pld_question *question = job->question;
-  if (job->count == 1 && job->kinds[0].loss.rate == 1 && !job->request->without_gauss) {
-    double mu = 1 / job->kinds[0].loss.sigma;
-    *ret_answer = question->wants_delta ? cns_gaussian_log_delta(mu, question->value)
-                                        : cns_gaussian_epsilon(mu, question->value);
-    return 0;
-  }
-  double log_delta = question->value;
-  int r =
-      make_nodes(job, question->wants_delta ? 38 : sqrt(2 * (OUTSIDE_LOG + log(job->rounds) - log_delta)));
+  if (in_closed_form(job, ret_answer)) return 0;
+  struct direction directions[2] = {{0}, {.backward = true}};
+  size_t count = job->both ? 2 : 1;
+  if (question->wants_delta) return answer_delta(job, directions, count, ret_answer);
+  int r = make_nodes(job, sqrt(2 * (OUTSIDE_LOG + log(job->rounds) - question->value)));
   if (r < 0) return r;
-  struct direction directions[2] = {{.aim = choose_aim(job, false)}, {.backward = true}};
-  if (job->both) directions[1].aim = choose_aim(job, true);
-  if (question->wants_delta) {
-    log_delta = fmax(-600, fmax(directions[0].aim.bound, job->both ? directions[1].aim.bound : -INFINITY));
-    job->reach = sqrt(2 * fmin(OUTSIDE_LOG + 6 + log(job->rounds) - log_delta, 700));
-  }
-  return refine(job, directions, job->both ? 2 : 1, ret_answer);
+  for (size_t i = 0; i < count; i++)
+    directions[i].aim = choose_aim(job, directions[i].backward);
+  return refine(job, directions, count, ret_answer);
 }
 
 int cns_pld_answer(const struct cns_pld_request *request, const struct cns_pld_question *question,
                    struct cns_dp_interval *ret_answer) {
-  struct job job = {.request = request, .question = question};
+  struct job job = {.request = request, .question = question, .outside_log = log(request->tolerance) - 9};
   int r = make_kinds(&job);
   if (r == 0) r = answer(&job, ret_answer);
   for (size_t i = 0; job.kinds && i < job.count; i++)

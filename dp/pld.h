@@ -17,10 +17,10 @@ struct cns_pld_request {
   const struct cns_dp_segment *segments; /* checked; any order */
   size_t count;
   enum cns_dp_relation relation;
-  double tolerance;   /* > 0 */
-  bool upper_only;    /* the step that suits the upper end; the lower one may lag behind */
-  bool without_gauss; /* for tests: rounds without sampling are not taken together exactly */
-  double step;        /* for tests: this step, no refinement; 0: chosen */
+  double tolerance;  /* > 0 */
+  bool upper_only;   /* the step that suits the upper end; the lower one may lag behind */
+  bool lattice_only; /* for tests: no closed forms, for rounds without sampling or a single one */
+  double step;       /* for tests: this step, no refinement; 0: chosen */
 };
 
 /* Epsilon, or log delta (-INFINITY: the lower bound of delta is 0). CNS_ERR_MEMORY;

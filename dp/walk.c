@@ -17,6 +17,7 @@
 struct walk {
   const struct cns_composition *c;
   const struct cns_window *window;
+  bool upper;
   double decay, keep, rise; /* e^(-tilt h), e^-h, 1 - e^-h */
   double wrapped;           /* most that wrapped mass adds to d */
   size_t place;             /* a and d are those of this place: 0..len */
@@ -28,6 +29,7 @@ static struct walk walk_init(const struct cns_composition *c, bool upper) {
   struct walk walk = {
       .c = c,
       .window = upper ? &c->upper : &c->lower,
+      .upper = upper,
       .decay = exp(-t * c->step),
       .keep = exp(-c->step),
       .rise = -expm1(-c->step),
@@ -52,10 +54,17 @@ static double below(const struct walk *walk) {
   return walk->decay * (walk->rise * walk->a + walk->keep * walk->d);
 }
 
+/* With what rounding may have moved, added or taken off. */
+static double mass_at(const struct walk *walk, size_t place) {
+  double complex value = walk->c->masses[(walk->c->begin + place) & (walk->c->len - 1)];
+  return walk->upper ? fmax(0, creal(value)) + walk->window->noise
+                     : fmax(0, cimag(value) - walk->window->noise);
+}
+
 static void step_down(struct walk *walk) {
   double d = below(walk);
   walk->place--;
-  walk->a = walk->window->mass[walk->place] + walk->decay * walk->a;
+  walk->a = mass_at(walk, walk->place) + walk->decay * walk->a;
   walk->d = d;
 }
 
@@ -77,9 +86,27 @@ static double between(const struct walk *walk, double log_delta) {
   return part > 0 ? loss + fmax(log1p(-fmin(part, 1)), -walk->c->step) : loss;
 }
 
+/* Places that are passed without looking at each. */
+#define STRIDE 64
+
+/* Steps down as long as epsilon lies further down for certain: delta only rises on
+ * the way. Whether any step was made. */
+static bool stride(struct walk *walk, double log_delta) {
+  size_t start = walk->place;
+  while (walk->place > STRIDE) {
+    struct walk ahead = *walk;
+    for (int i = 0; i < STRIDE; i++)
+      step_down(&ahead);
+    double loss = loss_at(&ahead, ahead.place);
+    if (loss <= 0 || log_delta_of(&ahead, ahead.d, loss) >= log_delta - slack(&ahead, loss)) break;
+    *walk = ahead;
+  }
+  return walk->place < start;
+}
+
 static int find_epsilon(struct walk walk, double log_delta, bool upper, double *ret_epsilon) {
   const struct cns_composition *c = walk.c;
-  bool first = true;
+  bool first = !stride(&walk, log_delta);
   while (walk.place > 0) {
     double loss = loss_at(&walk, walk.place) - c->step, most = slack(&walk, loss);
     double target = log_delta + (upper ? -most : most);

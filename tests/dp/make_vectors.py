@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes vectors/{gdp,rdp,pld}.json: reference values for the privacy accountant.
+"""Writes vectors/{gdp,rdp,single,pld}.json: reference values for the privacy accountant.
 
     make_vectors.py gdp              exact Gaussian mechanism, mpmath, 60 digits
     make_vectors.py rdp              Renyi divergences of the sampled Gaussian, mpmath, 40 digits
+    make_vectors.py single           delta of one sampled round by quadrature, mpmath, 40 digits
     make_vectors.py pld --dp-accounting FOLDER
                                      Google's dp_accounting beside the true epsilon
 
@@ -134,6 +135,53 @@ def make_rdp():
               "orders": "the Renyi orders that every case is given at",
               "rdp": "Renyi divergence of one round at those orders, Poisson sampling, sensitivity 1; the larger of "
                      "the two directions of add/remove, which is mixture against N(0)"}, cases, orders=orders)
+
+
+# --- One sampled round -------------------------------------------------------
+# delta = integral of (P - e^eps Q)+ itself, from where the loss is eps upwards.
+
+def single_mixture(q, sigma, sign, u):
+    """Density of (1-q) N(0,1) + q N(sign/sigma,1) at u; sign 0: N(0,1)."""
+    return (1 - q) * mp.npdf(u) + q * mp.npdf(u - sign / sigma)
+
+
+def single_delta(q, sigma, epsilon, signs):
+    """Of the pair with these two signs; the loss rises with u or, for the pair (0, 1), falls."""
+    def excess(u):
+        return single_mixture(q, sigma, signs[0], u) - mp.exp(epsilon) * single_mixture(q, sigma, signs[1], u)
+    upwards = signs[0] > signs[1]
+    low, high = mp.mpf(-60) - 2 / sigma, mp.mpf(60) + 2 / sigma
+    if (excess(high) <= 0) if upwards else (excess(low) <= 0):
+        return mp.mpf(0)
+    for _ in range(200):
+        middle = (low + high) / 2
+        if (excess(middle) > 0) == upwards:
+            high = middle
+        else:
+            low = middle
+    inside = 1 if upwards else -1
+    ends = [low + inside * step for step in (0, 0.05, 0.1, 0.2, 0.4, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 11, 14, 18, 24, 30)]
+    for centre in (0, 1 / sigma, -1 / sigma):
+        ends += [centre + step for step in (-20, -14, -8, -4, 0, 4, 8, 14, 20) if (centre + step - low) * inside > 0]
+    scale = single_mixture(q, sigma, signs[0], low)  # the rule's own errors are absolute
+    return abs(mp.quad(lambda u: excess(u) / scale, sorted(ends), method="gauss-legendre")) * scale
+
+
+def make_single():
+    mp.mp.dps = 40
+    cases = []
+    for q in (0.0001, 0.01, 0.3, 0.95):
+        for sigma in (0.3, 1.0, 5.0):
+            for epsilon in (0, 1e-4, 0.02, 0.3, 2, 9, 40):
+                numbers = mp.mpf(q), mp.mpf(sigma), mp.mpf(epsilon)
+                removal, addition = single_delta(*numbers, (1, 0)), single_delta(*numbers, (0, 1))
+                replacing = single_delta(*numbers, (1, -1))
+                if removal > mp.mpf(10) ** -250:
+                    cases.append({"sampling_rate": q, "noise_multiplier": sigma, "epsilon": epsilon,
+                                  "delta": float(max(removal, addition)), "delta_replace": float(replacing)})
+    write("single.json", "integral of (P - e^eps Q)+ by Gauss-Legendre quadrature in 40 digits of mpmath", {
+        "delta": "one round, Poisson sampling, the larger of the two directions of add/remove",
+        "delta_replace": "the same for replacing one unit's vector by its opposite"}, cases)
 
 
 # --- The true epsilon under sampling -----------------------------------------
@@ -414,7 +462,7 @@ def make_pld():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", choices=["gdp", "rdp", "pld"])
+    parser.add_argument("which", choices=["gdp", "rdp", "single", "pld"])
     parser.add_argument("--dp-accounting", metavar="FOLDER", help="python/dp_accounting of the checkout, for pld")
     options = parser.parse_args()
     OUT.mkdir(exist_ok=True)
@@ -424,7 +472,7 @@ def main():
         sys.path.insert(0, options.dp_accounting)
         make_pld()
     else:
-        {"gdp": make_gdp, "rdp": make_rdp}[options.which]()
+        {"gdp": make_gdp, "rdp": make_rdp, "single": make_single}[options.which]()
 
 
 if __name__ == "__main__":

@@ -24,24 +24,35 @@ static void expect_order(struct cns_dp_interval cheap, struct cns_dp_interval de
   assert_true(cheap.upper <= dear.upper * (1 + 0.01) + 1e-9);
 }
 
-static void monotone_in_every_parameter(void **state) {
+#define RATES 4
+#define NOISES (SLOW_BUILD ? 2 : 4)
+#define ROUNDS (SLOW_BUILD ? 2 : 4)
+#define DELTAS (SLOW_BUILD ? 2 : 3)
+
+static void monotone_by(enum cns_dp_accountant accountant) {
   static const double rates[] = {0.003, 0.05, 0.4, 1}, noises[] = {0.6, 1, 2.5, 7},
                       deltas[] = {1e-9, 1e-6, 1e-3};
-  static const uint64_t rounds[] = {1, 7, 60, 700};
-  for (int name = 0; name < 2; name++) {
-    struct cns_dp_options options = {.accountant = name ? CNS_DP_RDP : CNS_DP_PLD};
-    for (size_t q = 0; q < 4; q++)
-      for (size_t s = 0; s < 4; s++)
-        for (size_t t = SLOW_BUILD ? s : 0; t < 4; t += SLOW_BUILD ? 4 : 1)
-          for (size_t d = SLOW_BUILD ? 1 : 0; d < 3; d += SLOW_BUILD ? 3 : 1) {
-            struct cns_dp_interval here = epsilon_of(noises[s], rates[q], rounds[t], deltas[d], &options);
-            if (q) expect_order(epsilon_of(noises[s], rates[q - 1], rounds[t], deltas[d], &options), here);
-            /* Less noise may never cost less. */
-            if (s) expect_order(here, epsilon_of(noises[s - 1], rates[q], rounds[t], deltas[d], &options));
-            if (t) expect_order(epsilon_of(noises[s], rates[q], rounds[t - 1], deltas[d], &options), here);
-            if (d) expect_order(here, epsilon_of(noises[s], rates[q], rounds[t], deltas[d - 1], &options));
-          }
-  }
+  static const uint64_t rounds[] = {7, 60, 700, 1};
+  static struct cns_dp_interval at[4][4][4][3];
+  struct cns_dp_options options = {.accountant = accountant};
+  for (size_t q = 0; q < RATES; q++)
+    for (size_t s = 0; s < NOISES; s++)
+      for (size_t t = 0; t < ROUNDS; t++)
+        for (size_t d = 0; d < DELTAS; d++) {
+          struct cns_dp_interval here = epsilon_of(noises[s], rates[q], rounds[t], deltas[d], &options);
+          at[q][s][t][d] = here;
+          if (q) expect_order(at[q - 1][s][t][d], here);
+          /* Less noise may never cost less. */
+          if (s) expect_order(here, at[q][s - 1][t][d]);
+          if (t == 3) expect_order(here, at[q][s][0][d]);
+          if (t == 1 || t == 2) expect_order(at[q][s][t - 1][d], here);
+          if (d) expect_order(here, at[q][s][t][d - 1]);
+        }
+}
+
+static void monotone_in_every_parameter(void **state) {
+  monotone_by(CNS_DP_PLD);
+  monotone_by(CNS_DP_RDP);
 }
 
 static void three_accountants_in_order(void **state) {
@@ -63,7 +74,7 @@ static void three_accountants_in_order(void **state) {
 static struct cns_dp_interval through_lattice(const struct cns_dp_segment *segment, double log_delta,
                                               double step) {
   struct cns_pld_request request = {
-      .segments = segment, .count = 1, .tolerance = 1e-3, .without_gauss = true, .step = step};
+      .segments = segment, .count = 1, .tolerance = 1e-3, .lattice_only = true, .step = step};
   struct cns_pld_question question = {.value = log_delta};
   struct cns_dp_interval found;
   assert_int_equal(cns_pld_answer(&request, &question, &found), 0);
@@ -85,6 +96,53 @@ static void lattice_encloses_the_exact_gaussian(void **state) {
         assert_true(found.upper >= exact.lower && found.lower <= exact.upper);
         assert_true(found.upper - found.lower <= 0.01 * exact.upper + 1e-3 / noise * sqrt((double)rounds));
       }
+}
+
+/* A sampled round has a closed form, which the lattice doesn't know of. */
+static void lattice_encloses_the_single_round(void **state) {
+  static const double rates[] = {0.002, 0.2, 0.9}, noises[] = {0.5, 2, 20}, deltas[] = {1e-2, 1e-5, 1e-40};
+  for (size_t q = 0; q < 3; q++)
+    for (size_t s = 0; s < 3; s++)
+      for (size_t d = 0; d < 3; d++) {
+        struct cns_dp_segment segment = {noises[s], rates[q], 1};
+        struct cns_dp_interval exact = epsilon_of(noises[s], rates[q], 1, deltas[d], NULL);
+        struct cns_dp_interval found = through_lattice(&segment, log(deltas[d]), 0);
+        if (found.upper < exact.lower || found.lower > exact.upper)
+          print_message("# noise %g rate %g delta %g: %.12g not in %.12g..%.12g\n", noises[s], rates[q],
+                        deltas[d], exact.upper, found.lower, found.upper);
+        assert_true(exact.upper - exact.lower <= 1e-9 * exact.upper);
+        assert_true(found.upper >= exact.lower && found.lower <= exact.upper);
+        assert_true(found.upper - found.lower <= 0.03 * exact.upper + 1e-3 / noises[s]);
+      }
+}
+
+/* Far into the tail, past the largest loss that an addition can have, and where the
+ * likeliest way to a loss jumps from all rounds to one of them. */
+static void delta_falls_with_epsilon(void **state) {
+  static const struct cns_dp_segment segments[] = {{1, 0.5, 2},    {4, 0.01, 10}, {1, 0.01, 100},
+                                                   {1, 0.001, 20}, {2, 1, 5},     {0.5, 0.3, 30}};
+  struct cns_dp_options rdp = {.accountant = CNS_DP_RDP};
+  for (size_t i = 0; i < sizeof segments / sizeof segments[0]; i++) {
+    struct cns_dp_interval last = {1, 1}, found, bound, single;
+    struct cns_dp_segment one = segments[i];
+    one.rounds = 1;
+    for (double epsilon = 0; epsilon < 1500; epsilon = epsilon * 4 + 0.05) {
+      struct cns_problem problem = {0};
+      int r = cns_dp_delta(&segments[i], 1, epsilon, NULL, &found, &problem);
+      if (r < 0 || found.lower > last.upper)
+        print_message("# case %zu, epsilon %g: %g..%g after %g..%g %s\n", i, epsilon, found.lower,
+                      found.upper, last.lower, last.upper, problem.text);
+      assert_int_equal(r, 0);
+      assert_true(found.lower >= 0 && found.lower <= found.upper && found.lower <= last.upper);
+      assert_int_equal(cns_dp_delta(&segments[i], 1, epsilon, &rdp, &bound, NULL), 0);
+      assert_true(found.lower <= bound.upper);
+      assert_int_equal(cns_dp_delta(&one, 1, epsilon, NULL, &single, NULL), 0);
+      assert_true(found.upper >= single.lower);
+      /* A tolerance of 5e-4, of the logarithm's tenth in the tail, where it can be kept to. */
+      if (found.lower > 1e-60) assert_true(log(found.upper / found.lower) < 0.02 - 1e-4 * log(found.upper));
+      last = found;
+    }
+  }
 }
 
 static void interval_shrinks_with_the_step(void **state) {
@@ -152,6 +210,8 @@ int main(void) {
       cmocka_unit_test(monotone_in_every_parameter),
       cmocka_unit_test(three_accountants_in_order),
       cmocka_unit_test(lattice_encloses_the_exact_gaussian),
+      cmocka_unit_test(lattice_encloses_the_single_round),
+      cmocka_unit_test(delta_falls_with_epsilon),
       cmocka_unit_test(interval_shrinks_with_the_step),
       cmocka_unit_test(order_of_segments_is_irrelevant),
       cmocka_unit_test(delta_and_epsilon_agree),

@@ -45,6 +45,35 @@ static void gaussian_is_exact(void **state) {
   cJSON_Delete(vectors);
 }
 
+static void check_single(const cJSON *item, enum cns_dp_relation relation) {
+  struct cns_dp_segment segment = {number(item, "noise_multiplier"), number(item, "sampling_rate"), 1};
+  struct cns_dp_options options = {.relation = relation};
+  double epsilon = number(item, "epsilon"),
+         truth = number(item, relation == CNS_DP_REPLACE_ONE ? "delta_replace" : "delta");
+  struct cns_dp_interval found;
+  assert_int_equal(cns_dp_delta(&segment, 1, epsilon, &options, &found, NULL), 0);
+  expect_case(found.upper >= truth * (1 - 4e-16), item, "upper bound below the truth", found.upper);
+  expect_case(found.lower <= truth * (1 + 4e-16), item, "lower bound above the truth", found.lower);
+  expect_case(found.upper - found.lower <= 1e-8 * truth, item, "width", found.upper - found.lower);
+  if (truth < CNS_DP_DELTA_MIN) return;
+  assert_int_equal(cns_dp_epsilon(&segment, 1, truth, &options, &found, NULL), 0);
+  /* Delta was rounded, too. */
+  expect_case(found.upper >= epsilon * (1 - 1e-13), item, "epsilon's upper bound", found.upper);
+  expect_case(found.lower <= epsilon * (1 + 1e-13) + 1e-14, item, "epsilon's lower bound", found.lower);
+  expect_case(found.upper - found.lower <= 1e-9 * epsilon + 1e-10, item, "epsilon's width",
+              found.upper - found.lower);
+}
+
+static void one_round_equals_quadrature(void **state) {
+  cJSON *vectors = vectors_load("single");
+  const cJSON *item;
+  cJSON_ArrayForEach(item, field(vectors, "cases")) {
+    check_single(item, CNS_DP_ADD_REMOVE);
+    check_single(item, CNS_DP_REPLACE_ONE);
+  }
+  cJSON_Delete(vectors);
+}
+
 static void renyi_equals_quadrature(void **state) {
   cJSON *vectors = vectors_load("rdp");
   const cJSON *item, *orders = field(vectors, "orders");
@@ -167,11 +196,9 @@ static void published_numbers_are_reproduced(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(gaussian_is_exact),
-      cmocka_unit_test(renyi_equals_quadrature),
-      cmocka_unit_test(series_equal_quadrature),
-      cmocka_unit_test(pld_encloses_the_truth),
-      cmocka_unit_test(published_numbers_are_reproduced),
+      cmocka_unit_test(gaussian_is_exact),       cmocka_unit_test(one_round_equals_quadrature),
+      cmocka_unit_test(renyi_equals_quadrature), cmocka_unit_test(series_equal_quadrature),
+      cmocka_unit_test(pld_encloses_the_truth),  cmocka_unit_test(published_numbers_are_reproduced),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
