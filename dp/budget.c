@@ -162,11 +162,35 @@ static struct cns_budget_cost times(const struct cns_budget_cost *cost, uint64_t
   return many;
 }
 
+/* A limit inside the usual interval gets a narrow one: noise that was calibrated for
+ * exactly so many rounds has them, and what was allowed isn't reported as too much. */
+static int decide(const struct cns_budget_cost *costs, size_t count, double delta, double allowed,
+                  enum cns_dp_relation relation, double *ret_epsilon, struct cns_problem *problem) {
+  const double tolerances[] = {0, NARROW_TOLERANCE};
+  struct cns_dp_interval epsilon = {INFINITY, INFINITY};
+  int r = 0;
+  for (size_t i = 0; i < 2 && r == 0; i++) {
+    const struct cns_dp_options options = {
+        .accountant = CNS_DP_PLD, .relation = relation, .tolerance = tolerances[i]};
+    r = find_interval(costs, count, delta, &options, &epsilon, problem);
+    if (allowed == 0 || epsilon.upper <= allowed || epsilon.lower > allowed) break;
+  }
+  if (r == 0) *ret_epsilon = epsilon.upper;
+  return r;
+}
+
+int cns_budget_spent(const struct cns_budget_limits *limits, const struct cns_budget_spent *spent,
+                     double *ret_epsilon, struct cns_problem *problem) {
+  int r = check_limits(limits, problem);
+  return r ? r
+           : decide(spent->total, spent->total_count, limits->delta, limits->epsilon, limits->relation,
+                    ret_epsilon, problem);
+}
+
 /*
  * With `next` that many times: an upper end of epsilon. A wide interval takes a
  * tenth of the time, and decides unless the limit is inside it; where only a
- * decision is wanted its lower end does too. A limit inside the usual interval gets
- * a narrow one, so that noise that was calibrated for exactly so many rounds has them.
+ * decision is wanted its lower end does too.
  */
 static int epsilon_with(const struct line *line, const struct cns_budget_limits *limits,
                         const struct cns_budget_cost *next, uint64_t factor, bool decide_only,
@@ -183,14 +207,9 @@ static int epsilon_with(const struct line *line, const struct cns_budget_limits 
     *ret_epsilon = epsilon.upper;
     return 0;
   }
-  const double tolerances[] = {0, NARROW_TOLERANCE};
-  for (size_t i = 0; i < 2 && r == 0; i++) {
-    options.tolerance = tolerances[i];
-    r = find_interval(line->costs, line->count + 1, limits->delta, &options, &epsilon, problem);
-    if (epsilon.upper <= line->allowed || epsilon.lower > line->allowed) break;
-  }
-  if (r == 0) *ret_epsilon = epsilon.upper;
-  return r;
+  return r ? r
+           : decide(line->costs, line->count + 1, limits->delta, line->allowed, limits->relation, ret_epsilon,
+                    problem);
 }
 
 /* As many digits as it takes to see that it isn't `other`. */

@@ -64,6 +64,12 @@ CNS_MUST_CHECK int cns_budget_epsilon(const struct cns_budget_cost *costs, size_
                                       enum cns_dp_relation relation, double *ret_epsilon,
                                       struct cns_problem *problem);
 
+/* The same of what was spent, towards the total limit: narrower where it is near it, so
+ * that rounds which were allowed don't look like too many. limits->delta is needed. */
+CNS_MUST_CHECK int cns_budget_spent(const struct cns_budget_limits *limits,
+                                    const struct cns_budget_spent *spent, double *ret_epsilon,
+                                    struct cns_problem *problem);
+
 /* 0: `next` may be run. CNS_BUDGET_EXCEEDED: it may not, the verdict says why.
  * Negative: neither may it, the accountant has no answer. */
 #define CNS_BUDGET_EXCEEDED 1

@@ -74,8 +74,7 @@ static int standing_of(const struct cns_ledger_limit *limit, const struct cns_po
   s->limit = limit->limits.epsilon;
   s->delta = limit->limits.delta;
   s->rounds = spent->total_count;
-  int r = cns_budget_epsilon(spent->total, spent->total_count, s->delta, limit->limits.relation, &s->spent,
-                             problem);
+  int r = cns_budget_spent(&limit->limits, spent, &s->spent, problem);
   if (r == 0 && next) r = cns_budget_rounds_left(&limit->limits, spent, next, max, &s->rounds_left, problem);
   if (r == 0)
     s->alert =
