@@ -2,8 +2,8 @@
 /*
  * What both samplers draw, against the exact mass function (summed here in double, or the
  * normal distribution's where sigma is so large that they agree to 1e-8). Seeds are fixed; a
- * sound sampler with another seed fails one of the comparisons with probability below 1e-6:
- * each is at 5.8 standard deviations (7e-9, two-sided).
+ * sound sampler with another seed fails one of these tests with probability below 1e-6: each has
+ * 126 comparisons at the most, at 5.8 standard deviations (7e-9, two-sided).
  */
 #include <setjmp.h>
 #include <stdarg.h>
