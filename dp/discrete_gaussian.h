@@ -25,16 +25,16 @@
 struct cns_discrete_gaussian;
 
 /* CNS_ERR_RANGE with a sentence unless sigma is within the two limits; CNS_ERR_MEMORY.
- * Takes a fraction of a millisecond; in constant time sigma is not hidden, the samples are. */
+ * Takes a fraction of a millisecond. sigma is public: time depends on it, not on samples. */
 CNS_MUST_CHECK int cns_discrete_gaussian_new(double sigma, struct cns_discrete_gaussian **ret_sampler,
                                              struct cns_problem *problem);
 struct cns_discrete_gaussian *cns_discrete_gaussian_free(struct cns_discrete_gaussian *sampler);
 
 /* The sigma of what is drawn: at least what was asked for, and at most a factor 1 + 2^-50
- * more. Where that is no double, a double between the two. Exact up to sigma = 16. */
+ * more. Where that is no double, a double between the two. Exact up to sigma = 18. */
 double cns_discrete_gaussian_sigma(const struct cns_discrete_gaussian *sampler);
 
-/* log2 of an upper bound, at most -100, of the statistical distance between one sample and
+/* log2 of an upper bound, at most -104, of the statistical distance between one sample and
  * N_Z(0, sigma^2) with the sigma of what is drawn, given that the keystream is uniform. Of
  * n samples: n times the bound. */
 double cns_discrete_gaussian_distance_log2(const struct cns_discrete_gaussian *sampler);
