@@ -119,8 +119,8 @@ static quad exact_entry(const struct cns_private_layer *layer, size_t rows, size
 static double combined_entry(const struct cns_private_layer *layer, size_t rows, size_t o, size_t i) {
   if (i == layer->inputs) return cns_private_bias(layer, 0, rows, o);
   struct cns_private_tile tile;
-  cns_private_tile(layer, 0, rows, o, i, &tile);
-  return tile.value[0];
+  cns_private_tile(layer, 0, rows, o - o % CNS_ROW_OUTER, i - i % CNS_ROW_INNER, &tile);
+  return tile.value[o % CNS_ROW_OUTER * CNS_ROW_INNER + i % CNS_ROW_INNER];
 }
 
 /* V of a patient, whose rows are alone in the pass; returns |G|^2. */
