@@ -2,9 +2,9 @@
 #include "dp/grid.h"
 
 #include <math.h>
-#include <sodium.h>
 #include <string.h>
 
+#include "crypto/hash.h"
 #include "dp/clip.h"
 
 /* Coordinates per call of the stream cipher: 4 KiB of keystream. */

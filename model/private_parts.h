@@ -79,7 +79,8 @@ CNS_MUST_CHECK int cns_private_factor(const struct cns_private_pass *pass, size_
                                       double clip, struct cns_private_factor *ret_factor);
 
 /* G' piece by piece, in double, row after row: the weights' derivatives from
- * (output, input) on, as many of the tile as there are, and a bias's. */
+ * (output, input) on, multiples of the tile's sizes, as many as there are; and a
+ * bias's. */
 struct cns_private_tile {
   double value[CNS_ROW_OUTER * CNS_ROW_INNER];
   size_t outputs, inputs;

@@ -33,17 +33,19 @@ int cns_private_sum_init(struct cns_private_sum *sum, const struct cns_private_p
                          double *total) {
   call_once(&blas_once, blas_single_threaded);
   size_t rows = pass->capacity < CNS_PRIVATE_BLOCK_ROWS ? pass->capacity : CNS_PRIVATE_BLOCK_ROWS;
-  size_t inputs = 0, outputs = 0;
+  size_t inputs = 0, outputs = 0, weights = 0;
   for (size_t l = 0; l < pass->layers; l++) {
     inputs = largest(inputs, pass->layer[l].inputs);
     outputs = largest(outputs, pass->layer[l].outputs);
+    weights = largest(weights, pass->layer[l].inputs * pass->layer[l].outputs);
   }
+  size_t least = largest(CNS_ROW_OUTER * inputs, outputs), most = largest(weights, outputs);
   *sum = (struct cns_private_sum){.total = total,
                                   .partial = total,
                                   .dim = pass->plan->dim,
                                   .delta_bytes = rows * outputs * sizeof(double),
                                   .in_bytes = rows * inputs * sizeof(double),
-                                  .strip_doubles = largest(STRIP, largest(CNS_ROW_OUTER * inputs, outputs))};
+                                  .strip_doubles = largest(least, most < STRIP ? most : STRIP)};
   memset(total, 0, sum->dim * sizeof *total);
   sum->delta = cns_row_alloc(sum->delta_bytes);
   sum->in = cns_row_alloc(sum->in_bytes);

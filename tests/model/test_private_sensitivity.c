@@ -54,7 +54,7 @@ static void run(struct step *step) {
 }
 
 static struct step step_of(const struct network *network, enum kind kind, double reach) {
-  static const double clips[] = {1e-3, 0.1, 1, 1e6};
+  static const double clips[] = {1e-9, 1e-7, 1e-3, 1, 1e6};
   struct step step = {.plan = plan_of(network), .clip = clips[below(LENGTH_OF(clips))]};
   step.params = params_of(&step.plan, reach);
   step.table = random_table(&step.plan, PATIENTS, 7);
@@ -119,8 +119,8 @@ static quad exact_entry(const struct cns_private_layer *layer, size_t rows, size
 static double combined_entry(const struct cns_private_layer *layer, size_t rows, size_t o, size_t i) {
   if (i == layer->inputs) return cns_private_bias(layer, 0, rows, o);
   struct cns_private_tile tile;
-  cns_private_tile(layer, 0, rows, o, i, &tile);
-  return tile.value[0];
+  cns_private_tile(layer, 0, rows, o - o % CNS_ROW_OUTER, i - i % CNS_ROW_INNER, &tile);
+  return tile.value[o % CNS_ROW_OUTER * CNS_ROW_INNER + i % CNS_ROW_INNER];
 }
 
 /* V of a patient, whose rows are alone in the pass; returns |G|^2. */
@@ -182,6 +182,37 @@ static void check_exact(struct step *step) {
 
 static void vectors_are_within_the_clip_norm(void **state) {
   all_steps(check_exact);
+}
+
+/* Thousands of equal terms, whose sum in double is off in one direction: the norm must
+ * still be a bound. */
+static void long_sums_are_bounded_too(void **state) {
+  static const struct network wide = {5000, 2, {0}, 0, CNS_ACTIVATION_RELU};
+  struct step step = {.plan = plan_of(&wide), .clip = 0.01, .in = everybody(60)};
+  step.params = params_of(&step.plan, 0);
+  step.table = table_of(&step.plan, 60, 60);
+  step.factor = calloc(60, sizeof *step.factor);
+  step.sum = zeros(step.plan.dim);
+  quad *vector = calloc(step.plan.dim, sizeof *vector);
+  assert_true(step.factor && vector);
+  for (size_t i = 0; i < 60; i++) {
+    step.table.patient[i] = (uint32_t)i;
+    float value = uniform();
+    for (size_t f = 0; f < step.table.features; f++)
+      step.table.x[i * step.table.features + f] = value;
+  }
+  run(&step);
+  for (size_t p = 0; p < 60; p++) {
+    size_t rows;
+    struct cns_private_pass pass = pass_of(&step, p, &rows);
+    exact_vector(&pass, rows, &step.factor[p], vector);
+    assert_true(step.factor[p].factor < 1);
+    assert_true(quad_square(vector, step.plan.dim) <=
+                (quad)step.clip * (quad)step.clip * (1 + (quad)0x1p-100));
+    cns_private_pass_deinit(&pass);
+  }
+  free(vector);
+  step_free(&step);
 }
 
 static void expect_same_factors(const struct step *a, const struct step *b, const size_t *number) {
@@ -320,6 +351,7 @@ int main(void) {
   print_message("# seed %d\n", SEED);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup(vectors_are_within_the_clip_norm, setup),
+      cmocka_unit_test_setup(long_sums_are_bounded_too, setup),
       cmocka_unit_test_setup(one_patient_moves_the_sum_within_the_sensitivity, setup),
       cmocka_unit_test_setup(place_and_company_do_not_matter, setup),
       cmocka_unit_test_setup(cancelling_rows_are_combined, setup),
