@@ -30,7 +30,7 @@ def run(*arguments, expect=0):
 class Federation:
     """init, data, consents; start and stop daemons; read what they say."""
 
-    def __init__(self, count=5, rounds=3, hidden=(16,), init=(), **training):
+    def __init__(self, count=5, rounds=3, hidden=(16,), init=(), privacy=None, **training):
         self.folder = tempfile.mkdtemp(prefix="consilium-test-")
         self.names = [f"h{k + 1}" for k in range(count)]
         self.rounds = rounds
@@ -40,6 +40,9 @@ class Federation:
             study = json.load(file)
         study["model"]["hidden"] = list(hidden)
         study["training"].update({"rounds": rounds, "local_epochs": 1, **training})
+        if privacy:
+            study["privacy"] = privacy
+            study["training"]["momentum"] = 0
         study_path = os.path.join(self.folder, "study.json")
         with open(study_path, "w") as file:
             json.dump(study, file)
