@@ -38,7 +38,7 @@ struct cns_private_pass {
   struct cns_private_layer layer[CNS_PLAN_HIDDEN_MAX + 1];
   float *logits; /* [capacity, out_stride of the last layer] */
   float *panel;
-  size_t panel_bytes;
+  struct cns_row_arena arena;
 };
 
 /* params must outlive the pass. CNS_ERR_MEMORY. */
@@ -121,7 +121,8 @@ struct cns_private_sum {
   double *delta; /* [block rows, widest output], factors multiplied in */
   double *in;    /* [block rows, widest input] */
   double *strip; /* some outputs of a layer's gradient */
-  size_t delta_bytes, in_bytes, strip_doubles;
+  size_t strip_doubles;
+  struct cns_row_arena arena;
 };
 /* total[dim] is set to zeros; rows_total bounds the rows of all blocks. CNS_ERR_MEMORY. */
 CNS_MUST_CHECK int cns_private_sum_init(struct cns_private_sum *sum, const struct cns_private_pass *pass,

@@ -5,20 +5,26 @@
 
 #include "model/private_parts.h"
 
-static size_t block_bytes(const struct cns_private_pass *pass, size_t stride) {
-  return pass->capacity * stride * sizeof(float);
+static float *take_block(const struct cns_private_pass *pass, struct cns_row_arena *arena, size_t stride) {
+  return cns_row_take(arena, pass->capacity * stride * sizeof(float));
+}
+
+static void place(struct cns_private_pass *pass, struct cns_row_arena *arena) {
+  size_t widest = 0;
+  for (size_t l = 0; l < pass->layers; l++) {
+    struct cns_private_layer *layer = &pass->layer[l];
+    layer->in = take_block(pass, arena, layer->in_stride);
+    layer->delta = take_block(pass, arena, layer->out_stride);
+    if (layer->inputs > widest) widest = layer->inputs;
+    if (layer->outputs > widest) widest = layer->outputs;
+  }
+  pass->logits = take_block(pass, arena, pass->layer[pass->layers - 1].out_stride);
+  pass->panel = cns_row_take(arena, widest * CNS_ROW_LANES * sizeof(float));
 }
 
 void cns_private_pass_deinit(struct cns_private_pass *pass) {
-  for (size_t l = 0; l < pass->layers; l++) {
-    struct cns_private_layer *layer = &pass->layer[l];
-    cns_row_free(layer->in, block_bytes(pass, layer->in_stride));
-    cns_row_free(layer->delta, block_bytes(pass, layer->out_stride));
-    layer->in = layer->delta = NULL;
-  }
-  if (pass->layers) cns_row_free(pass->logits, block_bytes(pass, pass->layer[pass->layers - 1].out_stride));
-  cns_row_free(pass->panel, pass->panel_bytes);
-  pass->logits = pass->panel = NULL;
+  cns_row_free(pass->arena.memory, pass->arena.used);
+  *pass = (struct cns_private_pass){0};
 }
 
 int cns_private_pass_init(struct cns_private_pass *pass, const struct cns_plan *plan, const float *params,
@@ -27,28 +33,22 @@ int cns_private_pass_init(struct cns_private_pass *pass, const struct cns_plan *
                                     .params = params,
                                     .layers = cns_plan_layer_count(plan),
                                     .capacity = cns_row_capacity(rows_max ? rows_max : 1)};
-  size_t offset = 0, widest = 0;
-  bool ok = true;
+  size_t offset = 0;
   for (size_t l = 0; l < pass->layers; l++) {
-    struct cns_private_layer *layer = &pass->layer[l];
     size_t inputs = cns_plan_layer_inputs(plan, l), outputs = cns_plan_layer_outputs(plan, l);
-    *layer = (struct cns_private_layer){.inputs = inputs,
-                                        .outputs = outputs,
-                                        .offset = offset,
-                                        .in_stride = cns_row_stride(inputs),
-                                        .out_stride = cns_row_stride(outputs)};
-    ok = (layer->in = cns_row_alloc(block_bytes(pass, layer->in_stride))) && ok;
-    ok = (layer->delta = cns_row_alloc(block_bytes(pass, layer->out_stride))) && ok;
+    pass->layer[l] = (struct cns_private_layer){.inputs = inputs,
+                                                .outputs = outputs,
+                                                .offset = offset,
+                                                .in_stride = cns_row_stride(inputs),
+                                                .out_stride = cns_row_stride(outputs)};
     offset += outputs * (inputs + 1);
-    if (inputs > widest) widest = inputs;
-    if (outputs > widest) widest = outputs;
   }
-  pass->panel_bytes = widest * CNS_ROW_LANES * sizeof(float);
-  pass->logits = cns_row_alloc(block_bytes(pass, pass->layer[pass->layers - 1].out_stride));
-  pass->panel = cns_row_alloc(pass->panel_bytes);
-  if (ok && pass->logits && pass->panel) return 0;
-  cns_private_pass_deinit(pass);
-  return CNS_ERR_MEMORY;
+  struct cns_row_arena count = {0};
+  place(pass, &count);
+  pass->arena.memory = cns_row_alloc(count.used);
+  if (!pass->arena.memory) return CNS_ERR_MEMORY;
+  place(pass, &pass->arena);
+  return 0;
 }
 
 static void activate(enum cns_plan_activation activation, float *values, size_t count) {

@@ -17,44 +17,47 @@ static void blas_single_threaded(void) {
   openblas_set_num_threads(1);
 }
 
-void cns_private_sum_deinit(struct cns_private_sum *sum) {
-  if (sum->partial != sum->total) cns_row_free(sum->partial, sum->dim * sizeof(double));
-  cns_row_free(sum->delta, sum->delta_bytes);
-  cns_row_free(sum->in, sum->in_bytes);
-  cns_row_free(sum->strip, sum->strip_doubles * sizeof(double));
-  sum->partial = sum->delta = sum->in = sum->strip = NULL;
-}
-
 static size_t largest(size_t a, size_t b) {
   return a > b ? a : b;
+}
+
+/* partial is there only if there may be more blocks than go into one. */
+static void place(struct cns_private_sum *sum, const struct cns_private_pass *pass, size_t rows_total,
+                  struct cns_row_arena *arena) {
+  size_t rows = pass->capacity < CNS_PRIVATE_BLOCK_ROWS ? pass->capacity : CNS_PRIVATE_BLOCK_ROWS;
+  size_t inputs = 0, outputs = 0, weights = 0;
+  for (size_t l = 0; l < pass->layers; l++) {
+    const struct cns_private_layer *layer = &pass->layer[l];
+    inputs = largest(inputs, layer->inputs);
+    outputs = largest(outputs, layer->outputs);
+    weights = largest(weights, layer->inputs * layer->outputs);
+  }
+  size_t least = largest(CNS_ROW_OUTER * inputs, outputs), most = largest(weights, outputs);
+  sum->strip_doubles = largest(least, most < STRIP ? most : STRIP);
+  sum->delta = cns_row_take(arena, rows * outputs * sizeof(double));
+  sum->in = cns_row_take(arena, rows * inputs * sizeof(double));
+  sum->strip = cns_row_take(arena, sum->strip_doubles * sizeof(double));
+  sum->partial = sum->total;
+  if (2 * rows_total / CNS_PRIVATE_BLOCK_ROWS + 1 > CNS_PRIVATE_PARTIAL)
+    sum->partial = cns_row_take(arena, sum->dim * sizeof(double));
+}
+
+void cns_private_sum_deinit(struct cns_private_sum *sum) {
+  cns_row_free(sum->arena.memory, sum->arena.used);
+  *sum = (struct cns_private_sum){0};
 }
 
 int cns_private_sum_init(struct cns_private_sum *sum, const struct cns_private_pass *pass, size_t rows_total,
                          double *total) {
   call_once(&blas_once, blas_single_threaded);
-  size_t rows = pass->capacity < CNS_PRIVATE_BLOCK_ROWS ? pass->capacity : CNS_PRIVATE_BLOCK_ROWS;
-  size_t inputs = 0, outputs = 0, weights = 0;
-  for (size_t l = 0; l < pass->layers; l++) {
-    inputs = largest(inputs, pass->layer[l].inputs);
-    outputs = largest(outputs, pass->layer[l].outputs);
-    weights = largest(weights, pass->layer[l].inputs * pass->layer[l].outputs);
-  }
-  size_t least = largest(CNS_ROW_OUTER * inputs, outputs), most = largest(weights, outputs);
-  *sum = (struct cns_private_sum){.total = total,
-                                  .partial = total,
-                                  .dim = pass->plan->dim,
-                                  .delta_bytes = rows * outputs * sizeof(double),
-                                  .in_bytes = rows * inputs * sizeof(double),
-                                  .strip_doubles = largest(least, most < STRIP ? most : STRIP)};
+  *sum = (struct cns_private_sum){.total = total, .dim = pass->plan->dim};
   memset(total, 0, sum->dim * sizeof *total);
-  sum->delta = cns_row_alloc(sum->delta_bytes);
-  sum->in = cns_row_alloc(sum->in_bytes);
-  sum->strip = cns_row_alloc(sum->strip_doubles * sizeof(double));
-  if (2 * rows_total / CNS_PRIVATE_BLOCK_ROWS + 1 > CNS_PRIVATE_PARTIAL)
-    sum->partial = cns_row_alloc(sum->dim * sizeof(double));
-  if (sum->delta && sum->in && sum->strip && sum->partial) return 0;
-  cns_private_sum_deinit(sum);
-  return CNS_ERR_MEMORY;
+  struct cns_row_arena count = {0};
+  place(sum, pass, rows_total, &count);
+  sum->arena.memory = cns_row_alloc(count.used);
+  if (!sum->arena.memory) return CNS_ERR_MEMORY;
+  place(sum, pass, rows_total, &sum->arena);
+  return 0;
 }
 
 /* Rows of the block that BLAS is to add up: up to the last patient's who isn't

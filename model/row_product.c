@@ -56,6 +56,12 @@ void cns_row_free(void *memory, size_t bytes) {
   free(memory);
 }
 
+void *cns_row_take(struct cns_row_arena *arena, size_t bytes) {
+  char *place = arena->memory ? arena->memory + arena->used : NULL;
+  arena->used += padded_bytes(bytes);
+  return place;
+}
+
 /* Columns first..first+CNS_ROW_LANES-1, as far as there are any, side by side. */
 static void pack_panel(const struct cns_row_matrix *matrix, size_t first, float *panel, float *start) {
   const size_t columns = matrix->columns - first < CNS_ROW_LANES ? matrix->columns - first : CNS_ROW_LANES;

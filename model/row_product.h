@@ -32,6 +32,14 @@ size_t cns_row_capacity(size_t rows);
 void *cns_row_alloc(size_t bytes);
 void cns_row_free(void *memory, size_t bytes);
 
+/* Several arrays in one piece of memory, for which the allocator need not ask the system
+ * again in each step. While memory is NULL take only counts `used`, and returns NULL. */
+struct cns_row_arena {
+  char *memory; /* of cns_row_alloc(used) */
+  size_t used;  /* bytes */
+};
+void *cns_row_take(struct cns_row_arena *arena, size_t bytes);
+
 /* A matrix M [inner, columns] that lies elsewhere: element (k, j) is
  * values[k*inner_step + j*column_step]. start[columns] may be NULL: zeros. */
 struct cns_row_matrix {
