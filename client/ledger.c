@@ -131,29 +131,17 @@ void cns_agent_ledger_shown(struct cns_agent *agent, const uint8_t *data, size_t
 
 /* ---- the end of the budget ---- */
 
-/* One more round like the last, under each limit. */
-static int affords_a_round(struct cns_agent *agent, bool *ret_affords, struct cns_problem *problem) {
+/* One more round like the last. */
+static int find_spent(struct cns_agent *agent, bool *ret_spent, struct cns_problem *problem) {
   const struct cns_site *site = &agent->site;
-  const struct cns_policy *policy = &site->kit.policy;
   struct cns_ledger_limit limits[CNS_LEDGER_LIMITS_MAX];
   struct cns_budget_cost costs[CNS_LEDGER_OBSERVERS];
   size_t count = cns_site_limits(site, limits);
-  int r = cns_charge_expected(policy, site->plan.noise_multiplier, site->plan.sampling_rate,
+  int r = cns_charge_expected(&site->kit.policy, site->plan.noise_multiplier, site->plan.sampling_rate,
                               cns_plan_dim(&site->plan), costs);
-  *ret_affords = true;
-  for (size_t k = 0; r == 0 && *ret_affords && k < count; k++) {
-    struct cns_charge_standing standing;
-    r = cns_charge_standing(site->ledger, &site->study, &limits[k], policy, &costs[limits[k].observer], 1,
-                            now(), &standing, problem);
-    if (r || standing.rounds_left > 0) continue;
-    *ret_affords = false;
-    cns_problem_set(&agent->budget_spent, CNS_ERR_BUDGET,
-                    "the privacy budget of %s is spent: epsilon %.4g of %.4g at delta %g after round %" PRIu64
-                    ", and one more round isn't within it",
-                    limits[k].scope == CNS_LEDGER_ALL ? "the data set" : "the study", standing.spent,
-                    standing.limit, standing.delta, agent->model_round);
-  }
-  return r;
+  if (r) return cns_problem_set(problem, r, "what a round costs can't be computed (%s)", cns_error_name(r));
+  return cns_charge_is_spent(site->ledger, &site->study, limits, count, &site->kit.policy, costs, now(),
+                             ret_spent, &agent->budget_spent, problem);
 }
 
 static void say_alert(struct cns_agent *agent) {
@@ -176,9 +164,9 @@ static void say_alert(struct cns_agent *agent) {
 
 bool cns_agent_budget_is_spent(struct cns_agent *agent) {
   struct cns_problem problem = {0};
-  bool affords = true;
+  bool spent = false;
   if (!agent->site.ledger || agent->budget_spent.text[0]) return agent->budget_spent.text[0] != '\0';
   say_alert(agent);
-  if (affords_a_round(agent, &affords, &problem)) cns_agent_note(agent, "error", &problem);
-  return !affords;
+  if (find_spent(agent, &spent, &problem)) cns_agent_note(agent, "error", &problem);
+  return spent;
 }

@@ -30,11 +30,40 @@ int cns_budget_open(struct cns_server *s, struct cns_problem *problem) {
   return r;
 }
 
+/* What the journal has must be in the ledger: it is written there first. */
+static int check_against_journal(struct cns_server *s, struct cns_problem *problem) {
+  enum cns_ledger_kind last = CNS_LEDGER_RELEASED, running = CNS_LEDGER_RESERVED;
+  int r = s->completed ? cns_ledger_state(s->ledger, &s->last_round, &last, problem) : 0;
+  if (r == 0 && s->machine)
+    r = cns_ledger_state(s->ledger, &cns_coordinator_round(s->machine)->digest, &running, problem);
+  if (r < 0 || (last == CNS_LEDGER_RELEASED && (int)running != 0)) return r;
+  return cns_problem_set(
+      problem, CNS_ERR_REFUSED,
+      "%s/ledger.sqlite: lacks a round that the journal holds: it was restored from an old copy, "
+      "or cut off; no round may be run with it. Restore the newest copy of it",
+      s->kit.config.state_path);
+}
+
 int cns_budget_replayed(struct cns_server *s, struct cns_problem *problem) {
   if (!s->ledger) return 0;
   const struct cns_digest *running = s->machine ? &cns_coordinator_round(s->machine)->digest : NULL;
-  int r = cns_charge_cancel_stale(s->ledger, &s->study, running, now(), problem);
+  int r = check_against_journal(s, problem);
+  if (r == 0) r = cns_charge_cancel_stale(s->ledger, &s->study, running, now(), problem);
+  if (r == 0 && !running) r = cns_budget_look_ahead(s, problem);
   return r ? r : cns_budget_charge(s, problem);
+}
+
+int cns_budget_look_ahead(struct cns_server *s, struct cns_problem *problem) {
+  struct cns_ledger_limit limits[CNS_LEDGER_LIMITS_MAX];
+  struct cns_budget_cost costs[CNS_LEDGER_OBSERVERS];
+  bool spent;
+  if (!s->ledger || s->completed >= s->plan.rounds) return 0;
+  size_t count = cns_charge_limits(&s->kit.policy, NULL, limits);
+  int r = cns_charge_expected(&s->kit.policy, s->plan.noise_multiplier, s->plan.sampling_rate,
+                              cns_plan_dim(&s->plan), costs);
+  return r ? r
+           : cns_charge_is_spent(s->ledger, &s->study, limits, count, &s->kit.policy, costs, now(), &spent,
+                                 &s->budget_spent, problem);
 }
 
 /* ---- rounds ---- */
@@ -144,6 +173,14 @@ void cns_budget_greet(struct cns_server *s, struct cns_session *session) {
   if (!s->ledger) return;
   if (kept_head(s, session, &head, &problem) == 0) send_head(session, &head);
   if (cns_ledger_head(s->ledger, &head, &problem) == 0) send_head(session, &head);
+}
+
+void cns_budget_show_all(struct cns_server *s) {
+  struct cns_ledger_head head;
+  struct cns_problem problem = {0};
+  if (!s->ledger || cns_ledger_head(s->ledger, &head, &problem) < 0) return;
+  for (size_t k = 0; k < s->session_count; k++)
+    if (s->sessions[k].joined) send_head(&s->sessions[k], &head);
 }
 
 static void refuse_ledger(struct cns_server *s, struct cns_session *session, const char *why) {

@@ -54,6 +54,7 @@ static int keep_manifest(struct cns_server *s, uint8_t *bytes, size_t len,
   s->manifest = bytes;
   s->manifest_len = len;
   s->completed = manifest->round;
+  s->last_round = manifest->descriptor;
   cns_abandoning_end(s);
   for (size_t k = 0; k < s->session_count; k++)
     s->sessions[k].streaming = false; /* of the model before */
@@ -186,6 +187,9 @@ static void finish_round(struct cns_server *s) {
     cns_report(s, "error", "%s", problem.text);
   for (size_t k = 0; k < s->session_count; k++)
     if (s->sessions[k].joined) cns_session_send_manifest(s, &s->sessions[k]);
+  cns_budget_show_all(s);
+  int r = cns_budget_look_ahead(s, &problem);
+  if (r < 0) cns_server_fatal(s, r, &problem);
   s->waiting_since_ms = cns_server_now(s);
 }
 

@@ -374,9 +374,8 @@ static void finish(struct cns_server *s) {
   bool early = s->completed < s->plan.rounds;
   const char *then = s->options->until_finished ? "" : "; its last model is given out until this is stopped";
   if (!s->said_finished && early)
-    cns_report(s, "budget",
-               "the study ends after %" PRIu64 " of %u rounds, its privacy budget is spent: %s%s",
-               s->completed, s->plan.rounds, s->budget_spent.text, then);
+    cns_report(s, "budget", "the study ends after %" PRIu64 " of %u rounds: %s%s", s->completed,
+               s->plan.rounds, s->budget_spent.text, then);
   else if (!s->said_finished)
     cns_report(s, "finished", "the study is finished after %" PRIu64 " rounds%s", s->completed, then);
   s->said_finished = true;

@@ -163,7 +163,8 @@ struct cns_server {
   struct cns_lines strangers;
 
   /* the model that the next round starts from */
-  uint64_t completed; /* rounds */
+  uint64_t completed;           /* rounds */
+  struct cns_digest last_round; /* descriptor of the last one; if completed > 0 */
   struct cns_digest model;
   float *params;
   uint8_t *model_bytes;
@@ -300,6 +301,10 @@ CNS_MUST_CHECK int cns_result_adopt(struct cns_server *server, const uint8_t *ma
 CNS_MUST_CHECK int cns_budget_open(struct cns_server *server, struct cns_problem *problem);
 /* After a restart: reservations of rounds that aren't gone on with are free. */
 CNS_MUST_CHECK int cns_budget_replayed(struct cns_server *server, struct cns_problem *problem);
+/* Between rounds: sets budget_spent if the next one isn't within the budget. */
+CNS_MUST_CHECK int cns_budget_look_ahead(struct cns_server *server, struct cns_problem *problem);
+/* Our head to everybody: hospitals keep it. */
+void cns_budget_show_all(struct cns_server *server);
 /* Before a round is announced. CNS_ERR_BUDGET, with the arithmetic: no further one. */
 CNS_MUST_CHECK int cns_budget_reserve(struct cns_server *server, const struct cns_descriptor *descriptor,
                                       struct cns_problem *problem);

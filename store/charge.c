@@ -152,3 +152,27 @@ int cns_charge_cancel_stale(struct cns_ledger *ledger, const struct cns_digest *
   free(found.rounds);
   return r;
 }
+
+int cns_charge_is_spent(struct cns_ledger *ledger, const struct cns_digest *study,
+                        const struct cns_ledger_limit *limits, size_t count, const struct cns_policy *policy,
+                        const struct cns_budget_cost *costs, int64_t now, bool *ret_spent,
+                        struct cns_problem *ret_sentence, struct cns_problem *problem) {
+  for (size_t k = 0; k < count; k++) {
+    struct cns_charge_standing standing;
+    int r = cns_charge_standing(ledger, study, &limits[k], policy, &costs[limits[k].observer], 1, now,
+                                &standing, problem);
+    if (r < 0) return r;
+    if (standing.rounds_left > 0) continue;
+    *ret_spent = true;
+    cns_problem_set(
+        ret_sentence, CNS_ERR_BUDGET,
+        "the privacy budget of %s%s is spent: epsilon %.4g of %.4g at delta %g, and one more round "
+        "isn't within it",
+        limits[k].scope == CNS_LEDGER_ALL ? "the data set" : "the study",
+        limits[k].observer == CNS_LEDGER_COORDINATOR ? " towards the coordinator" : "", standing.spent,
+        standing.limit, standing.delta);
+    return 0;
+  }
+  *ret_spent = false;
+  return 0;
+}

@@ -57,6 +57,16 @@ struct cns_charge_standing {
   uint64_t rounds_left; /* more like `next`, at the most `max`; under all limits of this observer and scope */
   size_t rounds;        /* that count */
 };
+/*
+ * Is one more round with these costs (cns_charge_expected) beyond one of the limits?
+ * Then *ret_spent is true and ret_sentence says which: "the privacy budget of the study
+ * is spent: epsilon 2.95 of 3 at delta 1e-05, and one more round isn't within it".
+ */
+CNS_MUST_CHECK int cns_charge_is_spent(struct cns_ledger *ledger, const struct cns_digest *study,
+                                       const struct cns_ledger_limit *limits, size_t count,
+                                       const struct cns_policy *policy, const struct cns_budget_cost *costs,
+                                       int64_t now, bool *ret_spent, struct cns_problem *ret_sentence,
+                                       struct cns_problem *problem);
 /* next NULL: rounds_left is 0. */
 CNS_MUST_CHECK int cns_charge_standing(struct cns_ledger *ledger, const struct cns_digest *study,
                                        const struct cns_ledger_limit *limit, const struct cns_policy *policy,

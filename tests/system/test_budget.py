@@ -76,8 +76,7 @@ def test_the_study_stops_at_the_last_affordable_round():
         assert len(f.completed()) == 4, f.completed()
         assert f.completed()[-1]["epsilon"] <= epsilon_of(4) * 1.001, f.completed()[-1]
         said = f.said(0)
-        assert "the study ends after 4 of 20 rounds, its privacy budget is spent" in said, f.tails()
-        assert "this round would bring" in said, f.tails()
+        assert "the study ends after 4 of 20 rounds: the privacy budget of the study is spent" in said, f.tails()
         for name in f.names:
             assert "the privacy budget of the study is spent" in f.log(name), f.log(name)
             assert "one more round isn't within it" in f.log(name)
@@ -151,7 +150,8 @@ def test_kills_cost_no_more_and_no_less():
             process = f.processes["coordinator"]
             process.wait(timeout=120)
             assert process.returncode == -signal.SIGKILL, f.tails()
-            assert released(f) <= sum(kind == RELEASED for kind, _ in entries(f, "coordinator"))
+            marked = sum(kind == RELEASED for kind, _ in entries(f, "coordinator"))
+            assert released(f) <= marked, (released(f), entries(f, "coordinator"))
             f.start_coordinator("--until-finished", **({"KILL_SYNC": number} if number else {}))
         f.wait_exit("coordinator", EXIT_BUDGET)
         total, kinds = counted(f, "coordinator")
@@ -255,7 +255,7 @@ def test_damage_is_named():
         process = f.processes["h2"]
         process.wait(timeout=60)
         assert process.returncode not in (0, EXIT_BUDGET), f.log("h2")
-        assert "entry 2" in f.log("h2"), f.log("h2")
+        assert "privacy ledger was changed" in f.log("h2"), f.log("h2")
 
 
 if __name__ == "__main__":
