@@ -113,6 +113,14 @@ static void distrust(struct cns_agent *agent, const char *whose, const struct cn
   cns_agent_note(agent, "ledger", &agent->ledger_refusal);
 }
 
+/* Kept, it would be no witness of this study's. */
+static void say_other_ledger(struct cns_agent *agent, const struct cns_ledger_head *head) {
+  struct cns_problem problem = {0};
+  if (cns_ledger_head_verify(head, &agent->site.kit.roster.coordinator.identity)) return;
+  cns_problem_set(&problem, CNS_ERR_REFUSED, "it shows the ledger of another study than ours");
+  distrust(agent, "no round is joined, because the coordinator's privacy ledger isn't whole", &problem);
+}
+
 void cns_agent_ledger_shown(struct cns_agent *agent, const uint8_t *data, size_t len) {
   struct cns_problem problem = {0};
   struct cns_ledger_head head;
@@ -123,6 +131,10 @@ void cns_agent_ledger_shown(struct cns_agent *agent, const uint8_t *data, size_t
     if (r && r != CNS_ERR_SIGNATURE)
       distrust(agent, "no round is joined, because this hospital's privacy ledger isn't whole", &problem);
   } else if (cns_identity_public_equal(&head.owner, &site->kit.roster.coordinator.identity)) {
+    if (!cns_digest_equal(&head.subject, &site->study)) {
+      say_other_ledger(agent, &head);
+      return;
+    }
     int r = cns_ledger_accept_head(site->ledger, &head, &problem);
     if (r == CNS_LEDGER_FORK || r == CNS_ERR_REFUSED)
       distrust(agent, "no round is joined, because the coordinator's privacy ledger isn't whole", &problem);

@@ -18,8 +18,8 @@ struct block_result {
 
 struct job {
   struct cns_aggregation *a;
-  struct cns_mechanism mechanism; /* of the included */
-  struct cns_mechanism_numbers numbers;
+  struct cns_mechanism mechanism;      /* of the cohort, as is its noise */
+  struct cns_quantize_range range;     /* of the included */
   struct cns_discrete_gaussian *noise; /* central; NULL otherwise */
   uint64_t words;
   struct block_result *results;
@@ -43,7 +43,7 @@ static int take_update(const struct job *job, uint64_t first, size_t count, cons
                        struct block_result *result) {
   struct cns_aggregation *a = job->a;
   double divisor = cns_mechanism_divisor(&job->mechanism, a->weights, a->count);
-  int r = cns_dequantize_sum(sum, count, &job->numbers.range, divisor, a->descriptor->scale_log2, mean,
+  int r = cns_dequantize_sum(sum, count, &job->range, divisor, a->descriptor->scale_log2, mean,
                              &result->clipped, &result->problem);
   if (r < 0)
     return cns_problem_prefix(&result->problem, r, "from parameter %llu on", (unsigned long long)first);
@@ -92,28 +92,26 @@ static int gather(struct job *job, size_t blocks, struct cns_problem *problem) {
   return 0;
 }
 
-/* Ranges are those of the included; the noise is what the whole cohort was promised. */
-static int prepare(struct job *job, struct cns_problem *problem) {
+/* The noise is what the whole cohort was promised, whoever is included. */
+static int prepare(struct job *job, uint32_t *weights, struct cns_problem *problem) {
   const struct cns_aggregation *a = job->a;
-  uint32_t weights[CNS_HOSPITALS_MAX];
-  struct cns_mechanism_numbers cohort;
+  struct cns_mechanism_numbers numbers;
   cns_descriptor_mechanism(a->descriptor, weights, &job->mechanism);
-  int r = cns_mechanism_compute(&job->mechanism, &cohort, problem);
-  job->mechanism.weights = a->weights;
-  job->mechanism.count = a->count;
-  if (r == 0) r = cns_mechanism_compute(&job->mechanism, &job->numbers, problem);
+  int r = cns_mechanism_compute(&job->mechanism, &numbers, problem);
+  if (r == 0) r = cns_mechanism_range(&job->mechanism, &numbers, a->weights, a->count, &job->range);
   if (r == 0 && job->mechanism.placement == CNS_NOISE_CENTRAL)
-    r = cns_discrete_gaussian_new(cohort.sigma, &job->noise, problem);
+    r = cns_discrete_gaussian_new(numbers.sigma, &job->noise, problem);
   return r;
 }
 
 int cns_aggregate(struct cns_aggregation *a, struct cns_problem *problem) {
   struct job job = {.a = a, .words = cns_descriptor_words(a->descriptor)};
+  uint32_t weights[CNS_HOSPITALS_MAX];
   size_t blocks = (size_t)((job.words + BLOCK_WORDS - 1) / BLOCK_WORDS);
   size_t metrics_dim = a->descriptor->metrics_dim;
   job.results = calloc(blocks, sizeof *job.results);
   job.metrics_sum = calloc(metrics_dim ? metrics_dim : 1, sizeof *job.metrics_sum);
-  int r = job.results && job.metrics_sum ? prepare(&job, problem) : CNS_ERR_MEMORY;
+  int r = job.results && job.metrics_sum ? prepare(&job, weights, problem) : CNS_ERR_MEMORY;
   if (r == 0) {
     cns_parallel_run(a->parallel, blocks, run_block, &job);
     r = gather(&job, blocks, problem);

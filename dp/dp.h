@@ -52,7 +52,8 @@ struct cns_dp_segment {
 struct cns_dp_options {
   enum cns_dp_accountant accountant;
   enum cns_dp_relation relation;
-  /* The width of the interval, relative to its upper end, that PLD aims at;
+  /* The width of the interval, relative to its upper end, that PLD aims at (of
+   * deltas below e^-10 the width of log delta, relative to a tenth of it);
    * 1e-5..0.1, 0 stands for 5e-4. The bounds hold whatever it is. */
   double tolerance;
 };
@@ -71,7 +72,8 @@ CNS_MUST_CHECK int cns_dp_epsilon(const struct cns_dp_segment *segments, size_t 
                                   const struct cns_dp_options *options, struct cns_dp_interval *ret_epsilon,
                                   struct cns_problem *problem);
 
-/* The other direction: delta at this epsilon, 0..CNS_DP_EPSILON_MAX. */
+/* The other direction: delta at this epsilon, 0..CNS_DP_EPSILON_MAX. Deltas below
+ * about 1e-290 are bounded from above only. */
 CNS_MUST_CHECK int cns_dp_delta(const struct cns_dp_segment *segments, size_t count, double epsilon,
                                 const struct cns_dp_options *options, struct cns_dp_interval *ret_delta,
                                 struct cns_problem *problem);

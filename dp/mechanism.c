@@ -9,8 +9,10 @@ __extension__ typedef unsigned __int128 u128;
 
 /* Above what a few roundings of doubles can take away. */
 #define UP (1 + 0x1p-40)
-/* Distance of a sampled coordinate, in log2 (dp/discrete_gaussian.h promises less). */
-#define SAMPLE_DISTANCE_LOG2 (-96)
+/* Distance of a sampled coordinate, in log2: what dp/discrete_gaussian.h promises. */
+#define SAMPLE_DISTANCE_LOG2 (-104)
+/* 1 + e^epsilon, in log2, up to CNS_MECHANISM_EPSILON. */
+#define DELTA_PER_DISTANCE_LOG2 32
 
 int cns_mechanism_radius(const struct cns_mechanism *m, uint32_t weight, double *ret_radius) {
   if (!isfinite(m->clip) || m->clip <= 0 || weight == 0) return CNS_ERR_RANGE;
@@ -50,9 +52,19 @@ int cns_mechanism_bound(const struct cns_mechanism *m, uint32_t weight, double s
   return 0;
 }
 
+static bool weights_are_sound(const uint32_t *weights, size_t count) {
+  for (size_t k = 0; k < count; k++)
+    if (weights[k] == 0 || weights[k] > CNS_QUANTIZE_WEIGHT_MAX) return false;
+  return true;
+}
+
 static int check(const struct cns_mechanism *m, struct cns_problem *problem) {
   const char *wrong = NULL;
-  if (m->count == 0 || m->count > CNS_HOSPITALS_MAX) wrong = "the number of hospitals";
+  if (m->count == 0 || m->count > CNS_HOSPITALS_MAX)
+    wrong = "the number of hospitals";
+  else if (!weights_are_sound(m->weights, m->count))
+    wrong = "a weight";
+  if (m->dim == 0 || m->dim > CNS_GRID_LEN_MAX) wrong = "the number of parameters";
   bool noisy = m->placement != CNS_NOISE_NONE;
   if (noisy ? !(m->noise_multiplier >= 0.01 && m->noise_multiplier <= 1e6) : m->noise_multiplier != 0)
     wrong = "the noise multiplier";
@@ -63,15 +75,18 @@ static int check(const struct cns_mechanism *m, struct cns_problem *problem) {
   if (m->placement == CNS_NOISE_DISTRIBUTED && m->minimum_included <= m->colluders)
     wrong = "the smallest sum, which must be of more hospitals than may collude: it";
   if (!isfinite(m->clip) || m->clip <= 0) wrong = "the clip norm";
+  if ((unsigned)m->unit > CNS_UNIT_PATIENT) wrong = "the privacy unit";
+  if ((unsigned)m->placement > CNS_NOISE_DISTRIBUTED) wrong = "the noise's placement";
   if (!wrong) return 0;
   return cns_problem_set(problem, CNS_ERR_RANGE, "%s is out of range", wrong);
 }
 
 /* Sum and largest of theta; all below 2^31. */
-static int cohort(const struct cns_mechanism *m, uint64_t *ret_sum, uint64_t *ret_largest) {
+static int thetas(const struct cns_mechanism *m, const uint32_t *weights, size_t count, uint64_t *ret_sum,
+                  uint64_t *ret_largest) {
   uint64_t sum = 0, largest = 0, theta;
-  for (size_t k = 0; k < m->count; k++) {
-    int r = cns_mechanism_theta(m, m->weights[k], &theta);
+  for (size_t k = 0; k < count; k++) {
+    int r = cns_mechanism_theta(m, weights[k], &theta);
     if (r) return r;
     if (theta >> 31) return CNS_ERR_RANGE;
     sum += theta;
@@ -104,10 +119,11 @@ static void noise(const struct cns_mechanism *m, struct cns_mechanism_numbers *n
     n->sigma_local = n->sigma / sqrt((double)(m->minimum_included - m->colluders)) * UP;
 }
 
-static int largest_bound(const struct cns_mechanism *m, double sigma_local, uint64_t *ret_bound) {
+static int largest_bound(const struct cns_mechanism *m, const uint32_t *weights, size_t count,
+                         double sigma_local, uint64_t *ret_bound) {
   uint64_t largest = 0, bound;
-  for (size_t k = 0; k < m->count; k++) {
-    int r = cns_mechanism_bound(m, m->weights[k], sigma_local, &bound);
+  for (size_t k = 0; k < count; k++) {
+    int r = cns_mechanism_bound(m, weights[k], sigma_local, &bound);
     if (r) return r;
     if (bound > largest) largest = bound;
   }
@@ -115,30 +131,41 @@ static int largest_bound(const struct cns_mechanism *m, double sigma_local, uint
   return 0;
 }
 
-/* Of the noise in an honest sum, whoever adds it. */
-static double noise_reach(const struct cns_mechanism *m, const struct cns_mechanism_numbers *n) {
-  double all = m->placement == CNS_NOISE_DISTRIBUTED ? sqrt((double)m->count) * n->sigma_local : n->sigma;
+/* Of the noise in an honest sum of so many, whoever adds it. */
+static double noise_reach(const struct cns_mechanism *m, const struct cns_mechanism_numbers *n,
+                          size_t count) {
+  double all = m->placement == CNS_NOISE_DISTRIBUTED ? sqrt((double)count) * n->sigma_local : n->sigma;
   return ceil(CNS_MECHANISM_TAIL * all);
+}
+
+int cns_mechanism_range(const struct cns_mechanism *m, const struct cns_mechanism_numbers *n,
+                        const uint32_t *weights, size_t count, struct cns_quantize_range *ret_range) {
+  struct cns_quantize_range range;
+  uint64_t sum = 0, largest = 0, bound = 0;
+  if (count == 0 || count > CNS_HOSPITALS_MAX) return CNS_ERR_ARGUMENT;
+  int r = thetas(m, weights, count, &sum, &largest);
+  if (!r) r = largest_bound(m, weights, count, n->sigma_local, &bound);
+  double reach = noise_reach(m, n, count);
+  /* sqrt(8)*bound < 2^30: a bucket of a sketch can't wrap. */
+  if (r || bound >> 31 || 8 * (u128)bound * bound >= (u128)1 << 60 || !(reach < 0x1p31)) return CNS_ERR_RANGE;
+  range.honest = sum + (uint64_t)reach;
+  range.second = cns_quantize_second(range.honest, m->colluders, bound);
+  if (range.second >> 31) return CNS_ERR_RANGE;
+  *ret_range = range;
+  return 0;
 }
 
 /* All but whether the noise is in enough steps. CNS_ERR_RANGE: could wrap. */
 static int numbers_of(const struct cns_mechanism *m, struct cns_mechanism_numbers *ret_numbers) {
   struct cns_mechanism_numbers n = {0};
-  uint64_t sum, largest, bound = 0;
-  int r = cohort(m, &sum, &largest);
+  uint64_t sum, largest;
+  int r = thetas(m, m->weights, m->count, &sum, &largest);
   if (!r) r = sensitivity(m, largest, &n.sensitivity);
   if (r) return r;
   noise(m, &n);
-  if (!(n.sigma < 0x1p31)) return CNS_ERR_RANGE;
-  r = largest_bound(m, n.sigma_local, &bound);
-  double reach = noise_reach(m, &n);
-  /* sqrt(8)*bound < 2^30: a bucket of a sketch can't wrap. */
-  if (r || bound >> 31 || 8 * (u128)bound * bound >= (u128)1 << 60 || !(reach < 0x1p31)) return CNS_ERR_RANGE;
-  n.range.honest = sum + (uint64_t)reach;
-  n.range.second = cns_quantize_second(n.range.honest, m->colluders, bound);
-  if (n.range.second >> 31) return CNS_ERR_RANGE;
-  *ret_numbers = n;
-  return 0;
+  r = cns_mechanism_range(m, &n, m->weights, m->count, &n.range);
+  if (!r) *ret_numbers = n;
+  return r;
 }
 
 int cns_mechanism_compute(const struct cns_mechanism *m, struct cns_mechanism_numbers *ret_numbers,
@@ -194,5 +221,5 @@ double cns_mechanism_divisor(const struct cns_mechanism *m, const uint32_t *weig
 double cns_mechanism_extra_delta(const struct cns_mechanism *m) {
   if (m->placement == CNS_NOISE_NONE) return 0;
   size_t samplers = m->placement == CNS_NOISE_DISTRIBUTED ? m->count : 1;
-  return ldexp((double)m->dim * (double)samplers, SAMPLE_DISTANCE_LOG2);
+  return ldexp((double)m->dim * (double)samplers, SAMPLE_DISTANCE_LOG2 + DELTA_PER_DISTANCE_LOG2);
 }

@@ -3,7 +3,7 @@
  * The mechanism of one round in numbers that everybody knows: from clip norm,
  * cohort, privacy unit and noise to sensitivity, standard deviation and ranges on
  * the integer grid, so that a hospital computes them itself and demands equality.
- * Derivations: docs/privacy.md, "The mechanism".
+ * Derivations: docs/noise.md, "What is charged".
  *
  * Unit hospital: hospital m's vector is its weight times its clipped update,
  * rounded under the bound theta_m of dp/quantize.h; what it may change the sum by
@@ -34,6 +34,8 @@ enum cns_privacy_unit { CNS_UNIT_HOSPITAL = 0, CNS_UNIT_PATIENT = 1 };
 #define CNS_MECHANISM_SIGMA_MIN 8.0
 /* A coordinate of the noise is beyond so many standard deviations with probability below 2^-180. */
 #define CNS_MECHANISM_TAIL 16.0
+/* Up to this total epsilon cns_mechanism_extra_delta covers what it is for: 1 + e^22 < 2^32. */
+#define CNS_MECHANISM_EPSILON 22
 /* What rounding errors of the clipped sum may add to the sensitivity, relative
  * (model/private.h proves less). */
 #define CNS_MECHANISM_SLACK 0x1p-16
@@ -68,6 +70,13 @@ CNS_MUST_CHECK int cns_mechanism_theta(const struct cns_mechanism *mechanism, ui
 /* And with its noise share: B of docs/protocol.md, "Detection", exceeded with probability below 2^-72. */
 CNS_MUST_CHECK int cns_mechanism_bound(const struct cns_mechanism *mechanism, uint32_t weight,
                                        double sigma_local, uint64_t *ret_bound);
+/* Ranges of a sum of some of the cohort, with these weights: the mechanism and its
+ * numbers are the whole cohort's, since that is whose noise is in the sum, however
+ * little those who are left can change. CNS_ERR_ARGUMENT for none of them;
+ * CNS_ERR_RANGE: could wrap. */
+CNS_MUST_CHECK int cns_mechanism_range(const struct cns_mechanism *mechanism,
+                                       const struct cns_mechanism_numbers *numbers, const uint32_t *weights,
+                                       size_t count, struct cns_quantize_range *ret_range);
 /* CNS_ERR_RANGE with a sentence: parameters out of range, a sum that could wrap,
  * or noise of less than CNS_MECHANISM_SIGMA_MIN steps. */
 CNS_MUST_CHECK int cns_mechanism_compute(const struct cns_mechanism *mechanism,
@@ -79,6 +88,8 @@ CNS_MUST_CHECK int cns_mechanism_choose_scale(const struct cns_mechanism *mechan
 /* What a mean is divided by, given the weights in the sum: their sum, in unit
  * patient times the sampling rate, the public expected batch. */
 double cns_mechanism_divisor(const struct cns_mechanism *mechanism, const uint32_t *weights, size_t count);
-/* Added to delta for each round: how far the drawn noise may be, in statistical
- * distance, from the distribution that is accounted. */
+/* Added to delta for each round. Noise that is drawn within a statistical distance D
+ * of what is accounted turns (epsilon, delta) into (epsilon, delta + (1 + e^epsilon) D),
+ * epsilon the total that is asked about; over rounds the D add up. This is D of all
+ * coordinates and samplers times 2^32. */
 double cns_mechanism_extra_delta(const struct cns_mechanism *mechanism);

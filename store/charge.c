@@ -103,6 +103,18 @@ int cns_charge_standing(struct cns_ledger *ledger, const struct cns_digest *stud
   return r;
 }
 
+/* What one hospital's share is worth where it is worth least, without the descriptor:
+ * ((z S)^2 + 3)/shares is at least sigma_local^2 but for roundings, and the share counts
+ * as sigma_local^2 - 3; sigma_local is at least the least allowed, and in unit patient
+ * S at least sqrt(dim). */
+static double least_share(const struct cns_policy *policy, double noise_multiplier, uint64_t dim) {
+  double shares = (double)policy->minimum_included - policy->colluders;
+  double share = noise_multiplier / sqrt(shares);
+  double variance = CNS_MECHANISM_SIGMA_MIN * CNS_MECHANISM_SIGMA_MIN;
+  if (policy->unit == CNS_UNIT_PATIENT) variance = fmax(variance, share * share * (double)dim);
+  return share * sqrt(1 - 3 / variance) * (1 - 0x1p-20);
+}
+
 int cns_charge_expected(const struct cns_policy *policy, double noise_multiplier, double sampling_rate,
                         uint64_t dim, struct cns_budget_cost *ret_costs) {
   if (policy->noise_placement == CNS_NOISE_NONE) return CNS_ERR_ARGUMENT;
@@ -112,13 +124,12 @@ int cns_charge_expected(const struct cns_policy *policy, double noise_multiplier
                                  .sampling_rate = sampling_rate,
                                  .rounds = 1,
                                  .extra_delta = cns_mechanism_extra_delta(&largest)};
-  double shares = (double)policy->minimum_included - policy->colluders;
   ret_costs[CNS_LEDGER_READERS] = ret_costs[CNS_LEDGER_COORDINATOR] = cost;
   double *own = &ret_costs[CNS_LEDGER_COORDINATOR].noise_multiplier;
   if (policy->noise_placement == CNS_NOISE_CENTRAL)
     *own = 0;
   else if (policy->audit_level != CNS_AUDIT_NONE)
-    *own = noise_multiplier / sqrt(shares) * (1 - 0x1p-20);
+    *own = least_share(policy, noise_multiplier, dim);
   if (*own < CNS_DP_NOISE_MIN) *own = 0;
   return 0;
 }

@@ -39,7 +39,9 @@ struct cns_charge_data_limit {
 size_t cns_charge_limits(const struct cns_policy *policy, const struct cns_charge_data_limit *data_set,
                          struct cns_ledger_limit *ret_limits);
 
-/* What a round of a study will cost, before there is a descriptor; never less than it does. */
+/* What a round of a study will cost, before there is a descriptor; never less than it
+ * does, if the smallest sum that it allows is the policy's. In unit hospital an audited
+ * round's multiplier towards the coordinator may be a fortieth less than it will be. */
 CNS_MUST_CHECK int cns_charge_expected(const struct cns_policy *policy, double noise_multiplier,
                                        double sampling_rate, uint64_t dim, struct cns_budget_cost *ret_costs);
 /* Cancels what is still reserved for rounds of the study, but `running` (NULL: none):

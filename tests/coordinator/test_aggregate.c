@@ -25,6 +25,7 @@ struct world {
   char folder[64];
   struct cns_descriptor descriptor;
   uint32_t weights[COUNT];
+  struct cns_member members[COUNT];
   uint32_t *x[COUNT]; /* before masking */
   struct cns_mask_term removed[COUNT];
   struct cns_vector_file *files[COUNT];
@@ -66,7 +67,9 @@ static void init(struct world *w, uint64_t dim, bool metrics, uint64_t seed) {
   d->clip_norm = 1.5;
   d->colluders = 1;
   for (size_t k = 0; k < COUNT; k++)
-    w->weights[k] = 1 + draw(w, 500);
+    w->members[k] = (struct cns_member){(uint16_t)(k + 1), w->weights[k] = 1 + draw(w, 500)};
+  d->members = w->members;
+  d->member_count = COUNT;
   assert_int_equal(
       cns_quantize_choose_scale(d->clip_norm, w->weights, COUNT, d->colluders, &d->scale_log2, &problem), 0);
   w->parent = calloc(dim, sizeof *w->parent);
@@ -120,6 +123,7 @@ static void upload(struct world *w) {
                                   .terms = w->removed,
                                   .term_count = COUNT,
                                   .parent = w->parent,
+                                  .learning_rate = 1,
                                   .classes = 2,
                                   .params = w->params};
 }
