@@ -93,7 +93,7 @@ static double gaussian_mu(const struct cns_dp_segment *segments, size_t count,
 
 /* Epsilon at log delta, or log delta at epsilon. */
 static int answer(const struct cns_dp_segment *segments, size_t count, const struct cns_dp_options *options,
-                  bool wants_delta, bool upper_only, double value, struct cns_dp_interval *ret_answer) {
+                  bool wants_delta, double expected, double value, struct cns_dp_interval *ret_answer) {
   if (options->accountant == CNS_DP_GDP) {
     double mu = gaussian_mu(segments, count, options->relation);
     *ret_answer = wants_delta ? cns_gaussian_log_delta(mu, value) : cns_gaussian_epsilon(mu, value);
@@ -110,14 +110,14 @@ static int answer(const struct cns_dp_segment *segments, size_t count, const str
   struct cns_pld_request request = {.segments = segments,
                                     .count = count,
                                     .relation = options->relation,
-                                    .upper_only = upper_only,
+                                    .expected = expected,
                                     .tolerance = options->tolerance > 0 ? options->tolerance : TOLERANCE};
   struct cns_pld_question question = {wants_delta, value};
   return cns_pld_answer(&request, &question, ret_answer);
 }
 
 static int find_epsilon(const struct cns_dp_segment *segments, size_t count, double delta,
-                        const struct cns_dp_options *options, bool upper_only,
+                        const struct cns_dp_options *options, double expected,
                         struct cns_dp_interval *ret_epsilon, struct cns_problem *problem) {
   struct cns_dp_options chosen = options ? *options : (struct cns_dp_options){0};
   struct cns_dp_interval epsilon;
@@ -126,7 +126,7 @@ static int find_epsilon(const struct cns_dp_segment *segments, size_t count, dou
   if (r < 0) return r;
   /* The logarithm rounds; downwards is the safe side. */
   double log_delta = log(delta);
-  r = answer(segments, count, &chosen, false, upper_only, log_delta + 1e-15 * log_delta, &epsilon);
+  r = answer(segments, count, &chosen, false, expected, log_delta + 1e-15 * log_delta, &epsilon);
   if (r < 0) return cns_dp_fail(r, problem);
   if (!isfinite(epsilon.upper)) return cns_dp_fail(CNS_ERR_RANGE, problem);
   *ret_epsilon = epsilon;
@@ -136,13 +136,13 @@ static int find_epsilon(const struct cns_dp_segment *segments, size_t count, dou
 int cns_dp_epsilon(const struct cns_dp_segment *segments, size_t count, double delta,
                    const struct cns_dp_options *options, struct cns_dp_interval *ret_epsilon,
                    struct cns_problem *problem) {
-  return find_epsilon(segments, count, delta, options, false, ret_epsilon, problem);
+  return find_epsilon(segments, count, delta, options, 0, ret_epsilon, problem);
 }
 
 int cns_dp_epsilon_upper(const struct cns_dp_segment *segment, double delta,
-                         const struct cns_dp_options *options, struct cns_dp_interval *ret_epsilon,
-                         struct cns_problem *problem) {
-  return find_epsilon(segment, 1, delta, options, true, ret_epsilon, problem);
+                         const struct cns_dp_options *options, double expected,
+                         struct cns_dp_interval *ret_epsilon, struct cns_problem *problem) {
+  return find_epsilon(segment, 1, delta, options, expected, ret_epsilon, problem);
 }
 
 int cns_dp_delta(const struct cns_dp_segment *segments, size_t count, double epsilon,
@@ -153,7 +153,7 @@ int cns_dp_delta(const struct cns_dp_segment *segments, size_t count, double eps
   int r = check(segments, count, &chosen, problem);
   if (r == 0) r = cns_dp_check_number(epsilon, 0, CNS_DP_EPSILON_MAX, "epsilon", problem);
   if (r < 0) return r;
-  r = answer(segments, count, &chosen, true, false, epsilon, &log_delta);
+  r = answer(segments, count, &chosen, true, 0, epsilon, &log_delta);
   if (r < 0) return cns_dp_fail(r, problem);
   /* Never 0: no noise of a finite width gives that. */
   *ret_delta = (struct cns_dp_interval){exp(log_delta.lower) * (1 - 1e-13),

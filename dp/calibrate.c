@@ -6,9 +6,9 @@
 /* The answer is at most so much above a noise with which epsilon is too large. */
 #define PRECISION 5e-5
 /* Tolerance of the cheap upper bounds that show where to look. */
-#define COARSE 1e-2
+#define COARSE 2e-2
 /* And of those that decide: what it adds to the noise, not to epsilon. */
-#define FINE 2.5e-5
+#define FINE 4e-5
 #define STEEPEST 20.0
 
 struct target {
@@ -33,7 +33,8 @@ static int probe(const struct target *target, double noise, struct bracket *brac
                  struct cns_problem *problem) {
   struct cns_dp_segment segment = {noise, target->rate, target->rounds};
   struct point point = {.noise = noise};
-  int r = cns_dp_epsilon_upper(&segment, target->delta, &target->options, &point.epsilon, problem);
+  int r = cns_dp_epsilon_upper(&segment, target->delta, &target->options, target->epsilon, &point.epsilon,
+                               problem);
   if (r < 0) return r;
   *(point.epsilon.upper <= target->goal ? &bracket->high : &bracket->low) = point;
   return 0;
@@ -117,7 +118,8 @@ static int solve_in_grades(struct target *target, double start, struct bracket *
   if (r < 0) return r;
   double noise = coarse.high.noise;
   const struct point *at = fine.high.noise > 0 ? &fine.high : &fine.low;
-  target->goal = target->epsilon * coarse_upper / at->epsilon.upper;
+  /* An upper end of 0, where delta covers all, has no factor. */
+  if (coarse_upper > 0 && at->epsilon.upper > 0) target->goal *= coarse_upper / at->epsilon.upper;
   target->options.tolerance = COARSE;
   r = solve(target, noise, 1.001, PRECISION / 10, &coarse, problem);
   if (r < 0) return r;

@@ -26,6 +26,8 @@ static double choose_step(const struct cns_job *job, const struct cns_aim *aim) 
   double t = fmax(aim->tilt, 1 / fmax(aim->deviation, 1e-100));
   double scale = job->question->wants_delta ? fmax(1, -aim->bound / TAIL_LOG) / t
                                             : fmax(aim->mean, 0.1 * aim->deviation);
+  double expected = job->request->expected;
+  if (expected > 0) scale = fmin(scale, fmax(expected, 1e-3 * aim->deviation));
   return fmin(0.5, sqrt(8 * job->request->tolerance / 2 * scale / (job->rounds * t)));
 }
 
@@ -134,7 +136,7 @@ static double width_wanted(const struct cns_job *job, const struct cns_dp_interv
 static int refine(const struct cns_job *job, const struct cns_aim *aims, struct cns_dp_interval *ret_answer) {
   double step = job->request->step, work = 0;
   const struct cns_aim *aim = &aims[0];
-  bool fixed = step > 0 || job->request->upper_only;
+  bool fixed = step > 0 || job->request->expected > 0;
   if (!(step > 0)) step = choose_step(job, aim);
   struct cns_dp_interval best = {-INFINITY, INFINITY};
   double last = INFINITY;

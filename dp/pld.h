@@ -17,8 +17,9 @@ struct cns_pld_request {
   const struct cns_dp_segment *segments; /* checked; any order */
   size_t count;
   enum cns_dp_relation relation;
-  double tolerance;  /* > 0 */
-  bool upper_only;   /* the step that suits the upper end; the lower one may lag behind */
+  double tolerance; /* > 0 */
+  /* If above 0, only the upper end is to be tight, relative to this, which epsilon is about. */
+  double expected;
   bool lattice_only; /* for tests: no closed forms, for rounds without sampling or a single one */
   double step;       /* for tests: this step, no refinement; 0: chosen */
 };

@@ -132,6 +132,21 @@ static void calibration_is_the_smallest_noise(void **state) {
   assert_int_equal(cns_dp_calibrate(NAN, 1e-5, 0.1, 10, NULL, &found, NULL), CNS_ERR_RANGE);
 }
 
+/* Where a bit more noise lets delta cover everything, epsilon falls to 0 like off a cliff. */
+static void calibration_where_delta_covers_all(void **state) {
+  static const double deltas[] = {0.05, 0.2, 0.9};
+  for (int d = 0; d < 3; d++)
+    for (double epsilon = 1e-6; epsilon < 0.2; epsilon *= 50) {
+      struct cns_dp_calibration found;
+      struct cns_dp_interval less;
+      assert_int_equal(cns_dp_calibrate(epsilon, deltas[d], 0.3, 10, NULL, &found, NULL), 0);
+      assert_true(found.epsilon.upper <= epsilon);
+      struct cns_dp_segment segment = {found.noise_multiplier * (1 - 1e-2), 0.3, 10};
+      assert_int_equal(cns_dp_epsilon(&segment, 1, deltas[d], NULL, &less, NULL), 0);
+      assert_true(less.upper > epsilon);
+    }
+}
+
 static void filter_never_exceeds_its_budget(void **state) {
   struct cns_dp_segment expected = {1, 0.05, 1};
   struct cns_dp_filter filter;
@@ -238,6 +253,7 @@ int main(void) {
       cmocka_unit_test(epochs_are_not_rounds),
       cmocka_unit_test(large_epsilons_don_t_underflow),
       cmocka_unit_test(calibration_is_the_smallest_noise),
+      cmocka_unit_test(calibration_where_delta_covers_all),
       cmocka_unit_test(filter_never_exceeds_its_budget),
       cmocka_unit_test(concentrated_filter),
       cmocka_unit_test(distributed_noise),
