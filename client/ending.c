@@ -13,13 +13,14 @@ static const char *own_outcome(const struct cns_agent *agent, const struct cns_m
   return "not in the cohort";
 }
 
-static void metrics_text(const struct cns_manifest_metrics *metrics, char *out, size_t room) {
+static void metrics_text(const struct cns_manifest_metrics *metrics, bool public, char *out, size_t room) {
+  const char *of = public ? "new model on the public test set" : "received model";
   if (!metrics->known)
     snprintf(out, room, "metrics not known");
   else if (metrics->has_auc)
-    snprintf(out, room, "received model: loss %.4f AUC %.4f", metrics->loss, metrics->auc);
+    snprintf(out, room, "%s: loss %.4f AUC %.4f", of, metrics->loss, metrics->auc);
   else
-    snprintf(out, room, "received model: loss %.4f", metrics->loss);
+    snprintf(out, room, "%s: loss %.4f", of, metrics->loss);
 }
 
 struct summary {
@@ -59,7 +60,7 @@ static void log_summary(const struct cns_agent *agent, const struct cns_manifest
     s.traffic.down = now.down - round->start.down;
     s.seconds = (double)(cns_loop_now_ms(agent->host.loop) - round->start_ms) / 1000.0;
   }
-  metrics_text(&manifest->metrics, metrics, sizeof metrics);
+  metrics_text(&manifest->metrics, agent->site.kit.policy.metrics_public, metrics, sizeof metrics);
   cns_client_log_fields(&agent->log, "result", agent->log.json ? summary_json(&s) : NULL,
                         "round %" PRIu64 " attempt %u: we are %s, %zu of %u included, %s, %" PRIu64
                         " bytes up, %" PRIu64 " down, %.1f s",

@@ -7,6 +7,7 @@
 #include "coordinator/aggregate.h"
 #include "coordinator/server_internal.h"
 #include "model/modelfile.h"
+#include "model/predict.h"
 
 struct result_job {
   uv_work_t work;
@@ -193,9 +194,20 @@ static void finish_round(struct cns_server *s) {
   s->waiting_since_ms = cns_server_now(s);
 }
 
+/* Of the new model, on the public test set. */
+static int evaluate(struct result_job *job) {
+  const struct cns_server *s = job->server;
+  struct cns_aggregation *a = &job->aggregation;
+  if (s->test.rows == 0) return 0;
+  int r = cns_model_evaluate(&s->plan, job->params, &s->test, &a->metrics, &a->metrics_problem);
+  a->has_metrics = r == 0;
+  return r == CNS_ERR_MEMORY ? r : 0;
+}
+
 static void compute(uv_work_t *work) {
   struct result_job *job = work->data;
   job->result = cns_aggregate(&job->aggregation, &job->problem);
+  if (job->result == 0) job->result = evaluate(job);
 }
 
 static void computed(uv_work_t *work, int status) {

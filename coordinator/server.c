@@ -99,6 +99,16 @@ static int check_plan(const struct cns_server *s, struct cns_problem *problem) {
   return cns_policy_check_study(&s->kit.policy, &study, problem);
 }
 
+static int load_test_set(struct cns_server *s, struct cns_problem *problem) {
+  if (!s->kit.policy.metrics_public) return 0;
+  if (!s->kit.config.test_path)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "the policy's metrics are \"public\", but %s/config.json names no test set: add "
+                           "\"test\": PATH, of a table with the study's columns",
+                           s->kit.folder);
+  return cns_table_read(&s->plan, s->kit.config.test_path, CNS_TABLE_TRAINING, &s->test, NULL, problem);
+}
+
 static int load_study(struct cns_server *s, struct cns_problem *problem) {
   int r = cns_plan_parse(s->kit.study_document.payload, s->kit.study_document.payload_len, "study.json",
                          &s->plan, problem);
@@ -107,7 +117,8 @@ static int load_study(struct cns_server *s, struct cns_problem *problem) {
   cns_study_digest(s->kit.roster.consortium, s->plan.name, &s->study);
   s->params = calloc(cns_plan_dim(&s->plan), sizeof *s->params);
   if (!s->params) return CNS_ERR_MEMORY;
-  r = cns_model_initial(&s->plan, s->kit.folder, s->params, problem);
+  r = load_test_set(s, problem);
+  if (r == 0) r = cns_model_initial(&s->plan, s->kit.folder, s->params, problem);
   if (r == 0) r = cns_model_serialize(&s->plan, s->params, NULL, 0, &s->model_bytes, &s->model_len, problem);
   if (r == 0) r = cns_registry_put_model(s->registry, s->model_bytes, s->model_len, &s->model, problem);
   return r;
@@ -198,6 +209,7 @@ static void release(struct cns_server *s) {
   cns_ledger_free(s->ledger);
   free(s->heads);
   cns_journal_free(s->journal);
+  cns_table_deinit(&s->test);
   cns_plan_deinit(&s->plan);
   cns_kit_deinit(&s->next);
   cns_kit_deinit(&s->kit);

@@ -10,6 +10,7 @@
 #include "coordinator/judge.h"
 #include "coordinator/server.h"
 #include "model/plan.h"
+#include "model/table.h"
 #include "net/link.h"
 #include "protocol/consent.h"
 #include "protocol/coordinator.h"
@@ -145,6 +146,7 @@ struct cns_server {
   bool has_next;
   struct cns_plan plan;
   struct cns_digest study;
+  struct cns_table test; /* public; without rows: none */
   struct cns_journal *journal;
   struct cns_registry *registry;
   struct cns_ledger *ledger; /* NULL under a policy without noise */

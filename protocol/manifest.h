@@ -8,7 +8,8 @@
  * descriptor (digest of R), transcript (T_unmask, or T of the last forfeit), parent, model (digests),
  * sum (digest of the unmasked sum), hospitals: [{"hospital", "weight",
  * "outcome"}], clipped (coordinates beyond the honest range), metrics: null or
- * {"loss", "auc", "rows", "void"} of the *parent* model, privacy: {"unit",
+ * {"loss", "auc", "rows", "void"} of the *parent* model (of the new one where the policy's
+ * metrics are public), privacy: {"unit",
  * "noise", "epsilon": null}, with noise also "noise_multiplier", "sampling_rate", "delta"
  * (epsilon of all rounds so far towards readers of the models), journal_head.
  */

@@ -73,7 +73,7 @@ void cns_policy_set_privacy(struct cns_policy *policy, enum cns_privacy_unit uni
                             enum cns_noise_placement placement, double epsilon, double delta) {
   policy->unit = unit;
   policy->noise_placement = placement;
-  policy->metrics = false;
+  policy->metrics = policy->metrics_public = false;
   if (unit == CNS_UNIT_PATIENT) policy->weights_mode = CNS_WEIGHTS_PATIENTS;
   policy->privacy = (struct cns_policy_privacy){.relation = CNS_DP_ADD_REMOVE,
                                                 .epsilon = epsilon,
@@ -151,7 +151,7 @@ static int check_privacy(const struct cns_policy *policy, struct cns_problem *pr
   if (policy->metrics)
     return cns_problem_set(problem, CNS_ERR_RANGE,
                            "metrics is \"exact\", but exact sums over patients would undo what the noise "
-                           "protects: metrics must be \"off\" with noise");
+                           "protects: metrics must be \"off\" or \"public\" with noise");
   if (policy->noise_placement == CNS_NOISE_CENTRAL && policy->privacy.epsilon_coordinator > 0)
     return cns_problem_set(
         problem, CNS_ERR_RANGE,

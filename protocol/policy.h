@@ -36,7 +36,8 @@
  *                         "multiplier_min": least noise multiplier, "rate_max": largest sampling rate,
  *                         "alerts": shares of epsilon at which to warn, growing,
  *                         "large_delta": true to allow a delta above 1/(number of units)}
- *   metrics              "exact" (masked histograms, exact sums; not with noise) | "off"
+ *   metrics              "exact" (masked histograms, exact sums; not with noise) | "off" |
+ *                        "public" (on a public test set of the coordinator's, which costs no privacy)
  *   attempts_per_parent  m, integer 1..10: spent updates on one parent model, and so audits
  * A reserved name is CNS_ERR_UNSUPPORTED with a sentence.
  */
@@ -89,7 +90,8 @@ struct cns_policy {
   enum cns_privacy_unit unit;
   enum cns_noise_placement noise_placement;
   struct cns_policy_privacy privacy; /* zeros without noise */
-  bool metrics;
+  bool metrics;                      /* exact ones, of hospitals' patients */
+  bool metrics_public;               /* on the coordinator's test set; then not metrics */
   uint16_t attempts_per_parent;
 };
 

@@ -102,6 +102,10 @@ static void describe_metrics(FILE *out, const struct cns_policy *policy) {
   if (policy->metrics)
     fprintf(out,
             "  Loss and AUC are computed on all hospitals' validation patients together and are exact.\n");
+  else if (policy->metrics_public)
+    fprintf(
+        out,
+        "  Loss and AUC are computed by the coordinator on a public test set, of no hospital's patients.\n");
   else
     fprintf(out, "  Loss and AUC are not collected.\n");
 }

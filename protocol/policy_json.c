@@ -35,7 +35,8 @@ static const struct name noise_names[] = {{"none", CNS_NOISE_NONE, false},
                                           {NULL, 0, false}};
 static const struct name relation_names[] = {
     {"add-remove", CNS_DP_ADD_REMOVE, false}, {"replace-one", CNS_DP_REPLACE_ONE, false}, {NULL, 0, false}};
-static const struct name metrics_names[] = {{"off", 0, false}, {"exact", 1, false}, {NULL, 0, false}};
+static const struct name metrics_names[] = {
+    {"off", 0, false}, {"exact", 1, false}, {"public", 2, false}, {NULL, 0, false}};
 
 static int get_name(const cJSON *object, const char *path, const char *field, const struct name *names,
                     int *ret_value, struct cns_problem *problem) {
@@ -239,7 +240,8 @@ int cns_policy_read(const cJSON *json, struct cns_policy *policy, struct cns_pro
   if (r) return r;
   memcpy(policy->consortium, consortium, strlen(consortium) + 1);
   policy->version = (uint64_t)version;
-  policy->metrics = metrics;
+  policy->metrics = metrics == 1;
+  policy->metrics_public = metrics == 2;
   policy->unit = (enum cns_privacy_unit)unit;
   return 0;
 }
@@ -283,6 +285,10 @@ static bool fill_noise(cJSON *noise, const struct cns_policy *policy) {
          cJSON_AddBoolToObject(noise, "large_delta", p->large_delta);
 }
 
+static int metrics_of(const struct cns_policy *policy) {
+  return policy->metrics ? 1 : policy->metrics_public ? 2 : 0;
+}
+
 int cns_policy_fill(cJSON *json, const struct cns_policy *policy) {
   cJSON *weights = cJSON_AddObjectToObject(json, "weights"), *audit = cJSON_AddObjectToObject(json, "audit"),
         *noise = cJSON_AddObjectToObject(json, "noise");
@@ -298,7 +304,7 @@ int cns_policy_fill(cJSON *json, const struct cns_policy *policy) {
               cJSON_AddStringToObject(weights, "mode", name_of(mode_names, policy->weights_mode)) &&
               cJSON_AddNumberToObject(weights, "cap", policy->weight_cap) &&
               cJSON_AddNumberToObject(weights, "round_to", policy->weight_round_to) &&
-              cJSON_AddStringToObject(json, "metrics", name_of(metrics_names, policy->metrics)) &&
+              cJSON_AddStringToObject(json, "metrics", name_of(metrics_names, metrics_of(policy))) &&
               cJSON_AddNumberToObject(json, "attempts_per_parent", policy->attempts_per_parent);
   return done ? cns_json_add_time(json, "valid_until", policy->valid_until) : CNS_ERR_MEMORY;
 }

@@ -11,7 +11,8 @@
  *   roster.json    signed by the authority, valid now
  *   policy.json    signed by one of the roster's officers, valid now, fits the roster
  *   study.json     signed by the authority; its content is the caller's to parse
- *   config.json    {"role": "coordinator", "listen": URL, "state": PATH} or
+ *   config.json    {"role": "coordinator", "listen": URL, "state": PATH} and, where the policy's
+ *                  metrics are "public", "test": PATH (a table like the hospitals'), or
  *                  {"role": "hospital", "name", "index", "address": URL, "data": PATH,
  *                   "state": PATH, "floor": {"cohort", "included", "threshold"}} and, if
  *                  wanted, "ledger": PATH (the data's privacy ledger; left out: the data's
@@ -34,6 +35,7 @@ struct cns_kit_config {
   enum cns_kit_role role;
   char address[CNS_ADDRESS_MAX + 1]; /* coordinator: to listen on; hospital: to dial */
   char *state_path;                  /* folder, created by the daemon */
+  char *test_path;                   /* coordinator only; NULL: none */
   /* hospital only */
   char name[CNS_NAME_MAX + 1];
   uint16_t index;

@@ -190,10 +190,11 @@ static int read_budget(const cJSON *json, struct cns_kit_config *config, struct 
 
 static int read_coordinator(const cJSON *json, const char *folder, struct cns_kit_config *config,
                             struct cns_problem *problem) {
-  static const char *const fields[] = {"role", "listen", "state", NULL};
+  static const char *const fields[] = {"role", "listen", "state", "test", NULL};
   int r = cns_json_only(json, "", fields, problem);
   if (!r) r = get_address(json, "listen", config, problem);
   if (!r) r = get_path(json, folder, "state", &config->state_path, problem);
+  if (!r && cns_json_has(json, "test")) r = get_path(json, folder, "test", &config->test_path, problem);
   return r;
 }
 
@@ -273,6 +274,7 @@ int cns_kit_config_load(const char *folder, struct cns_kit_config *ret_config, s
 void cns_kit_config_deinit(struct cns_kit_config *config) {
   free(config->state_path);
   free(config->data_path);
+  free(config->test_path);
   free(config->ledger_path);
   *config = (struct cns_kit_config){0};
 }
@@ -312,7 +314,8 @@ static bool fill_hospital(cJSON *json, const char *folder, const struct cns_kit_
 }
 
 static bool fill_coordinator(cJSON *json, const char *folder, const struct cns_kit_config *config) {
-  return cJSON_AddStringToObject(json, "role", "coordinator") &&
+  return (!config->test_path || cJSON_AddStringToObject(json, "test", in_kit(folder, config->test_path))) &&
+         cJSON_AddStringToObject(json, "role", "coordinator") &&
          cJSON_AddStringToObject(json, "listen", config->address) &&
          cJSON_AddStringToObject(json, "state", in_kit(folder, config->state_path));
 }

@@ -105,6 +105,34 @@ def test_central_noise_and_unit_hospital():
         assert len(f.completed()) == 2
 
 
+def test_public_metrics():
+    """On the coordinator's own test set; without one it says what is missing."""
+    with federation(3) as f:
+        path = os.path.join(f.folder, "policy.json")
+        with open(os.path.join(f.kit("coordinator"), "policy.json")) as file:
+            policy = json.loads(file.read().split("\n-- consilium")[0])
+        policy["metrics"] = "public"
+        policy["version"] += 1
+        with open(path, "w") as file:
+            json.dump(policy, file)
+        for name in ["coordinator"] + f.names:
+            run("policy", "sign", path, "--as", os.path.join(f.root, "officer"), "--out",
+                os.path.join(f.kit(name), "policy.json"))
+        assert "names no test set" in run("coordinator", f.kit("coordinator"), expect=3)
+        shutil.copy(os.path.join(f.kit("h1"), "data.csv"), os.path.join(f.kit("coordinator"), "test.csv"))
+        path = os.path.join(f.kit("coordinator"), "config.json")
+        with open(path) as file:
+            config = json.load(file)
+        config["test"] = "test.csv"
+        with open(path, "w") as file:
+            json.dump(config, file, indent=2, sort_keys=True)
+        start_all(f)
+        f.wait_exit("coordinator", EXIT_BUDGET)
+        assert all(0.3 < event["auc"] <= 1 for event in f.completed()), f.completed()
+        f.wait_exit("h1", EXIT_BUDGET)
+        assert "new model on the public test set: loss" in f.log("h1"), f.log("h1")
+
+
 def test_a_hospital_refuses_by_its_own_limit():
     """Whatever coordinator and policy say: what all studies on these data may cost."""
     with federation(6) as f:
