@@ -143,7 +143,7 @@ void cns_agent_ledger_shown(struct cns_agent *agent, const uint8_t *data, size_t
 
 /* ---- the end of the budget ---- */
 
-/* One more round like the last, under each limit. */
+/* One more round like the last, under each limit; this month or a later one. */
 static int affords_a_round(struct cns_agent *agent, bool *ret_affords, struct cns_problem *problem) {
   const struct cns_site *site = &agent->site;
   const struct cns_policy *policy = &site->kit.policy;
@@ -155,6 +155,7 @@ static int affords_a_round(struct cns_agent *agent, bool *ret_affords, struct cn
   *ret_affords = true;
   for (size_t k = 0; r == 0 && *ret_affords && k < count; k++) {
     struct cns_charge_standing standing;
+    limits[k].limits.epsilon_month = 0;
     r = cns_charge_standing(site->ledger, &site->study, &limits[k], policy, &costs[limits[k].observer], 1,
                             now(), &standing, problem);
     if (r || standing.rounds_left > 0) continue;
