@@ -143,7 +143,7 @@ void cns_agent_ledger_shown(struct cns_agent *agent, const uint8_t *data, size_t
 
 /* ---- the end of the budget ---- */
 
-/* One more round like the last. */
+/* One more round like the last, this month or a later one. */
 static int find_spent(struct cns_agent *agent, bool *ret_spent, struct cns_problem *problem) {
   const struct cns_site *site = &agent->site;
   struct cns_ledger_limit limits[CNS_LEDGER_LIMITS_MAX];

@@ -78,7 +78,8 @@ int cns_budget_reserve(struct cns_server *s, const struct cns_descriptor *d, str
     return cns_problem_set(problem, r, "what a round costs can't be computed (%s)", cns_error_name(r));
   size_t count = cns_charge_limits(&s->kit.policy, NULL, limits);
   r = cns_ledger_reserve(s->ledger, &round, limits, count, now(), &verdict, problem);
-  return r == CNS_BUDGET_EXCEEDED ? CNS_ERR_BUDGET : r;
+  if (r != CNS_BUDGET_EXCEEDED) return r;
+  return verdict.budget.limit == CNS_BUDGET_MONTH ? CNS_BUDGET_WAIT : CNS_ERR_BUDGET;
 }
 
 /* From here on hospitals may upload. */

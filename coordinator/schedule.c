@@ -245,6 +245,12 @@ static bool may_say_waiting(struct cns_server *s) {
   return true;
 }
 
+/* Of the whole budget there is something left. */
+static void wait_for_next_month(struct cns_server *s, const struct cns_problem *problem) {
+  if (may_say_waiting(s)) cns_report(s, "waiting", "waiting for the next month: %s", problem->text);
+  s->not_before_ms = cns_server_now(s) + CNS_SERVER_MONTH_MS;
+}
+
 static void begin_round(struct cns_server *s) {
   struct cns_problem problem = {0};
   struct cns_descriptor d = {0};
@@ -268,9 +274,12 @@ static void begin_round(struct cns_server *s) {
   }
   if (r == 0) r = check_descriptor(s, &d, &problem);
   if (r == 0) r = cns_budget_reserve(s, &d, &problem);
-  if (r == CNS_ERR_BUDGET) {
-    s->budget_spent = problem;
+  if (r == CNS_ERR_BUDGET || r == CNS_BUDGET_WAIT) {
     cns_descriptor_deinit(&d);
+    if (r == CNS_ERR_BUDGET)
+      s->budget_spent = problem;
+    else
+      wait_for_next_month(s, &problem);
     return;
   }
   if (r == 0) r = cns_round_start(s, &d, &problem);

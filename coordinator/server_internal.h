@@ -66,6 +66,8 @@ enum cns_server_entry {
 #define CNS_SERVER_RETRY_CAP_MS 60000
 /* Between attempts that too many hospitals have no update left for. */
 #define CNS_SERVER_WORN_OUT_MS 300000
+/* Between looks whether a new month has come. */
+#define CNS_SERVER_MONTH_MS 3600000
 #define CNS_SERVER_MODELS_KEPT 10
 /* Between attempts to erase what a full disk kept from being erased. */
 #define CNS_SERVER_ERASE_PAUSE_MS 30000
@@ -307,7 +309,9 @@ CNS_MUST_CHECK int cns_budget_replayed(struct cns_server *server, struct cns_pro
 CNS_MUST_CHECK int cns_budget_look_ahead(struct cns_server *server, struct cns_problem *problem);
 /* Our head to everybody: hospitals keep it. */
 void cns_budget_show_all(struct cns_server *server);
-/* Before a round is announced. CNS_ERR_BUDGET, with the arithmetic: no further one. */
+/* Before a round is announced. With the arithmetic: CNS_ERR_BUDGET, no further one;
+ * CNS_BUDGET_WAIT, none this month. */
+#define CNS_BUDGET_WAIT 1
 CNS_MUST_CHECK int cns_budget_reserve(struct cns_server *server, const struct cns_descriptor *descriptor,
                                       struct cns_problem *problem);
 /* Before anything is asked of hospitals in phase upload; later, and again: nothing. */

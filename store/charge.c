@@ -170,8 +170,10 @@ int cns_charge_is_spent(struct cns_ledger *ledger, const struct cns_digest *stud
                         struct cns_problem *ret_sentence, struct cns_problem *problem) {
   for (size_t k = 0; k < count; k++) {
     struct cns_charge_standing standing;
-    int r = cns_charge_standing(ledger, study, &limits[k], policy, &costs[limits[k].observer], 1, now,
-                                &standing, problem);
+    struct cns_ledger_limit limit = limits[k];
+    limit.limits.epsilon_month = 0; /* a month that is used up is waited for */
+    int r = cns_charge_standing(ledger, study, &limit, policy, &costs[limit.observer], 1, now, &standing,
+                                problem);
     if (r < 0) return r;
     if (standing.rounds_left > 0) continue;
     *ret_spent = true;

@@ -10,7 +10,6 @@
 
 #include <cmocka.h>
 
-#include "cli/kit.h"
 #include "client/consent.h"
 #include "model/modelfile.h"
 #include "store/registry.h"
@@ -24,7 +23,7 @@ static const char study_text[] =
     " \"features\": [{\"name\": \"age\", \"min\": 0, \"max\": 100, \"missing\": \"drop\"},"
     "  {\"name\": \"marker\", \"min\": -1, \"max\": 1, \"missing\": \"drop\"}],"
     " \"model\": %s, \"training\": %s, \"initial_model\": {\"seed\": 5},"
-    " \"weighting\": \"patients\", \"validation_share\": 0.25}";
+    " \"weighting\": \"patients\", \"validation_share\": 0.25%s%s}";
 
 static void write_text(const char *path, const char *text) {
   FILE *file = fopen(path, "w");
@@ -90,7 +89,8 @@ static void make_kits(struct fake *fake, const struct fake_options *options) {
   struct cns_problem problem = {0};
   struct cns_identity_public authority;
   char path[128], *text = NULL;
-  assert_true(asprintf(&text, study_text, options->model, options->training) > 0);
+  assert_true(asprintf(&text, study_text, options->model, options->training,
+                       options->noise ? ", \"privacy\": " : "", options->noise ? options->noise : "") > 0);
   snprintf(path, sizeof path, "%s/study.json", fake->folder);
   write_text(path, text);
   free(text);
@@ -98,7 +98,8 @@ static void make_kits(struct fake *fake, const struct fake_options *options) {
                                                     .names = names,
                                                     .name_count = fake->n,
                                                     .address = "tls+tcp://127.0.0.1:7443",
-                                                    .now_seconds = (int64_t)time(NULL)};
+                                                    .now_seconds = (int64_t)time(NULL),
+                                                    .privacy = options->privacy};
   char folder[128];
   snprintf(folder, sizeof folder, "%s/federation", fake->folder);
   if (cns_kit_create_federation(folder, &federation, &authority, &problem)) fail_msg("%s", problem.text);

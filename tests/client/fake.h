@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "cli/kit.h"
 #include "client/agent.h"
 #include "model/plan.h"
 #include "protocol/consent.h"
@@ -13,6 +14,7 @@
 #include "protocol/manifest.h"
 #include "protocol/wire.h"
 #include "store/kit.h"
+#include "store/ledger.h"
 
 #define FAKE_MAX 5
 
@@ -35,6 +37,8 @@ struct fake_peer {
   struct cns_upload_digest digest;
   uint64_t model_offset, model_at; /* asked for; sent so far */
   struct cns_signature abandon;
+  int heads; /* of its own ledger; the last one */
+  struct cns_ledger_head head;
 };
 
 struct fake_rogue;
@@ -74,6 +78,7 @@ struct fake {
 
   /* What a test changes; NULL or zero: nothing. */
   bool (*on_phase)(struct fake *fake, enum cns_phase phase); /* false: nobody is asked */
+  bool (*on_upload_open)(struct fake *fake, size_t k);       /* false: it isn't asked for a byte */
   size_t cut_peer;                                           /* position + 1 */
   uint64_t cut_chunk;                                        /* cuts the link when it comes */
   uint64_t forget_chunks;                                    /* asks again for so many that it had */
@@ -89,6 +94,8 @@ struct fake_options {
   uint64_t seed;
   const char *model;                         /* JSON */
   const char *training;                      /* JSON */
+  const char *noise;                         /* JSON, the study's "privacy"; NULL: none */
+  struct cns_privacy_choice privacy;         /* budget of the first policy */
   void (*policy)(struct cns_policy *policy); /* changes it before it is signed; NULL: the default */
 };
 

@@ -50,9 +50,13 @@ void fake_describe(struct fake *fake, struct cns_descriptor *ret_descriptor) {
                              .roster = fake->kit.roster.digest,
                              .policy = policy->digest,
                              .dim = cns_plan_dim(&fake->plan),
-                             .metrics_dim = (uint32_t)cns_plan_metrics_dim(&fake->plan),
+                             .metrics_dim = policy->metrics ? (uint32_t)cns_plan_metrics_dim(&fake->plan) : 0,
                              .clip_norm = fake->plan.clip_norm,
                              .bits = 32,
+                             .unit = (uint8_t)policy->unit,
+                             .noise_placement = (uint8_t)policy->noise_placement,
+                             .noise_multiplier = fake->plan.noise_multiplier,
+                             .sampling_rate = fake->plan.sampling_rate,
                              .colluders = policy->colluders,
                              .threshold = cns_policy_threshold(fake->n, policy->colluders),
                              .minimum_included = policy->minimum_included,
@@ -137,24 +141,43 @@ static uint32_t *unmasked_sum(struct fake *fake, const struct cns_agreement *agr
   return sum;
 }
 
+/* Mean of the included, in the range of an honest sum. */
+static void mean_of(struct fake *fake, const uint32_t *sum, const uint32_t *included, size_t count,
+                    float *mean) {
+  struct cns_problem problem = {0};
+  const struct cns_descriptor *d = &fake->descriptor;
+  uint32_t weights[CNS_HOSPITALS_MAX];
+  uint64_t clipped;
+  struct cns_mechanism mechanism;
+  struct cns_mechanism_numbers numbers;
+  struct cns_quantize_range range;
+  cns_descriptor_mechanism(d, weights, &mechanism);
+  assert_int_equal(cns_mechanism_compute(&mechanism, &numbers, &problem), 0);
+  assert_int_equal(cns_mechanism_range(&mechanism, &numbers, included, count, &range), 0);
+  if (cns_dequantize_sum(sum, d->dim, &range, cns_mechanism_divisor(&mechanism, included, count),
+                         d->scale_log2, mean, &clipped, &problem))
+    fail_msg("%s", problem.text);
+  assert_int_equal(clipped, 0);
+  if (d->unit == CNS_UNIT_HOSPITAL) return;
+  for (uint64_t i = 0; i < d->dim; i++)
+    mean[i] = (float)(-fake->plan.learning_rate * (double)mean[i]);
+}
+
 static void step_model(struct fake *fake, const struct cns_agreement *agreement) {
   struct cns_problem problem = {0};
   const struct cns_descriptor *d = &fake->descriptor;
   uint32_t *sum = unmasked_sum(fake, agreement), weights[FAKE_MAX];
   float *mean = malloc(d->dim * sizeof *mean);
   size_t included = 0;
-  uint64_t clipped;
-  struct cns_metrics metrics;
+  struct cns_metrics metrics = {0};
   for (size_t k = 0; k < fake->n; k++)
     if (agreement->outcomes[k] == CNS_INCLUDED) weights[included++] = d->members[k].weight;
-  if (cns_dequantize(sum, d->dim, d->clip_norm, weights, included, d->colluders, d->scale_log2, mean,
-                     &clipped, &problem))
+  mean_of(fake, sum, weights, included, mean);
+  if (d->metrics_dim &&
+      cns_metrics_evaluate(fake->plan.class_count, sum + d->dim, included, &metrics, &problem))
     fail_msg("%s", problem.text);
-  assert_int_equal(clipped, 0);
-  if (cns_metrics_evaluate(fake->plan.class_count, sum + d->dim, included, &metrics, &problem))
-    fail_msg("%s", problem.text);
-  fake->metrics =
-      (struct cns_manifest_metrics){true, metrics.has_auc, metrics.loss, metrics.auc, metrics.count};
+  fake->metrics = (struct cns_manifest_metrics){d->metrics_dim > 0, metrics.has_auc, metrics.loss,
+                                                metrics.auc, metrics.count};
   assert_int_equal(cns_fedavg_step(fake->params, mean, d->dim, fake->params, &problem), 0);
   fake_set_model(fake);
   free(fake->sum);
@@ -170,6 +193,13 @@ static void complete(struct fake *fake) {
   assert_int_equal(cns_manifest_of_round(cns_coordinator_round(fake->machine), agreement, &manifest), 0);
   manifest.model = fake->model_digest;
   manifest.metrics = fake->metrics;
+  manifest.privacy = (struct cns_manifest_privacy){
+      .unit = (enum cns_privacy_unit)fake->descriptor.unit,
+      .placement = (enum cns_noise_placement)fake->descriptor.noise_placement,
+      .noise_multiplier = fake->descriptor.noise_multiplier,
+      .sampling_rate = fake->descriptor.sampling_rate,
+      .epsilon = fake->descriptor.noise_placement ? 1 : 0, /* the hospital's own ledger is what it goes by */
+      .delta = fake->kit.policy.privacy.delta};
   free(fake->manifest);
   fake->manifest = NULL;
   assert_int_equal(cns_manifest_make(&manifest, fake->kit.identity, &fake->manifest, &fake->manifest_len), 0);
@@ -270,6 +300,7 @@ static void take_upload_open(struct fake *fake, struct fake_peer *peer) {
     assert_non_null(peer->y);
     cns_upload_digest_init(&peer->digest, words);
   }
+  if (fake->on_upload_open && !fake->on_upload_open(fake, peer->k)) return;
   uint64_t from = peer->next > fake->forget_chunks ? peer->next - fake->forget_chunks : 0;
   if (peer->upload_opens == 1) from = peer->next;
   cns_writer_init(&frame, 64);
@@ -362,6 +393,15 @@ static void take_abandon(struct fake *fake, struct fake_peer *peer, const uint8_
   peer->abandons++;
 }
 
+static void take_head(struct fake_peer *peer, const uint8_t *data, size_t len) {
+  struct cns_ledger_head head;
+  assert_int_equal(cns_ledger_head_decode(data, len, &head), 0);
+  assert_int_equal(cns_ledger_head_verify(&head, &head.owner), 0);
+  if (cns_identity_public_equal(&head.owner, &peer->fake->kit.roster.coordinator.identity)) return;
+  peer->head = head;
+  peer->heads++;
+}
+
 static void take_decline(struct fake *fake, struct fake_peer *peer, const uint8_t *data, size_t len) {
   assert_int_equal(cns_wire_read_word(data, len, &peer->declined), 0);
   assert_true(peer->declined.sentence[0] != '\0');
@@ -403,6 +443,9 @@ static void on_frame(void *context, struct cns_link *link, uint8_t type, const u
     break;
   case CNS_WIRE_MODEL_GET:
     take_model_get(fake, peer, data, len);
+    break;
+  case CNS_WIRE_LEDGER:
+    take_head(peer, data, len);
     break;
   case CNS_WIRE_ABANDON:
     take_abandon(fake, peer, data, len);
