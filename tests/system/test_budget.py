@@ -183,7 +183,8 @@ def test_kills_cost_no_more_and_no_less():
             f.start_coordinator("--until-finished", **({"KILL_SYNC": number} if number else {}))
         f.wait_exit("coordinator", EXIT_BUDGET)
         total, kinds = counted(f, "coordinator")
-        assert kinds.count(RELEASED) == len(f.completed()) == released(f), (kinds, released(f))
+        # One may have been killed after its model was there and before it was said.
+        assert kinds.count(RELEASED) == released(f) >= len(f.completed()), (kinds, released(f))
         assert total == 8 or RESERVED not in kinds, kinds
         for name in f.names:
             f.wait_exit(name, EXIT_BUDGET)
