@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "cli/budget.h"
 #include "cli/cli.h"
 #include "cli/status.h"
 #include "model/plan.h"
@@ -183,6 +184,27 @@ static int open_status(const char *kit_folder, struct status *status, struct cns
   return r ? r : read_journal(status, problem);
 }
 
+/* Borrowed from the status: not to be deinit'ed. */
+static struct cns_site site_of(const struct status *status) {
+  struct cns_site site = {.kit = status->kit, .plan = status->plan};
+  cns_study_digest(status->kit.roster.consortium, status->plan.name, &site.study);
+  return site;
+}
+
+static int add_budget(const struct status *status, cJSON *json) {
+  const struct cns_site site = site_of(status);
+  if (status->kit.policy.noise_placement == CNS_NOISE_NONE) return 0;
+  return cns_budget_status_json(CNS_KIT_COORDINATOR, &site, json);
+}
+
+static void print_budget(const struct status *status) {
+  const struct cns_site site = site_of(status);
+  if (status->kit.policy.noise_placement == CNS_NOISE_NONE) return;
+  printf("Privacy budget: ");
+  cns_budget_status_print(CNS_KIT_COORDINATOR, &site, stdout);
+  printf(".\n");
+}
+
 static int print_json(struct status *status) {
   cJSON *json = cJSON_CreateObject();
   cJSON_AddStringToObject(json, "role", "coordinator");
@@ -197,7 +219,10 @@ static int print_json(struct status *status) {
     cJSON_AddItemToObject(json, "quarantine", cJSON_Duplicate(status->quarantine, true));
   cJSON_AddItemToObject(json, "rounds", status->rounds);
   status->rounds = NULL;
-  return cns_cli_print_json(json);
+  int r = add_budget(status, json);
+  if (!r) return cns_cli_print_json(json);
+  cJSON_Delete(json);
+  return cns_cli_fail(r, NULL);
 }
 
 static void print_round(const cJSON *row) {
@@ -228,6 +253,7 @@ static int print_text(const struct status *status) {
          status->plan.rounds);
   if (!status->started) printf("The coordinator has not been started on this kit yet.\n");
   if (status->done) printf("Model after round %" PRIu64 ": %s\n", status->done, status->model);
+  print_budget(status);
   cJSON_ArrayForEach(row, status->quarantine) printf("Hospital %s is in quarantine since round %.0f.\n",
                                                      text_of(row, "name"), number_of(row, "round"));
   cJSON_ArrayForEach(row, status->rounds) print_round(row);

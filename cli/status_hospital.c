@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/budget.h"
 #include "cli/cli.h"
 #include "cli/status.h"
 #include "client/site.h"
@@ -83,6 +84,10 @@ static int read_record(struct status *status, struct cns_problem *problem) {
            : 0;
 }
 
+static bool has_budget(const struct status *status) {
+  return status->site.kit.policy.noise_placement != CNS_NOISE_NONE;
+}
+
 /* Does the policy have audits, or did one have any? */
 static bool has_audits(const struct status *status) {
   return status->site.kit.policy.audit_level != CNS_AUDIT_NONE || status->audits.numbers > 0;
@@ -123,6 +128,7 @@ static int print_json(const struct status *status) {
     cJSON_AddNumberToObject(json, "signed_round", (double)status->signed_round);
     cJSON_AddNumberToObject(json, "signed_attempt", status->signed_attempt);
   }
+  if (!r && has_budget(status)) r = cns_budget_status_json(CNS_KIT_HOSPITAL, &status->site, json);
   if (!r) return cns_cli_print_json(json);
   cJSON_Delete(json);
   return cns_cli_fail(r, NULL);
@@ -156,6 +162,11 @@ static int print_text(const struct status *status) {
     printf("  audits   %" PRIu64 " of this model answered; in this study revealed %" PRIu64 " of the %" PRIu64
            " numbers that the policy allows\n",
            status->audits.answered, status->audits.numbers, budget(status));
+  if (has_budget(status)) {
+    printf("  budget   ");
+    cns_budget_status_print(CNS_KIT_HOSPITAL, &status->site, stdout);
+    printf("\n");
+  }
   if (status->signed_any)
     printf("  signed   last for round %" PRIu64 " attempt %u\n", status->signed_round,
            status->signed_attempt);

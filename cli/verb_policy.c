@@ -8,17 +8,17 @@
 
 #include "cli/audit_options.h"
 #include "cli/privacy_options.h"
+#include "cli/verb_policy.h"
 #include "store/kit.h"
 
-#define KIND "policy"
+#define KIND CNS_POLICY_KIND
 
 static bool is_folder(const char *path) {
   struct stat info;
   return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-/* A policy as an officer hands it in: signed, or JSON edited by hand. */
-static int load_document(const char *path, struct cns_document *ret_document, struct cns_problem *problem) {
+int cns_policy_file_load(const char *path, struct cns_document *ret_document, struct cns_problem *problem) {
   uint8_t *data = NULL;
   size_t len = 0;
   cJSON *json = NULL;
@@ -35,8 +35,9 @@ static int load_document(const char *path, struct cns_document *ret_document, st
   return r;
 }
 
-static int open_policy(const struct cns_document *document, const char *path, const struct cns_roster *roster,
-                       struct cns_policy *ret_policy, struct cns_problem *problem) {
+int cns_policy_file_open(const struct cns_document *document, const char *path,
+                         const struct cns_roster *roster, struct cns_policy *ret_policy,
+                         struct cns_problem *problem) {
   uint8_t *data = NULL;
   size_t len = 0;
   int r = cns_document_serialize(KIND, document, &data, &len);
@@ -46,11 +47,20 @@ static int open_policy(const struct cns_document *document, const char *path, co
   return r;
 }
 
+char *cns_policy_file_path(const char *operand, bool *ret_folder) {
+  *ret_folder = is_folder(operand);
+  return *ret_folder ? cns_kit_path(operand, "policy.json") : strdup(operand);
+}
+
 static const char *signer_name(const struct cns_document *document, const struct cns_roster *roster) {
   for (size_t i = 0; i < roster->officer_count; i++)
     if (cns_document_verify(KIND, document, "officer", &roster->officers[i].identity, NULL) == 0)
       return roster->officers[i].name;
   return NULL;
+}
+
+static bool authority_signed(const struct cns_document *document, const struct cns_roster *roster) {
+  return cns_document_verify(KIND, document, "authority", &roster->authority.identity, NULL) == 0;
 }
 
 static int print_policy(const struct cns_document *document, const struct cns_policy *policy,
@@ -61,7 +71,10 @@ static int print_policy(const struct cns_document *document, const struct cns_po
     cJSON *object = cJSON_CreateObject(), *content = cJSON_Parse(document->payload);
     cJSON_AddItemToObject(object, "policy", content);
     cJSON_AddBoolToObject(object, "verified", signer != NULL);
-    if (signer) cJSON_AddStringToObject(object, "signed_by", signer);
+    if (signer) {
+      cJSON_AddStringToObject(object, "signed_by", signer);
+      cJSON_AddBoolToObject(object, "signed_by_authority", authority_signed(document, roster));
+    }
     int r = cns_json_add_hex(object, "digest", document->digest.bytes, sizeof document->digest.bytes);
     if (!r) return cns_cli_print_json(object);
     cJSON_Delete(object);
@@ -72,7 +85,8 @@ static int print_policy(const struct cns_document *document, const struct cns_po
   fputs(text, stdout);
   free(text);
   if (signer)
-    printf("\nSigned by %s, a privacy officer of the roster.\n", signer);
+    printf("\nSigned by %s, a privacy officer of the roster%s.\n", signer,
+           authority_signed(document, roster) ? ", and by the authority" : "");
   else if (document->signature_count > 0)
     printf("\nSigned, but without the roster it can't be said by whom: give the kit's folder to check it.\n");
   else
@@ -85,12 +99,12 @@ static int show(const char *operand, bool json) {
   struct cns_document document = {0};
   struct cns_roster roster = {0};
   struct cns_policy policy;
-  bool folder = is_folder(operand);
-  char *path = folder ? cns_kit_path(operand, "policy.json") : strdup(operand);
+  bool folder = false;
+  char *path = cns_policy_file_path(operand, &folder);
   int r = path ? 0 : CNS_ERR_MEMORY;
   if (!r && folder) r = cns_kit_roster_load(operand, &roster, &problem);
-  if (!r) r = load_document(path, &document, &problem);
-  if (!r) r = open_policy(&document, path, folder ? &roster : NULL, &policy, &problem);
+  if (!r) r = cns_policy_file_load(path, &document, &problem);
+  if (!r) r = cns_policy_file_open(&document, path, folder ? &roster : NULL, &policy, &problem);
   int code = r ? cns_cli_fail(r, &problem) : print_policy(&document, &policy, folder ? &roster : NULL, json);
   cns_document_deinit(&document);
   cns_roster_deinit(&roster);
@@ -112,130 +126,13 @@ static int run_show(int argc, char **argv) {
   return r ? cns_cli_parse_exit(r) : show(argv[1], json);
 }
 
-/* What may be at the place where the signed policy goes: nothing, an older
- * version, or the very same policy. */
-static int check_place(const char *out, const struct cns_policy *policy, struct cns_problem *problem) {
-  struct cns_document old_document = {0};
-  struct cns_policy old;
-  struct cns_problem detail = {0};
-  int r = load_document(out, &old_document, &detail);
-  if (r == CNS_ERR_NOT_FOUND) return 0;
-  if (!r) r = open_policy(&old_document, out, NULL, &old, &detail);
-  cns_document_deinit(&old_document);
-  if (r) return cns_problem_set(problem, r, "what is there now isn't a policy: %s", detail.text);
-  if (old.version > policy->version)
-    return cns_problem_set(problem, CNS_ERR_REFUSED,
-                           "%s: has version %" PRIu64 ", higher than %" PRIu64
-                           "; raise the version to replace it",
-                           out, old.version, policy->version);
-  if (old.version == policy->version && !cns_digest_equal(&old.digest, &policy->digest))
-    return cns_problem_set(problem, CNS_ERR_REFUSED,
-                           "%s: is another policy with the same version, %" PRIu64
-                           "; raise the version to replace it",
-                           out, policy->version);
-  return 0;
-}
-
-/* Is there a roster beside the place, and does the policy fit it? */
-static int check_beside(const char *out, const struct cns_policy *policy, const struct cns_identity *officer,
-                        struct cns_problem *problem) {
-  const char *slash = strrchr(out, '/');
-  struct cns_roster roster = {0};
-  char *folder = slash ? strndup(out, slash == out ? 1 : (size_t)(slash - out)) : strdup(".");
-  int r = folder ? cns_kit_roster_load(folder, &roster, problem) : CNS_ERR_MEMORY;
-  free(folder);
-  if (r) return r == CNS_ERR_NOT_FOUND ? 0 : r;
-  r = cns_policy_check_roster(policy, &roster, problem);
-  bool known = false;
-  for (size_t i = 0; i < roster.officer_count; i++)
-    if (cns_identity_public_equal(&roster.officers[i].identity, cns_identity_get_public(officer)))
-      known = true;
-  if (!r && !known)
-    r = cns_problem_set(problem, CNS_ERR_REFUSED, "the key is not one of the roster's privacy officers");
-  cns_roster_deinit(&roster);
-  return r;
-}
-
-static int write_signed(struct cns_document *document, const char *out, const struct cns_identity *officer,
-                        struct cns_problem *problem) {
-  uint8_t *data = NULL;
-  size_t len = 0;
-  int r = cns_document_sign(KIND, document, "officer", officer);
-  if (!r) r = cns_document_serialize(KIND, document, &data, &len);
-  if (r) return cns_problem_set(problem, r, "the policy couldn't be signed");
-  r = cns_file_write(out, data, len, 0644, problem);
-  free(data);
-  return r;
-}
-
-static int print_signed(const struct cns_document *document, const struct cns_policy *policy, const char *out,
-                        bool json) {
-  if (!json) {
-    fprintf(cns_cli_beside(out), "\nSigned: %s\n", out);
-    return cns_cli_finish(CNS_EXIT_OK);
-  }
-  cJSON *object = cJSON_CreateObject();
-  cJSON_AddStringToObject(object, "file", out);
-  cJSON_AddNumberToObject(object, "version", (double)policy->version);
-  int r = cns_json_add_hex(object, "digest", document->digest.bytes, sizeof document->digest.bytes);
-  if (!r) return cns_cli_print_json(object);
-  cJSON_Delete(object);
-  return cns_cli_fail(r, NULL);
-}
-
-static int sign(const char *path, const char *officer_folder, const char *out, bool json) {
-  struct cns_problem problem = {0};
-  struct cns_document document = {0};
-  struct cns_identity *officer = NULL;
-  struct cns_policy policy;
-  char *key = cns_kit_path(officer_folder, "identity.key"), *text = NULL;
-  int r = key ? load_document(path, &document, &problem) : CNS_ERR_MEMORY;
-  if (!r) r = open_policy(&document, path, NULL, &policy, &problem);
-  if (!r) r = cns_policy_check_time(&policy, (int64_t)time(NULL), &problem);
-  if (!r) r = cns_identity_load(key, &officer, &problem);
-  if (!r) r = check_beside(out, &policy, officer, &problem);
-  if (!r && strcmp(path, out) != 0) r = check_place(out, &policy, &problem);
-  if (!r) r = cns_policy_describe(&policy, 0, &text);
-  if (!r) {
-    if (!json) fputs(text, cns_cli_beside(out));
-    r = write_signed(&document, out, officer, &problem);
-  }
-  int code = r ? cns_cli_fail(r, &problem) : print_signed(&document, &policy, out, json);
-  free(text);
-  free(key);
-  cns_identity_free(officer);
-  cns_document_deinit(&document);
-  return code;
-}
-
-static int run_sign(int argc, char **argv) {
-  const char *officer = NULL, *out = NULL;
-  bool json = false;
-  int operands = 0;
-  const struct cns_option table[] = {
-      {"as", "DIR", "the officer's folder, with identity.key", CNS_OPTION_TEXT, &officer, 0, 0},
-      {"out", "FILE", "where the signed policy goes (default: in place)", CNS_OPTION_TEXT, &out, 0, 0},
-      {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
-      {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
-  const struct cns_usage usage = {
-      "policy sign FILE --as DIR [--out FILE] [--json]",
-      "Checks a policy, says what it means, and signs it as a privacy officer. A policy with a\n"
-      "higher version, or another one with the same version, is not replaced. If a roster lies\n"
-      "beside the signed policy, the policy must fit it and the officer must be in it.",
-      table, 1, 1};
-  int r = cns_cli_parse(&usage, argc, argv, &operands);
-  if (r) return cns_cli_parse_exit(r);
-  if (!officer) return cns_cli_usage_error("policy sign", "--as DIR is missing");
-  return sign(argv[1], officer, out ? out : argv[1], json);
-}
-
 /* One above the version in force. */
 static int next_version(const char *authority, uint64_t *ret_version, struct cns_problem *problem) {
   struct cns_document document = {0};
   struct cns_policy policy;
   char *path = cns_kit_path(authority, "policy.json");
-  int r = path ? load_document(path, &document, problem) : CNS_ERR_MEMORY;
-  if (!r) r = open_policy(&document, path, NULL, &policy, problem);
+  int r = path ? cns_policy_file_load(path, &document, problem) : CNS_ERR_MEMORY;
+  if (!r) r = cns_policy_file_open(&document, path, NULL, &policy, problem);
   free(path);
   cns_document_deinit(&document);
   if (r == CNS_ERR_NOT_FOUND) *ret_version = 1;
@@ -338,7 +235,8 @@ int cns_cli_policy(int argc, char **argv) {
   static const struct cns_verb verbs[] = {
       {"show", "say what a policy means", run_show},
       {"new", "write the default policy for the present roster, unsigned", run_new},
-      {"sign", "sign a policy as a privacy officer", run_sign},
+      {"diff", "say what a later policy changes, and whether it loosens anything", cns_cli_policy_diff},
+      {"sign", "sign a policy as a privacy officer, or as the authority", cns_cli_policy_sign},
       {NULL, NULL, NULL}};
   return cns_cli_dispatch("consilium policy", "What the consortium's privacy officers allow.", verbs, argc,
                           argv);

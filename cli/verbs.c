@@ -11,6 +11,7 @@ const struct cns_verb cns_verbs[] = {
     {"quarantine", "see which hospitals are out after a flag, and let one in again", cns_cli_quarantine},
     {"coordinator", "run the coordinator of a federation", cns_cli_coordinator},
     {"model", "export a model, look at it, predict with it", cns_cli_model},
+    {"budget", "what was spent in privacy, and what is left; a statement for a dossier", cns_cli_budget},
     {"status", "what a coordinator or a hospital has done so far", cns_cli_status},
     {"evidence", "check what proves that a hospital broke the protocol", cns_cli_evidence},
     {"dp", "what rounds with noise cost in privacy, and how much noise is needed", cns_cli_dp},

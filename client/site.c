@@ -75,10 +75,7 @@ static int open_store(struct cns_site *site, struct cns_problem *problem) {
   if (!r)
     r = cns_hospital_store_accept_version(site->store, "roster", site->kit.roster.version,
                                           &site->kit.roster.digest, problem);
-  if (!r)
-    r = cns_hospital_store_accept_version(site->store, "policy", site->kit.policy.version,
-                                          &site->kit.policy.digest, problem);
-  return r;
+  return r ? r : cns_site_accept_policy(site, problem);
 }
 
 static int open_kit(const char *kit_folder, struct cns_site *site, struct cns_problem *problem) {

@@ -24,8 +24,9 @@ struct cns_site {
 };
 
 /* Errors of cns_kit_load, cns_plan_parse, cns_table_read and
- * cns_hospital_store_open; CNS_ERR_REFUSED if study and policy disagree, or if
- * roster or policy are older than seen before. Zero or unset before. */
+ * cns_hospital_store_open; CNS_ERR_REFUSED if study and policy disagree, if
+ * roster or policy are older than seen before, or if the policy is looser than the one
+ * accepted last and the authority hasn't signed it too. Zero or unset before. */
 CNS_MUST_CHECK int cns_site_open(const char *kit_folder, struct cns_site *ret_site,
                                  struct cns_problem *problem);
 /* Without the table: enough to withdraw a consent. */

@@ -19,3 +19,4 @@ CNS_MUST_CHECK int cns_policy_read(const cJSON *json, struct cns_policy *policy,
 CNS_MUST_CHECK int cns_policy_fill(cJSON *json, const struct cns_policy *policy);
 /* As the JSON calls it. */
 const char *cns_policy_flag_name(enum cns_on_flag on_flag);
+const char *cns_policy_spent_name(enum cns_when_spent when_spent);

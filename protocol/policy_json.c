@@ -313,6 +313,10 @@ const char *cns_policy_flag_name(enum cns_on_flag on_flag) {
   return name_of(flag_names, (int)on_flag);
 }
 
+const char *cns_policy_spent_name(enum cns_when_spent when_spent) {
+  return name_of(spent_names, (int)when_spent);
+}
+
 const char *cns_privacy_unit_name(enum cns_privacy_unit unit) {
   return name_of(unit_names, (int)unit);
 }

@@ -155,6 +155,7 @@ def sign_policy(f, **audit):
         with open(path, "w") as file:
             json.dump(policy, file)
         run("policy", "sign", path, "--as", os.path.join(f.root, "officer"), "--out", kit)
+        run("policy", "sign", kit, "--as", os.path.join(f.root, "authority"), "--authority")
     for name in f.names:
         run("consent", f.kit(name), "--yes")
 
