@@ -66,6 +66,14 @@ int cns_agent_result(const struct cns_agent *agent, struct cns_problem *problem)
   return cns_problem_set(problem, CNS_ERR_BUDGET, "%s", agent->budget_spent.text);
 }
 
+/* While an attempt on the present model is spent without a result, the study isn't over for
+ * want of budget: its cost may be refunded. If not, the next announcement settles it. */
+static void check_over(struct cns_agent *agent) {
+  uint64_t spent = 0;
+  int r = cns_hospital_store_count_spent(agent->site.store, &agent->model, &spent);
+  if (r || spent == 0) cns_agent_check_finished(agent);
+}
+
 /* ---- the link ---- */
 
 static void on_open(void *context, struct cns_link *link, const struct cns_peer *peer) {
@@ -78,7 +86,7 @@ static void on_open(void *context, struct cns_link *link, const struct cns_peer 
     cns_client_log(&agent->log, "connected", "connected to the coordinator at %s (%s)", cns_link_remote(link),
                    cns_link_peer_software(link));
   cns_agent_join(agent);
-  cns_agent_check_finished(agent);
+  check_over(agent);
   cns_agent_download_resume(agent);
 }
 
@@ -231,7 +239,7 @@ static int open_all(struct cns_agent *agent, struct cns_problem *problem) {
 
 /* A study that was over before needs no coordinator. */
 static void on_start(uv_timer_t *timer) {
-  cns_agent_check_finished(timer->data);
+  check_over(timer->data);
 }
 
 int cns_agent_new(const struct cns_agent_options *options, const struct cns_agent_host *host,

@@ -223,6 +223,29 @@ static void an_abandoned_round_is_refunded_to_everyone(void **state) {
   fake_free(fake);
 }
 
+/* The last attempt that the budget allows failed. Its refund is still to come: a hospital that
+ * starts again meanwhile may not take the study for finished. */
+static void a_restart_before_the_refund_is_no_end(void **state) {
+  (void)state;
+  struct fake *fake = noisy_consortium(CNS_UNIT_PATIENT, NOISY_ONE_ROUND, NULL);
+  fake_start_all(fake);
+  noisy_fail_after_upload(fake);
+  fake_stop(fake, 0);
+  fake_start(fake, 0);
+  fake_until(fake, fake->peer[0].joined, 2);
+  for (size_t k = 0; k < fake->n; k++) {
+    noisy_ask_to_abandon(fake, k);
+    fake_until(fake, fake->peer[k].abandons, 1);
+  }
+  assert_int_equal(fake->peer[0].finished, 0);
+  noisy_send_abandoned(fake, fake->n);
+  fake_begin(fake);
+  fake_until(fake, fake->completed, 1);
+  fake_expect_log(fake, 0, "round 1 attempt 2: we are included, 4 of 4");
+  fake_until(fake, fake->peer[0].finished, 1); /* now it is */
+  fake_free(fake);
+}
+
 /* ---- a month ---- */
 
 static void one_round_a_month(struct cns_policy *policy) {
@@ -258,6 +281,7 @@ int main(void) {
       cmocka_unit_test(charged_before_the_first_byte_and_after_a_kill),
       cmocka_unit_test(reserved_and_killed_is_free_after_a_restart),
       cmocka_unit_test(an_abandoned_round_is_refunded_to_everyone),
+      cmocka_unit_test(a_restart_before_the_refund_is_no_end),
       cmocka_unit_test(a_month_that_is_used_up_is_waited_for),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -278,7 +278,7 @@ static void daemons_have_no_seeded_source(void **state) {
                                       "coordinator/aggregate.c"};
   const char *root = getenv("CNS_SOURCE_ROOT");
   (void)state;
-  if (!root) skip();
+  assert_non_null(root); /* meson sets it */
   for (size_t k = 0; k < LENGTH_OF(files); k++) {
     static char text[1 << 17];
     char path[500];

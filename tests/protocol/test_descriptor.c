@@ -437,7 +437,7 @@ static void descriptors_of_bad_shape(void **state) {
 static void the_largest_sums_do_not_wrap(void **state) {
   struct cns_problem problem = {0};
   struct cns_mechanism_numbers numbers;
-  struct cns_descriptor d = {.clip_norm = 10, .colluders = 249, .member_count = CNS_HOSPITALS_MAX};
+  struct cns_descriptor d = {.dim = 9, .clip_norm = 10, .colluders = 249, .member_count = CNS_HOSPITALS_MAX};
   d.members = calloc(d.member_count, sizeof *d.members);
   assert_non_null(d.members);
   for (size_t k = 0; k < d.member_count; k++)

@@ -18,8 +18,8 @@ static void every_field_of_the_noise_is_checked(void **state) {
   refuse_edit("\"epsilon\": 3", "\"epsilon\": 0", CNS_ERR_RANGE, "noise.epsilon is 0");
   refuse_edit("\"epsilon\": 3", "\"epsilon\": -1", CNS_ERR_RANGE, "noise.epsilon");
   refuse_edit("\"epsilon\": 3", "\"epsilon\": 100000", CNS_ERR_RANGE, "noise.epsilon");
-  refuse_edit("\"delta\": 1e-05", "\"delta\": 0", CNS_ERR_RANGE, "noise.delta");
-  refuse_edit("\"delta\": 1e-05", "\"delta\": 1", CNS_ERR_RANGE, "noise.delta");
+  refuse_edit("\"delta\": 1e-5", "\"delta\": 0", CNS_ERR_RANGE, "noise.delta");
+  refuse_edit("\"delta\": 1e-5", "\"delta\": 1", CNS_ERR_RANGE, "noise.delta");
   refuse_edit("\"epsilon_round\": null", "\"epsilon_round\": 0", CNS_ERR_RANGE, "would allow nothing");
   refuse_edit("\"epsilon_round\": null", "\"epsilon_round\": 4", CNS_ERR_RANGE,
               "may not be above noise.epsilon");
@@ -129,5 +129,6 @@ int main(void) {
       cmocka_unit_test(the_budget_is_said_in_sentences),
       cmocka_unit_test(a_study_must_fit_the_policy),
   };
+  if (cns_init() < 0) return 1;
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }
