@@ -42,6 +42,8 @@ static void put(struct cns_page *page, const char *text) {
   free(clean);
 }
 
+static void put_format(struct cns_page *page, const char *fmt, va_list args) CNS_PRINTF(2, 0);
+
 static void put_format(struct cns_page *page, const char *fmt, va_list args) {
   char *text = NULL;
   if (vasprintf(&text, fmt, args) < 0) return;
@@ -80,6 +82,9 @@ void cns_page_end(struct cns_page *page) {
 }
 
 /* Text between what begins and what ends it in either form. */
+static void wrap(struct cns_page *page, const char *html_begin, const char *html_end, const char *begin,
+                 const char *end, const char *fmt, va_list args) CNS_PRINTF(6, 0);
+
 static void wrap(struct cns_page *page, const char *html_begin, const char *html_end, const char *begin,
                  const char *end, const char *fmt, va_list args) {
   fputs(page->html ? html_begin : begin, page->out);
