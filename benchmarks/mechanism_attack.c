@@ -132,9 +132,13 @@ int attack_mechanism(const struct attack_options *options, struct attack_result 
   double *without = ratios, *with = ratios + games;
   int r = play_all(options, without, with, problem);
   if (r == 0) r = account(options, &result, problem);
-  if (r == 0) r = attack_epsilon(without, with, games, options->delta, ATTACK_ALPHA, &result.epsilon);
+  if (r == 0)
+    r = attack_epsilon(without, with, games, options->delta, ATTACK_ALPHA - ATTACK_ALPHA_SURE,
+                       &result.epsilon);
   if (r == 0)
     r = attack_epsilon(without, with, games, options->delta, ATTACK_ALPHA_SURE, &result.epsilon_sure);
+  /* What is sure at the one is so at the other. */
+  result.epsilon = fmax(result.epsilon, result.epsilon_sure);
   if (r == 0) find_advantage(without, with, games, &result);
   free(ratios);
   if (r == 0) *ret_result = result;
