@@ -75,7 +75,7 @@ static int open_store(struct cns_site *site, struct cns_problem *problem) {
   if (!r)
     r = cns_hospital_store_accept_version(site->store, "roster", site->kit.roster.version,
                                           &site->kit.roster.digest, problem);
-  return r ? r : cns_site_accept_policy(site, problem);
+  return r;
 }
 
 static int open_kit(const char *kit_folder, struct cns_site *site, struct cns_problem *problem) {
@@ -94,6 +94,8 @@ static int open_site(const char *kit_folder, bool with_table, struct cns_site *r
   if (!r) r = check_policy(&site, problem);
   if (!r && with_table) r = read_table(&site, problem);
   if (!r) r = open_store(&site, problem);
+  /* A policy that isn't accepted keeps nobody from taking a consent back. */
+  if (!r && with_table) r = cns_site_accept_policy(&site, problem);
   if (!r && with_table && site.kit.policy.noise_placement != CNS_NOISE_NONE)
     r = cns_site_open_ledger(&site, problem);
   if (r)

@@ -29,7 +29,7 @@ struct cns_site {
  * accepted last and the authority hasn't signed it too. Zero or unset before. */
 CNS_MUST_CHECK int cns_site_open(const char *kit_folder, struct cns_site *ret_site,
                                  struct cns_problem *problem);
-/* Without the table: enough to withdraw a consent. */
+/* Without the table: enough to withdraw a consent. The policy needn't be one to accept. */
 CNS_MUST_CHECK int cns_site_open_record(const char *kit_folder, struct cns_site *ret_site,
                                         struct cns_problem *problem);
 /* For another process while the agent runs: without the table, and the record

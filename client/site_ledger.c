@@ -31,16 +31,20 @@ size_t cns_site_limits(const struct cns_site *site, struct cns_ledger_limit *ret
 static int load_owner(const char *ledger, const char *path, struct cns_identity **ret_identity,
                       struct cns_problem *problem) {
   struct cns_problem found = {0};
+  bool there = access(ledger, F_OK) == 0;
   int r = cns_identity_load(path, ret_identity, &found);
-  if (r && problem) *problem = found;
-  if (r != CNS_ERR_NOT_FOUND || access(ledger, F_OK) == 0) return r;
-  r = cns_identity_new(cns_rng_system(), ret_identity);
-  if (!r) r = cns_identity_save(*ret_identity, path, problem);
-  if (r == CNS_ERR_EXISTS) { /* another agent's, just now */
+  if (r == 0 && !there) {
     *ret_identity = cns_identity_free(*ret_identity);
-    r = cns_identity_load(path, ret_identity, problem);
+    return cns_problem_set(
+        problem, CNS_ERR_STATE,
+        "%s is not there, but its key is: it was lost or taken away. Restore the newest copy of "
+        "it. Only if no study was ever run on these data: remove %s, and begin anew",
+        ledger, path);
   }
-  return r;
+  if (r && problem) *problem = found;
+  if (r != CNS_ERR_NOT_FOUND || there) return r;
+  r = cns_identity_new(cns_rng_system(), ret_identity);
+  return r ? r : cns_identity_save(*ret_identity, path, problem);
 }
 
 int cns_site_open_ledger(struct cns_site *site, struct cns_problem *problem) {

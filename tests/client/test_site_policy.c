@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/consent.h"
 #include "client/site.h"
 #include "tests/client/fake.h"
 
@@ -66,7 +67,7 @@ static void put(uint64_t version, int64_t later_seconds, const char *other, cons
 static int open_site(void) {
   struct cns_site site;
   memset(&problem, 0, sizeof problem);
-  int r = cns_site_open_record(fake->peer[0].kit, &site, &problem);
+  int r = cns_site_open(fake->peer[0].kit, &site, &problem);
   if (!r) cns_site_deinit(&site);
   return r;
 }
@@ -101,6 +102,14 @@ static void a_looser_one_needs_the_authority(void **state) {
   assert_int_equal(open_site(), 0);
   put(2, 100, "authority", "authority");
   refused("older than version 3");
+}
+
+static void a_consent_can_be_taken_back_under_a_policy_that_is_refused(void **state) {
+  fake_consent(fake, 0);
+  put(2, 100, NULL, NULL);
+  refused("needs the authority's signature");
+  assert_int_equal(cns_client_consent_withdraw(fake->peer[0].kit, &problem), 0);
+  refused("needs the authority's signature");
 }
 
 /* Also where a tighter one in between was never seen here. */
@@ -141,6 +150,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(the_first_policy_and_tighter_ones_need_an_officer),
       TEST(a_looser_one_needs_the_authority),
+      TEST(a_consent_can_be_taken_back_under_a_policy_that_is_refused),
       TEST(what_was_refused_is_not_compared_with),
       TEST(what_is_kept_must_be_what_was_accepted),
   };

@@ -233,14 +233,19 @@ def test_an_old_copy_of_a_hospitals_ledger_is_noticed():
         done = len(f.completed())
         f.wait(lambda: len(f.completed()) >= done + 2, "rounds without h5")
         assert all(e["included"] == 4 for e in f.completed()[done:]), f.completed()[done:]
-        # One that is gone is no fresh start either.
+        # One that is gone is no fresh start either, with its key or without.
         f.kill("h5", signal.SIGTERM)
         for suffix in ("", "-wal", "-shm"):
             if os.path.exists(ledger_path(f, "h5") + suffix):
                 os.remove(ledger_path(f, "h5") + suffix)
+        f.start("h5")
+        f.wait_exit("h5", 1)
+        assert "it was lost or taken away" in f.log("h5"), f.log("h5")
+        os.remove(ledger_path(f, "h5") + ".key")
         before = f.said()
         f.start("h5")
-        f.wait(lambda: "hospital h5 takes no part" in f.said(before), "the coordinator's word on an empty ledger")
+        f.wait(lambda: "hospital h5 takes no part: its privacy ledger is another" in f.said(before),
+               "the coordinator's word on a new ledger")
 
 
 def test_an_old_copy_of_the_coordinators_ledger_is_noticed():
