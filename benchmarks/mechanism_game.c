@@ -180,7 +180,6 @@ static int shuffle_in(struct cns_rng rng, size_t patients, size_t batch, bool *i
 static int draw_batch(const struct game *game, struct cns_rng rng, size_t patients, bool *in,
                       size_t *ret_count) {
   const struct game_options *o = &game->options;
-  if (o->flaw == GAME_FIXED_BATCH && o->others < 1) return CNS_ERR_ARGUMENT;
   size_t batch = o->flaw == GAME_EVERYBODY ? patients : (size_t)llround(batch_of(o));
   if (o->flaw != GAME_FIXED_BATCH && o->flaw != GAME_EVERYBODY)
     return cns_private_sample(rng, o->sampling_rate, patients, in, ret_count);
