@@ -189,7 +189,10 @@ static void write_mechanism(struct cns_page *page, const struct cns_budget_view 
   cns_page_fact(page, "Rounds planned", "%u; up to %u updates may be spent on the same model", plan->rounds,
                 policy->attempts_per_parent);
   cns_page_fact(page, "Audit", "%s", audited(view) ? "yes" : "none");
-  cns_page_fact(page, "Metrics on patients", "%s", policy->metrics ? "exact" : "off");
+  cns_page_fact(page, "Metrics on patients", "%s",
+                policy->metrics          ? "exact"
+                : policy->metrics_public ? "none; the coordinator has a public test set"
+                                         : "off");
   cns_page_facts(page, false);
 }
 

@@ -158,6 +158,10 @@ static void compare_audit(struct comparison *c) {
   else if (after)
     add(c, CNS_CHANGE_LOOSENING, "audit.level",
         "updates are audited: the coordinator learns %" PRIu32 " numbers of each", c->new->sketch);
+  if (c->old->metrics_public != c->new->metrics_public)
+    add(c, CNS_CHANGE_NEUTRAL, "metrics", "%s",
+        c->new->metrics_public ? "loss and AUC are of a public test set"
+                               : "no public test set is used any more");
   if (c->old->metrics != c->new->metrics)
     add(c, c->new->metrics ? CNS_CHANGE_LOOSENING : CNS_CHANGE_TIGHTENING, "metrics", "%s",
         c->new->metrics ? "loss and AUC are collected, exact, where they weren't"
