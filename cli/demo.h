@@ -34,7 +34,7 @@ struct cns_demo_options {
 #define CNS_DEMO_CLIP 1.0
 /* Over the noise multiplier, and 1 at the most: what the noise moves the model by in a
  * step is the same for every budget. */
-#define CNS_DEMO_LEARNING_RATE 2.0
+#define CNS_DEMO_LEARNING_RATE 2.5
 /* From this round on one hospital turns its update round and makes it so many times
  * as long as clipping allows. */
 #define CNS_DEMO_POISON_FROM 5

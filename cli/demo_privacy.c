@@ -30,7 +30,7 @@ int cns_demo_make_private(const struct cns_demo_options *options, cJSON *study, 
   cJSON *privacy = cJSON_AddObjectToObject(study, "privacy");
   bool good = cJSON_IsObject(training) && privacy && set(training, "rounds", rounds) &&
               set(training, "local_epochs", 1) && set(training, "momentum", 0) &&
-              set(training, "learning_rate", fmin(1, CNS_DEMO_LEARNING_RATE / found.noise_multiplier)) &&
+              set(training, "learning_rate", fmin(1.5, CNS_DEMO_LEARNING_RATE / found.noise_multiplier)) &&
               set(training, "clip_norm", CNS_DEMO_CLIP) && set(study, "validation_share", 0) &&
               cJSON_AddStringToObject(study, "weighting", "patients") &&
               set(privacy, "noise_multiplier", found.noise_multiplier) &&
