@@ -11,19 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "benchmarks/bench.h"
 #include "crypto/mask.h"
 
 #define RUNS_MAX 99
 #define MASKS_MAX 16
 #define RAW_BLOCK_BYTES 8192
-
-struct options {
-  bool json;
-  size_t elements;
-  size_t runs;
-};
 
 struct work {
   uint32_t *vector;
@@ -34,12 +28,6 @@ struct work {
 
 /* Does the work once; 0 when it went well. */
 typedef int work_fn(struct work *work);
-
-static double seconds_now(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 static int work_masks(struct work *work) {
   return cns_mask_apply(work->vector, work->elements, 0, work->terms, work->masks);
@@ -71,48 +59,19 @@ static int work_chacha(struct work *work) {
   return 0;
 }
 
-static int compare_doubles(const void *a, const void *b) {
-  const double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 /* Median GB/s over the runs, after one that warms up; negative on failure. */
 static double measure(work_fn *fn, struct work *work, size_t runs) {
   double seconds[RUNS_MAX];
   if (fn(work) != 0) return -1;
   for (size_t k = 0; k < runs; k++) {
-    const double start = seconds_now();
+    const double start = bench_seconds(CLOCK_MONOTONIC);
     if (fn(work) != 0) return -1;
-    seconds[k] = seconds_now() - start;
+    seconds[k] = bench_seconds(CLOCK_MONOTONIC) - start;
   }
-  qsort(seconds, runs, sizeof seconds[0], compare_doubles);
-  return 4e-9 * (double)(work->elements * work->masks) / seconds[runs / 2];
+  return 4e-9 * (double)(work->elements * work->masks) / bench_median(seconds, runs);
 }
 
-static bool parse_number(const char *text, size_t max, size_t *ret_value) {
-  char *end = NULL;
-  const unsigned long long value = strtoull(text, &end, 10);
-  if (*text < '0' || *text > '9' || *end != '\0' || value < 1 || value > max) return false;
-  *ret_value = (size_t)value;
-  return true;
-}
-
-static bool parse_options(int argc, char **argv, struct options *options) {
-  *options = (struct options){.elements = (size_t)4 << 20, .runs = 9};
-  for (int k = 1; k < argc; k++) {
-    if (strcmp(argv[k], "--json") == 0)
-      options->json = true;
-    else if (strcmp(argv[k], "--elements") == 0 && k + 1 < argc) {
-      if (!parse_number(argv[++k], (size_t)1 << 30, &options->elements)) return false;
-    } else if (strcmp(argv[k], "--runs") == 0 && k + 1 < argc) {
-      if (!parse_number(argv[++k], RUNS_MAX, &options->runs)) return false;
-    } else
-      return false;
-  }
-  return true;
-}
-
-static int run(const struct options *options, struct work *work) {
+static int run(const struct bench_options *options, struct work *work) {
   static const struct {
     const char *name;
     work_fn *fn;
@@ -125,9 +84,9 @@ static int run(const struct options *options, struct work *work) {
   const size_t count = sizeof rows / sizeof rows[0];
 
   if (options->json)
-    printf("{\"elements\": %zu, \"runs\": %zu, \"gb_per_second\": {", options->elements, options->runs);
+    printf("{\"elements\": %zu, \"runs\": %zu, \"gb_per_second\": {", options->size, options->runs);
   else
-    printf("%zu elements, median of %zu runs, one thread\n", options->elements, options->runs);
+    printf("%zu elements, median of %zu runs, one thread\n", options->size, options->runs);
   for (size_t k = 0; k < count; k++) {
     work->masks = rows[k].masks;
     const double speed = measure(rows[k].fn, work, options->runs);
@@ -145,15 +104,15 @@ static int run(const struct options *options, struct work *work) {
 }
 
 int main(int argc, char **argv) {
-  struct options options;
-  if (!parse_options(argc, argv, &options)) {
+  struct bench_options options = {.size = (size_t)4 << 20, .runs = 9};
+  if (!bench_parse(argc, argv, "--elements", (size_t)1 << 30, RUNS_MAX, &options)) {
     fprintf(stderr, "usage: mask_bench [--json] [--elements 1..2^30] [--runs 1..%d]\n", RUNS_MAX);
     return 2;
   }
   if (cns_init() != CNS_OK) return 1;
-  struct work work = {.elements = options.elements, .vector = calloc(options.elements, sizeof(uint32_t))};
+  struct work work = {.elements = options.size, .vector = calloc(options.size, sizeof(uint32_t))};
   if (!work.vector) {
-    fprintf(stderr, "mask_bench: no memory for %zu elements\n", options.elements);
+    fprintf(stderr, "mask_bench: no memory for %zu elements\n", options.size);
     return 1;
   }
   for (size_t k = 0; k < MASKS_MAX; k++) {

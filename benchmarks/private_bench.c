@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "benchmarks/bench.h"
 #include "dp/clip.h"
 #include "model/network.h"
 #include "model/private.h"
@@ -20,12 +20,6 @@
 #define RUNS_MAX 999
 #define ROWS_MAX 1000
 #define CLIP 1.0
-
-struct options {
-  bool json;
-  size_t rows; /* of a patient */
-  size_t runs;
-};
 
 struct work {
   struct cns_plan plan;
@@ -38,12 +32,6 @@ struct work {
 
 /* Does the work once; 0 when it went well. */
 typedef int work_fn(struct work *work);
-
-static double seconds_now(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 static int work_private(struct work *work) {
   return cns_private_gradient(&work->plan, work->params, &work->table, work->in, CLIP, NULL, work->sum, NULL,
@@ -71,16 +59,6 @@ static int work_plain(struct work *work) {
       work->sum[k] += (double)work->gradient[k];
   }
   return 0;
-}
-
-static int compare_doubles(const void *a, const void *b) {
-  const double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t count) {
-  qsort(values, count, sizeof *values, compare_doubles);
-  return values[count / 2];
 }
 
 static void deinit(struct work *work) {
@@ -132,15 +110,15 @@ static int prepare(struct work *work, size_t first, size_t second, size_t patien
 
 enum { PRIVATE, ORDINARY, PLAIN, PARTS };
 
-static int measure(const struct options *options, struct work *work, bool first) {
+static int measure(const struct bench_options *options, struct work *work, bool first) {
   static work_fn *const parts[PARTS] = {work_private, work_ordinary, work_plain};
   static double seconds[PARTS][RUNS_MAX], against_ordinary[RUNS_MAX], against_plain[RUNS_MAX];
   for (size_t run = 0; run <= options->runs; run++) { /* the first warms up */
     double taken[PARTS];
     for (size_t part = 0; part < PARTS; part++) {
-      double start = seconds_now();
+      double start = bench_seconds(CLOCK_THREAD_CPUTIME_ID);
       if (parts[part](work) < 0) return -1;
-      taken[part] = seconds_now() - start;
+      taken[part] = bench_seconds(CLOCK_THREAD_CPUTIME_ID) - start;
       if (run > 0) seconds[part][run - 1] = taken[part];
     }
     if (run == 0) continue;
@@ -149,8 +127,9 @@ static int measure(const struct options *options, struct work *work, bool first)
   }
   double times[PARTS];
   for (size_t part = 0; part < PARTS; part++)
-    times[part] = 1e3 * median(seconds[part], options->runs);
-  double slower = median(against_ordinary, options->runs), faster = median(against_plain, options->runs);
+    times[part] = 1e3 * bench_median(seconds[part], options->runs);
+  double slower = bench_median(against_ordinary, options->runs),
+         faster = bench_median(against_plain, options->runs);
   if (options->json)
     printf("%s{\"parameters\": %zu, \"patients\": %zu, \"private_ms\": %.3f, \"ordinary_ms\": %.3f, "
            "\"plain_ms\": %.3f, \"private_over_ordinary\": %.3f, \"plain_over_private\": %.3f}",
@@ -162,43 +141,20 @@ static int measure(const struct options *options, struct work *work, bool first)
   return 0;
 }
 
-static bool parse_number(const char *text, size_t max, size_t *ret_value) {
-  char *end = NULL;
-  const unsigned long long value = strtoull(text, &end, 10);
-  if (*text < '0' || *text > '9' || *end != '\0' || value < 1 || value > max) return false;
-  *ret_value = (size_t)value;
-  return true;
-}
-
-static bool parse_options(int argc, char **argv, struct options *options) {
-  *options = (struct options){.rows = 1, .runs = 7};
-  for (int k = 1; k < argc; k++) {
-    if (strcmp(argv[k], "--json") == 0)
-      options->json = true;
-    else if (strcmp(argv[k], "--rows") == 0 && k + 1 < argc) {
-      if (!parse_number(argv[++k], ROWS_MAX, &options->rows)) return false;
-    } else if (strcmp(argv[k], "--runs") == 0 && k + 1 < argc) {
-      if (!parse_number(argv[++k], RUNS_MAX, &options->runs)) return false;
-    } else
-      return false;
-  }
-  return true;
-}
-
-static int run(const struct options *options) {
+static int run(const struct bench_options *options) {
   static const size_t widths[][2] = {{128, 64}, {1000, 967}};
   static const size_t patients[] = {32, 256, 2048};
   if (options->json)
-    printf("{\"rows\": %zu, \"runs\": %zu, \"steps\": [", options->rows, options->runs);
+    printf("{\"rows\": %zu, \"runs\": %zu, \"steps\": [", options->size, options->runs);
   else
     printf("%zu rows a patient, median of %zu runs, processor time of one thread\n"
            "%9s %8s %13s %13s %13s %10s %10s\n",
-           options->rows, options->runs, "parameters", "patients", "private", "ordinary", "plain clipping",
+           options->size, options->runs, "parameters", "patients", "private", "ordinary", "plain clipping",
            "x ordinary", "plain / it");
   for (size_t w = 0; w < 2; w++)
     for (size_t p = 0; p < 3; p++) {
       struct work work;
-      int r = prepare(&work, widths[w][0], widths[w][1], patients[p], options->rows);
+      int r = prepare(&work, widths[w][0], widths[w][1], patients[p], options->size);
       if (r == 0) r = measure(options, &work, w == 0 && p == 0);
       deinit(&work);
       if (r < 0) return r;
@@ -208,8 +164,8 @@ static int run(const struct options *options) {
 }
 
 int main(int argc, char **argv) {
-  struct options options;
-  if (!parse_options(argc, argv, &options)) {
+  struct bench_options options = {.size = 1, .runs = 7};
+  if (!bench_parse(argc, argv, "--rows", ROWS_MAX, RUNS_MAX, &options)) {
     fprintf(stderr, "usage: private_bench [--json] [--rows 1..%d] [--runs 1..%d]\n", ROWS_MAX, RUNS_MAX);
     return 2;
   }

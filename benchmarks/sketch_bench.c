@@ -11,18 +11,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "benchmarks/bench.h"
 #include "crypto/sketch.h"
 
 #define RUNS_MAX 999
 #define VECTORS 16
-
-struct options {
-  bool json;
-  size_t elements;
-  size_t runs;
-};
 
 struct work {
   size_t elements;
@@ -35,12 +29,6 @@ struct work {
 
 /* Does the work once; 0 when it went well. */
 typedef int work_fn(struct work *work);
-
-static double seconds_now(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 static int sketch_vectors(struct work *work, size_t count) {
   const uint32_t *vectors[VECTORS];
@@ -80,23 +68,13 @@ static int work_masking(struct work *work) {
   return cns_mask_apply(work->vectors[0], work->elements, 0, terms, VECTORS);
 }
 
-static int compare_doubles(const void *a, const void *b) {
-  const double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t count) {
-  qsort(values, count, sizeof *values, compare_doubles);
-  return values[count / 2];
-}
-
 /* Seconds of one run; negative on failure. */
 static double once(work_fn *fn, struct work *work) {
-  const double start = seconds_now();
-  return fn(work) == 0 ? seconds_now() - start : -1;
+  const double start = bench_seconds(CLOCK_THREAD_CPUTIME_ID);
+  return fn(work) == 0 ? bench_seconds(CLOCK_THREAD_CPUTIME_ID) - start : -1;
 }
 
-static int uploads(const struct options *options, struct work *work) {
+static int uploads(const struct bench_options *options, struct work *work) {
   double seconds[2][RUNS_MAX]; /* sketching, reading */
   const double gigabytes = 4e-9 * VECTORS * (double)work->elements;
   if (options->json) printf("\"uploads_gb_per_second\": {");
@@ -106,8 +84,9 @@ static int uploads(const struct options *options, struct work *work) {
       if ((seconds[0][run] = once(work_uploads, work)) < 0) return -1;
       if ((seconds[1][run] = once(work_reading, work)) < 0) return -1;
     }
-    const double middle = gigabytes / median(seconds[0], options->runs), best = gigabytes / seconds[0][0];
-    const double reading = gigabytes / median(seconds[1], options->runs);
+    const double middle = gigabytes / bench_median(seconds[0], options->runs),
+                 best = gigabytes / seconds[0][0];
+    const double reading = gigabytes / bench_median(seconds[1], options->runs);
     if (options->json)
       printf("%s\"%u\": {\"median\": %.3f, \"best\": %.3f, \"reading\": %.3f}",
              k > CNS_SKETCH_MIN ? ", " : "", k, middle, best, reading);
@@ -122,7 +101,7 @@ static int uploads(const struct options *options, struct work *work) {
 /* The parts of a hospital's work, one after the other in each run. */
 enum { MASKING, MASKS, TWO_VECTORS, PARTS };
 
-static int share(const struct options *options, struct work *work) {
+static int share(const struct bench_options *options, struct work *work) {
   static work_fn *const parts[PARTS] = {work_masking, work_masks, work_two_vectors};
   static double seconds[PARTS][RUNS_MAX], ratios[RUNS_MAX];
   work->k = 256;
@@ -132,10 +111,10 @@ static int share(const struct options *options, struct work *work) {
     ratios[run] =
         (seconds[MASKING][run] + seconds[MASKS][run] + seconds[TWO_VECTORS][run]) / seconds[MASKING][run];
   }
-  const double ratio = median(ratios, options->runs);
+  const double ratio = bench_median(ratios, options->runs);
   double medians[PARTS], best = 0;
   for (size_t part = 0; part < PARTS; part++) {
-    medians[part] = 1e3 * median(seconds[part], options->runs);
+    medians[part] = 1e3 * bench_median(seconds[part], options->runs);
     best += seconds[part][0];
   }
   const double best_ratio = best / seconds[MASKING][0];
@@ -150,47 +129,23 @@ static int share(const struct options *options, struct work *work) {
   return 0;
 }
 
-static bool parse_number(const char *text, size_t max, size_t *ret_value) {
-  char *end = NULL;
-  const unsigned long long value = strtoull(text, &end, 10);
-  if (*text < '0' || *text > '9' || *end != '\0' || value < 1 || value > max) return false;
-  *ret_value = (size_t)value;
-  return true;
-}
-
-static bool parse_options(int argc, char **argv, struct options *options) {
-  *options = (struct options){.elements = 1000000, .runs = 21};
-  for (int k = 1; k < argc; k++) {
-    if (strcmp(argv[k], "--json") == 0)
-      options->json = true;
-    else if (strcmp(argv[k], "--elements") == 0 && k + 1 < argc) {
-      if (!parse_number(argv[++k], (size_t)1 << 28, &options->elements)) return false;
-    } else if (strcmp(argv[k], "--runs") == 0 && k + 1 < argc) {
-      if (!parse_number(argv[++k], RUNS_MAX, &options->runs)) return false;
-    } else
-      return false;
-  }
-  return true;
-}
-
-static int prepare(const struct options *options, struct work *work) {
-  work->elements = options->elements;
+static int prepare(const struct bench_options *options, struct work *work) {
+  work->elements = options->size;
   memset(work->key.bytes, 0x5a, sizeof work->key.bytes);
   for (size_t v = 0; v < VECTORS; v++) {
     memset(work->seeds[v].bytes, (int)v + 1, sizeof work->seeds[v].bytes);
     const struct cns_mask_term term = {.seed = work->seeds[v], .sign = 1};
-    work->vectors[v] = calloc(options->elements, sizeof(uint32_t));
+    work->vectors[v] = calloc(options->size, sizeof(uint32_t));
     if (!work->vectors[v] || cns_mask_apply(work->vectors[v], work->elements, 0, &term, 1) != 0) return -1;
   }
   return 0;
 }
 
-static int run(const struct options *options, struct work *work) {
+static int run(const struct bench_options *options, struct work *work) {
   if (options->json)
-    printf("{\"elements\": %zu, \"runs\": %zu, ", options->elements, options->runs);
+    printf("{\"elements\": %zu, \"runs\": %zu, ", options->size, options->runs);
   else
-    printf("%zu elements, median of %zu runs, processor time of one thread\n", options->elements,
-           options->runs);
+    printf("%zu elements, median of %zu runs, processor time of one thread\n", options->size, options->runs);
   if (uploads(options, work) < 0 || share(options, work) < 0) return -1;
   if (options->json) printf("}\n");
   return 0;
@@ -198,15 +153,15 @@ static int run(const struct options *options, struct work *work) {
 
 int main(int argc, char **argv) {
   static struct work work;
-  struct options options;
-  if (!parse_options(argc, argv, &options)) {
+  struct bench_options options = {.size = 1000000, .runs = 21};
+  if (!bench_parse(argc, argv, "--elements", (size_t)1 << 28, RUNS_MAX, &options)) {
     fprintf(stderr, "usage: sketch_bench [--json] [--elements 1..2^28] [--runs 1..%d]\n", RUNS_MAX);
     return 2;
   }
   if (cns_init() != CNS_OK) return 1;
   int r = prepare(&options, &work);
   if (r == 0) r = run(&options, &work);
-  if (r < 0) fprintf(stderr, "sketch_bench: failed: is there memory for %zu elements?\n", options.elements);
+  if (r < 0) fprintf(stderr, "sketch_bench: failed: is there memory for %zu elements?\n", options.size);
   for (size_t v = 0; v < VECTORS; v++)
     free(work.vectors[v]);
   return r < 0 ? 1 : 0;
