@@ -174,22 +174,12 @@ static int add_rows(struct cns_budget_view *view, struct cns_problem *problem) {
 
 /* ---- the view ---- */
 
-static int check_study(const struct cns_site *site, struct cns_problem *problem) {
-  const struct cns_policy_study study = {.clip_norm = site->plan.clip_norm,
-                                         .by_patients = site->plan.weighting == CNS_WEIGHTING_PATIENTS,
-                                         .noise_multiplier = site->plan.noise_multiplier,
-                                         .sampling_rate = site->plan.sampling_rate,
-                                         .local_epochs = site->plan.local_epochs,
-                                         .momentum = site->plan.momentum};
-  return cns_policy_check_study(&site->kit.policy, &study, problem);
-}
-
 int cns_budget_view_of(enum cns_kit_role role, const struct cns_site *site, struct cns_budget_view *view,
                        struct cns_problem *problem) {
   view->role = role;
   view->site = site;
   if (!cns_budget_view_counts(view)) return 0;
-  int r = check_study(site, problem);
+  int r = cns_kit_check_study(&site->kit.policy, &site->plan, problem);
   if (!r) r = open_ledger(view, problem);
   if (!r) r = count_rounds(view, problem);
   if (!r)

@@ -4,16 +4,7 @@
 
 #include "cli/kit.h"
 #include "store/charge.h"
-
-static int fits(const struct cns_policy *policy, const struct cns_plan *plan, struct cns_problem *problem) {
-  const struct cns_policy_study study = {.clip_norm = plan->clip_norm,
-                                         .by_patients = plan->weighting == CNS_WEIGHTING_PATIENTS,
-                                         .noise_multiplier = plan->noise_multiplier,
-                                         .sampling_rate = plan->sampling_rate,
-                                         .local_epochs = plan->local_epochs,
-                                         .momentum = plan->momentum};
-  return cns_policy_check_study(policy, &study, problem);
-}
+#include "store/kit.h"
 
 /* By the limits of the study alone: what else is spent on the data isn't known here. */
 static int count_rounds(const struct cns_policy *policy, const struct cns_plan *plan, uint64_t *ret_rounds,
@@ -44,7 +35,7 @@ int cns_kit_add_privacy(struct cns_policy *policy, const struct cns_plan *plan,
     if (choice->minimum_included) policy->minimum_included = choice->minimum_included;
     if (policy->minimum_included > policy->minimum_cohort) policy->minimum_cohort = policy->minimum_included;
   }
-  int r = fits(policy, plan, problem);
+  int r = cns_kit_check_study(policy, plan, problem);
   if (!r) r = cns_policy_check(policy, problem);
   if (!r && choice->epsilon > 0) r = count_rounds(policy, plan, &rounds, problem);
   if (!r && rounds == 0)

@@ -50,23 +50,14 @@ int cns_agent_ledger_charge(struct cns_agent *agent, struct cns_problem *problem
 
 void cns_agent_ledger_dropped(struct cns_agent *agent, const struct cns_digest *digest) {
   struct cns_problem problem = {0};
-  enum cns_ledger_kind state;
-  if (!agent->site.ledger) return;
-  int r = cns_ledger_state(agent->site.ledger, digest, &state, &problem);
-  if (!r && state == CNS_LEDGER_RESERVED) r = cns_ledger_cancel(agent->site.ledger, digest, now(), &problem);
-  if (r) cns_agent_note(agent, "error", &problem);
+  if (agent->site.ledger && cns_charge_cancel(agent->site.ledger, digest, now(), &problem))
+    cns_agent_note(agent, "error", &problem);
 }
 
-/* Not towards the coordinator where an audit may have been answered: what it saw stays seen. */
 int cns_agent_ledger_refund(struct cns_agent *agent, const struct cns_descriptor *descriptor,
                             const struct cns_digest *digest, struct cns_problem *problem) {
-  enum cns_ledger_kind state;
-  uint8_t observers =
-      descriptor->audit_level == CNS_AUDIT_NONE ? CNS_LEDGER_EVERYONE : CNS_LEDGER_BIT(CNS_LEDGER_READERS);
-  if (!agent->site.ledger) return 0;
-  int r = cns_ledger_state(agent->site.ledger, digest, &state, problem);
-  if (r || state != CNS_LEDGER_CHARGED) return r;
-  return cns_ledger_refund(agent->site.ledger, digest, observers, now(), problem);
+  struct cns_ledger *ledger = agent->site.ledger;
+  return ledger ? cns_charge_refund(ledger, descriptor, digest, now(), problem) : 0;
 }
 
 /* ---- heads ---- */
@@ -143,19 +134,6 @@ void cns_agent_ledger_shown(struct cns_agent *agent, const uint8_t *data, size_t
 
 /* ---- the end of the budget ---- */
 
-/* One more round like the last, this month or a later one. */
-static int find_spent(struct cns_agent *agent, bool *ret_spent, struct cns_problem *problem) {
-  const struct cns_site *site = &agent->site;
-  struct cns_ledger_limit limits[CNS_LEDGER_LIMITS_MAX];
-  struct cns_budget_cost costs[CNS_LEDGER_OBSERVERS];
-  size_t count = cns_site_limits(site, limits);
-  int r = cns_charge_expected(&site->kit.policy, site->plan.noise_multiplier, site->plan.sampling_rate,
-                              cns_plan_dim(&site->plan), costs);
-  if (r) return cns_problem_set(problem, r, "what a round costs can't be computed (%s)", cns_error_name(r));
-  return cns_charge_is_spent(site->ledger, &site->study, limits, count, &site->kit.policy, costs, now(),
-                             ret_spent, &agent->budget_spent, problem);
-}
-
 static void say_alert(struct cns_agent *agent) {
   const struct cns_site *site = &agent->site;
   struct cns_ledger_limit limits[CNS_LEDGER_LIMITS_MAX];
@@ -163,22 +141,22 @@ static void say_alert(struct cns_agent *agent) {
   struct cns_problem problem = {0};
   (void)cns_site_limits(site, limits);
   if (cns_charge_standing(site->ledger, &site->study, &limits[0], &site->kit.policy, NULL, 0, now(),
-                          &standing, &problem)) {
+                          &standing, &problem))
     cns_agent_note(agent, "error", &problem);
-    return;
-  }
-  if (standing.alert <= agent->alert_said) return;
-  agent->alert_said = standing.alert;
-  cns_client_log(&agent->log, "budget",
-                 "%g %% of the study's privacy budget is spent: epsilon %.4g of %.4g at delta %g",
-                 100 * standing.alert, standing.spent, standing.limit, standing.delta);
+  else if (cns_charge_alert(&standing, &agent->alert_said, &problem))
+    cns_client_log(&agent->log, "budget", "%s", problem.text);
 }
 
 bool cns_agent_budget_is_spent(struct cns_agent *agent) {
+  const struct cns_site *site = &agent->site;
+  struct cns_ledger_limit limits[CNS_LEDGER_LIMITS_MAX];
   struct cns_problem problem = {0};
   bool spent = false;
-  if (!agent->site.ledger || agent->budget_spent.text[0]) return agent->budget_spent.text[0] != '\0';
+  if (!site->ledger || agent->budget_spent.text[0]) return agent->budget_spent.text[0] != '\0';
   say_alert(agent);
-  if (find_spent(agent, &spent, &problem)) cns_agent_note(agent, "error", &problem);
+  size_t count = cns_site_limits(site, limits);
+  if (cns_charge_is_spent(site->ledger, &site->study, limits, count, &site->kit.policy, &site->plan, now(),
+                          &spent, &agent->budget_spent, &problem))
+    cns_agent_note(agent, "error", &problem);
   return spent;
 }

@@ -214,8 +214,7 @@ static int mechanism_of(const struct cns_descriptor *d, uint16_t index, struct c
   struct cns_mechanism_numbers numbers;
   int position = cns_descriptor_position(d, index);
   if (position < 0) return CNS_ERR_STATE;
-  cns_descriptor_mechanism(d, weights, &mechanism);
-  int r = cns_mechanism_compute(&mechanism, &numbers, NULL);
+  int r = cns_descriptor_compute(d, weights, &mechanism, &numbers, NULL);
   if (!r) r = cns_mechanism_radius(&mechanism, weights[position], &input->radius);
   if (!r) r = cns_mechanism_theta(&mechanism, weights[position], &input->theta);
   input->unit = mechanism.unit;

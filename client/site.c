@@ -17,16 +17,6 @@ char *cns_site_path(const struct cns_site *site, const char *name) {
   return asprintf(&path, "%s/%s", site->kit.config.state_path, name) < 0 ? NULL : path;
 }
 
-static int check_policy(const struct cns_site *site, struct cns_problem *problem) {
-  const struct cns_policy_study study = {.clip_norm = site->plan.clip_norm,
-                                         .by_patients = site->plan.weighting == CNS_WEIGHTING_PATIENTS,
-                                         .noise_multiplier = site->plan.noise_multiplier,
-                                         .sampling_rate = site->plan.sampling_rate,
-                                         .local_epochs = site->plan.local_epochs,
-                                         .momentum = site->plan.momentum};
-  return cns_policy_check_study(&site->kit.policy, &study, problem);
-}
-
 /* Who is in the table, not what is known of them. */
 static void hash_patients(const struct cns_table *table, struct cns_digest *ret_digest) {
   struct cns_hash hash;
@@ -91,7 +81,7 @@ static int open_site(const char *kit_folder, bool with_table, struct cns_site *r
                      struct cns_problem *problem) {
   struct cns_site site = {0};
   int r = open_kit(kit_folder, &site, problem);
-  if (!r) r = check_policy(&site, problem);
+  if (!r) r = cns_kit_check_study(&site.kit.policy, &site.plan, problem);
   if (!r && with_table) r = read_table(&site, problem);
   if (!r) r = open_store(&site, problem);
   /* A policy that isn't accepted keeps nobody from taking a consent back. */

@@ -96,8 +96,7 @@ static int gather(struct job *job, size_t blocks, struct cns_problem *problem) {
 static int prepare(struct job *job, uint32_t *weights, struct cns_problem *problem) {
   const struct cns_aggregation *a = job->a;
   struct cns_mechanism_numbers numbers;
-  cns_descriptor_mechanism(a->descriptor, weights, &job->mechanism);
-  int r = cns_mechanism_compute(&job->mechanism, &numbers, problem);
+  int r = cns_descriptor_compute(a->descriptor, weights, &job->mechanism, &numbers, problem);
   if (r == 0) r = cns_mechanism_range(&job->mechanism, &numbers, a->weights, a->count, &job->range);
   if (r == 0 && job->mechanism.placement == CNS_NOISE_CENTRAL)
     r = cns_discrete_gaussian_new(numbers.sigma, &job->noise, problem);

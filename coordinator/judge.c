@@ -26,8 +26,7 @@ static int collect(const struct cns_coordinator *machine, const struct cns_roste
   uint32_t weights[CNS_HOSPITALS_MAX];
   struct cns_mechanism mechanism;
   struct cns_mechanism_numbers numbers;
-  cns_descriptor_mechanism(d, weights, &mechanism);
-  if (cns_mechanism_compute(&mechanism, &numbers, NULL) < 0) return CNS_ERR_RANGE;
+  if (cns_descriptor_compute(d, weights, &mechanism, &numbers, NULL) < 0) return CNS_ERR_RANGE;
   rows->values = malloc((size_t)d->member_count * d->sketch * sizeof *rows->values);
   if (!rows->values) return CNS_ERR_MEMORY;
   for (size_t p = 0; p < d->member_count; p++) {

@@ -55,15 +55,11 @@ int cns_budget_replayed(struct cns_server *s, struct cns_problem *problem) {
 
 int cns_budget_look_ahead(struct cns_server *s, struct cns_problem *problem) {
   struct cns_ledger_limit limits[CNS_LEDGER_LIMITS_MAX];
-  struct cns_budget_cost costs[CNS_LEDGER_OBSERVERS];
   bool spent;
   if (!s->ledger || s->completed >= s->plan.rounds) return 0;
   size_t count = cns_charge_limits(&s->kit.policy, NULL, limits);
-  int r = cns_charge_expected(&s->kit.policy, s->plan.noise_multiplier, s->plan.sampling_rate,
-                              cns_plan_dim(&s->plan), costs);
-  return r ? r
-           : cns_charge_is_spent(s->ledger, &s->study, limits, count, &s->kit.policy, costs, now(), &spent,
-                                 &s->budget_spent, problem);
+  return cns_charge_is_spent(s->ledger, &s->study, limits, count, &s->kit.policy, &s->plan, now(), &spent,
+                             &s->budget_spent, problem);
 }
 
 /* ---- rounds ---- */
@@ -98,23 +94,13 @@ int cns_budget_release(struct cns_server *s, struct cns_problem *problem) {
 }
 
 int cns_budget_failed(struct cns_server *s, struct cns_problem *problem) {
-  enum cns_ledger_kind state;
   if (!s->ledger) return 0;
-  const struct cns_digest *round = &cns_coordinator_round(s->machine)->digest;
-  int r = cns_ledger_state(s->ledger, round, &state, problem);
-  return r == 0 && state == CNS_LEDGER_RESERVED ? cns_ledger_cancel(s->ledger, round, now(), problem) : r;
+  return cns_charge_cancel(s->ledger, &cns_coordinator_round(s->machine)->digest, now(), problem);
 }
 
 int cns_budget_refund(struct cns_server *s, const struct cns_descriptor *d, const struct cns_digest *round,
                       struct cns_problem *problem) {
-  enum cns_ledger_kind state;
-  uint8_t observers =
-      d->audit_level == CNS_AUDIT_NONE ? CNS_LEDGER_EVERYONE : CNS_LEDGER_BIT(CNS_LEDGER_READERS);
-  if (!s->ledger) return 0;
-  int r = cns_ledger_state(s->ledger, round, &state, problem);
-  return r == 0 && state == CNS_LEDGER_CHARGED
-             ? cns_ledger_refund(s->ledger, round, observers, now(), problem)
-             : r;
+  return s->ledger ? cns_charge_refund(s->ledger, d, round, now(), problem) : 0;
 }
 
 /* What readers of the models have cost so far, for manifest and log. */

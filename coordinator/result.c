@@ -125,6 +125,7 @@ static int privacy_of(struct cns_server *s, struct cns_manifest_privacy *ret_pri
                       struct cns_problem *problem) {
   const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
   struct cns_charge_standing standing = {0};
+  struct cns_problem alert = {0};
   int r = s->ledger ? cns_budget_standing(s, &standing, problem) : 0;
   *ret_privacy = (struct cns_manifest_privacy){
       .unit = (enum cns_privacy_unit)d->unit,
@@ -134,11 +135,8 @@ static int privacy_of(struct cns_server *s, struct cns_manifest_privacy *ret_pri
       .epsilon = standing.spent,
       .delta = standing.delta,
   };
-  if (standing.alert > s->alert_said) {
-    s->alert_said = standing.alert;
-    cns_report(s, "budget", "%g %% of the study's privacy budget is spent: epsilon %.4g of %.4g at delta %g",
-               100 * standing.alert, standing.spent, standing.limit, standing.delta);
-  }
+  if (r == 0 && cns_charge_alert(&standing, &s->alert_said, &alert))
+    cns_report(s, "budget", "%s", alert.text);
   return r;
 }
 

@@ -89,16 +89,6 @@ static int open_folders(struct cns_server *s, struct cns_problem *problem) {
   return r;
 }
 
-static int check_plan(const struct cns_server *s, struct cns_problem *problem) {
-  const struct cns_policy_study study = {.clip_norm = s->plan.clip_norm,
-                                         .by_patients = s->plan.weighting == CNS_WEIGHTING_PATIENTS,
-                                         .noise_multiplier = s->plan.noise_multiplier,
-                                         .sampling_rate = s->plan.sampling_rate,
-                                         .local_epochs = s->plan.local_epochs,
-                                         .momentum = s->plan.momentum};
-  return cns_policy_check_study(&s->kit.policy, &study, problem);
-}
-
 static int load_test_set(struct cns_server *s, struct cns_problem *problem) {
   if (!s->kit.policy.metrics_public) return 0;
   if (!s->kit.config.test_path)
@@ -112,7 +102,7 @@ static int load_test_set(struct cns_server *s, struct cns_problem *problem) {
 static int load_study(struct cns_server *s, struct cns_problem *problem) {
   int r = cns_plan_parse(s->kit.study_document.payload, s->kit.study_document.payload_len, "study.json",
                          &s->plan, problem);
-  if (r == 0) r = check_plan(s, problem);
+  if (r == 0) r = cns_kit_check_study(&s->kit.policy, &s->plan, problem);
   if (r < 0) return r;
   cns_study_digest(s->kit.roster.consortium, s->plan.name, &s->study);
   s->params = calloc(cns_plan_dim(&s->plan), sizeof *s->params);

@@ -6,6 +6,7 @@
 
 #include "crypto/hash.h"
 #include "dp/clip.h"
+#include "dp/root.h"
 
 /* Coordinates per call of the stream cipher: 4 KiB of keystream. */
 #define BLOCK 1024
@@ -33,16 +34,6 @@ static int scaled_ceil(double value, int shift, uint64_t *ret_scaled) {
   return 0;
 }
 
-/* ceil(sqrt(value)) */
-static uint64_t root_ceil(uint64_t value) {
-  uint64_t root = 0;
-  for (int bit = 31; bit >= 0; bit--) {
-    uint64_t candidate = root | (uint64_t)1 << bit;
-    if (candidate * candidate <= value) root = candidate;
-  }
-  return root * root < value ? root + 1 : root;
-}
-
 static bool in_range(double value, size_t len, int scale_log2) {
   return value >= CNS_CLIP_MIN && value <= CNS_CLIP_MAX && len >= 1 && len <= CNS_GRID_LEN_MAX &&
          scale_log2 >= INT8_MIN && scale_log2 <= INT8_MAX;
@@ -58,7 +49,7 @@ static int steps_of(double value, double extra, int extra_log2, size_t len, int 
   if (r < 0) return r;
   if (scaled > SCALED_MAX || added > SCALED_MAX) return CNS_ERR_RANGE;
   /* len * 2^32 is below 2^61. */
-  uint64_t rounding = root_ceil((uint64_t)len << (2 * FRACTION_BITS));
+  uint64_t rounding = cns_root_ceil((uint64_t)len << (2 * FRACTION_BITS));
   uint64_t one = (uint64_t)1 << FRACTION_BITS;
   *ret_steps = (scaled + added + rounding + one - 1) >> FRACTION_BITS;
   return 0;

@@ -6,6 +6,7 @@
 
 #include "crypto/hash.h"
 #include "dp/clip.h"
+#include "dp/root.h"
 
 __extension__ typedef unsigned __int128 u128;
 
@@ -36,16 +37,6 @@ int cns_quantize_theta(double clip, uint32_t weight, int scale_log2, uint64_t *r
   return 0;
 }
 
-/* ceil(sqrt(value)), value < 2^120. */
-static uint64_t sqrt_ceil(u128 value) {
-  u128 root = 0;
-  for (int bit = 60; bit >= 0; bit--) {
-    u128 candidate = root | (u128)1 << bit;
-    if (candidate * candidate <= value) root = candidate;
-  }
-  return (uint64_t)(root * root < value ? root + 1 : root);
-}
-
 /* Sum and largest of the cohort's theta, each below 2^31. */
 static int cohort_thetas(double clip, const uint32_t *weights, size_t count, int scale_log2,
                          uint64_t *ret_sum, uint64_t *ret_largest) {
@@ -67,7 +58,7 @@ static int cohort_thetas(double clip, const uint32_t *weights, size_t count, int
 uint64_t cns_quantize_second(uint64_t honest, uint16_t colluders, uint64_t bound) {
   /* c*2*sqrt(8)*bound = sqrt(32*(c*bound)^2). */
   u128 reach = (u128)colluders * bound;
-  return honest + sqrt_ceil(32 * reach * reach);
+  return honest + cns_root_ceil(32 * reach * reach);
 }
 
 static struct cns_quantize_range range_of(uint64_t sum, uint64_t largest, uint16_t colluders) {

@@ -196,20 +196,25 @@ void cns_descriptor_mechanism(const struct cns_descriptor *d, uint32_t *weights,
   };
 }
 
+int cns_descriptor_compute(const struct cns_descriptor *d, uint32_t *weights,
+                           struct cns_mechanism *ret_mechanism, struct cns_mechanism_numbers *ret_numbers,
+                           struct cns_problem *problem) {
+  cns_descriptor_mechanism(d, weights, ret_mechanism);
+  return cns_mechanism_compute(ret_mechanism, ret_numbers, problem);
+}
+
 int cns_descriptor_numbers(const struct cns_descriptor *d, struct cns_mechanism_numbers *ret_numbers,
                            struct cns_problem *problem) {
   uint32_t weights[CNS_HOSPITALS_MAX];
   struct cns_mechanism mechanism;
-  cns_descriptor_mechanism(d, weights, &mechanism);
-  return cns_mechanism_compute(&mechanism, ret_numbers, problem);
+  return cns_descriptor_compute(d, weights, &mechanism, ret_numbers, problem);
 }
 
 int cns_descriptor_bound(const struct cns_descriptor *d, size_t k, uint64_t *ret_bound) {
   uint32_t weights[CNS_HOSPITALS_MAX];
   struct cns_mechanism mechanism;
   struct cns_mechanism_numbers numbers;
-  cns_descriptor_mechanism(d, weights, &mechanism);
-  int r = cns_mechanism_compute(&mechanism, &numbers, NULL);
+  int r = cns_descriptor_compute(d, weights, &mechanism, &numbers, NULL);
   return r ? r : cns_mechanism_bound(&mechanism, weights[k], numbers.sigma_local, ret_bound);
 }
 

@@ -136,6 +136,12 @@ CNS_MUST_CHECK int cns_descriptor_check(const struct cns_descriptor *descriptor,
  * for one a member; the mechanism points to it. */
 void cns_descriptor_mechanism(const struct cns_descriptor *descriptor, uint32_t *weights,
                               struct cns_mechanism *ret_mechanism);
+/* The same, with sensitivity, noise and ranges; weights as above. CNS_ERR_RANGE with a
+ * sentence if a sum could wrap. */
+CNS_MUST_CHECK int cns_descriptor_compute(const struct cns_descriptor *descriptor, uint32_t *weights,
+                                          struct cns_mechanism *ret_mechanism,
+                                          struct cns_mechanism_numbers *ret_numbers,
+                                          struct cns_problem *problem);
 /* Sensitivity, noise and ranges; CNS_ERR_RANGE with a sentence if a sum could wrap. */
 CNS_MUST_CHECK int cns_descriptor_numbers(const struct cns_descriptor *descriptor,
                                           struct cns_mechanism_numbers *ret_numbers,

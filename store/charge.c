@@ -10,8 +10,7 @@ int cns_charge_costs(const struct cns_descriptor *d, struct cns_budget_cost *ret
   struct cns_mechanism mechanism;
   struct cns_mechanism_numbers numbers;
   if (d->noise_placement == CNS_NOISE_NONE) return CNS_ERR_ARGUMENT;
-  cns_descriptor_mechanism(d, weights, &mechanism);
-  int r = cns_mechanism_compute(&mechanism, &numbers, NULL);
+  int r = cns_descriptor_compute(d, weights, &mechanism, &numbers, NULL);
   if (r < 0) return r;
   struct cns_budget_cost cost = {.noise_multiplier = d->noise_multiplier,
                                  .sampling_rate = d->sampling_rate,
@@ -68,17 +67,30 @@ size_t cns_charge_limits(const struct cns_policy *policy, const struct cns_charg
   return count;
 }
 
-static int standing_of(const struct cns_ledger_limit *limit, const struct cns_policy *policy,
-                       const struct cns_budget_spent *spent, const struct cns_budget_cost *next, uint64_t max,
-                       struct cns_charge_standing *s, struct cns_problem *problem) {
-  s->limit = limit->limits.epsilon;
-  s->delta = limit->limits.delta;
-  s->rounds = spent->total_count;
-  int r = cns_budget_spent(&limit->limits, spent, &s->spent, problem);
-  if (r == 0 && next) r = cns_budget_rounds_left(&limit->limits, spent, next, max, &s->rounds_left, problem);
-  if (r == 0)
-    s->alert =
-        cns_budget_alert(&limit->limits, s->spent, policy->privacy.alerts, policy->privacy.alert_count);
+/* What counts towards a limit. */
+struct counted {
+  struct cns_budget_cost *total, *month;
+  struct cns_budget_spent spent;
+};
+
+static void counted_deinit(struct counted *counted) {
+  free(counted->total);
+  free(counted->month);
+}
+
+/* The month only where it is limited. */
+static int count(struct cns_ledger *ledger, const struct cns_digest *study,
+                 const struct cns_ledger_limit *limit, int64_t now, struct counted *c,
+                 struct cns_problem *problem) {
+  const struct cns_digest *scope = limit->scope == CNS_LEDGER_STUDY ? study : NULL;
+  *c = (struct counted){0};
+  int r = cns_ledger_costs(ledger, scope, limit->observer, 0, &c->total, &c->spent.total_count, problem);
+  if (r == 0 && limit->limits.epsilon_month > 0)
+    r = cns_ledger_costs(ledger, scope, limit->observer, cns_ledger_month(now), &c->month,
+                         &c->spent.month_count, problem);
+  c->spent.total = c->total;
+  c->spent.month = c->month;
+  if (r < 0) counted_deinit(c);
   return r;
 }
 
@@ -86,20 +98,18 @@ int cns_charge_standing(struct cns_ledger *ledger, const struct cns_digest *stud
                         const struct cns_ledger_limit *limit, const struct cns_policy *policy,
                         const struct cns_budget_cost *next, uint64_t max, int64_t now,
                         struct cns_charge_standing *ret_standing, struct cns_problem *problem) {
-  struct cns_budget_cost *total = NULL, *month = NULL;
-  struct cns_budget_spent spent = {0};
-  struct cns_charge_standing standing = {0};
-  const struct cns_digest *scope = limit->scope == CNS_LEDGER_STUDY ? study : NULL;
-  int r = cns_ledger_costs(ledger, scope, limit->observer, 0, &total, &spent.total_count, problem);
+  struct counted c;
+  struct cns_charge_standing s = {.limit = limit->limits.epsilon, .delta = limit->limits.delta};
+  int r = count(ledger, study, limit, now, &c, problem);
+  if (r < 0) return r;
+  s.rounds = c.spent.total_count;
+  r = cns_budget_spent(&limit->limits, &c.spent, &s.spent, problem);
+  if (r == 0 && next)
+    r = cns_budget_rounds_left(&limit->limits, &c.spent, next, max, &s.rounds_left, problem);
   if (r == 0)
-    r = cns_ledger_costs(ledger, scope, limit->observer, cns_ledger_month(now), &month, &spent.month_count,
-                         problem);
-  spent.total = total;
-  spent.month = month;
-  if (r == 0) r = standing_of(limit, policy, &spent, next, max, &standing, problem);
-  free(total);
-  free(month);
-  if (r == 0) *ret_standing = standing;
+    s.alert = cns_budget_alert(&limit->limits, s.spent, policy->privacy.alerts, policy->privacy.alert_count);
+  counted_deinit(&c);
+  if (r == 0) *ret_standing = s;
   return r;
 }
 
@@ -134,58 +144,82 @@ int cns_charge_expected(const struct cns_policy *policy, double noise_multiplier
   return 0;
 }
 
-struct reserved {
-  const struct cns_digest *study;
-  struct cns_digest *rounds;
-  size_t count;
-};
+int cns_charge_cancel(struct cns_ledger *ledger, const struct cns_digest *round, int64_t now,
+                      struct cns_problem *problem) {
+  enum cns_ledger_kind state;
+  int r = cns_ledger_state(ledger, round, &state, problem);
+  return r == 0 && state == CNS_LEDGER_RESERVED ? cns_ledger_cancel(ledger, round, now, problem) : r;
+}
 
-static int collect(void *context, const struct cns_ledger_entry *entry) {
-  struct reserved *found = context;
-  if (entry->kind != CNS_LEDGER_RESERVED || !cns_digest_equal(&entry->round.study, found->study)) return 0;
-  struct cns_digest *more = realloc(found->rounds, (found->count + 1) * sizeof *more);
-  if (!more) return CNS_ERR_MEMORY;
-  found->rounds = more;
-  more[found->count++] = entry->round.descriptor;
-  return 0;
+int cns_charge_refund(struct cns_ledger *ledger, const struct cns_descriptor *d,
+                      const struct cns_digest *round, int64_t now, struct cns_problem *problem) {
+  enum cns_ledger_kind state;
+  uint8_t observers =
+      d->audit_level == CNS_AUDIT_NONE ? CNS_LEDGER_EVERYONE : CNS_LEDGER_BIT(CNS_LEDGER_READERS);
+  int r = cns_ledger_state(ledger, round, &state, problem);
+  return r == 0 && state == CNS_LEDGER_CHARGED ? cns_ledger_refund(ledger, round, observers, now, problem)
+                                               : r;
 }
 
 int cns_charge_cancel_stale(struct cns_ledger *ledger, const struct cns_digest *study,
                             const struct cns_digest *running, int64_t now, struct cns_problem *problem) {
-  struct reserved found = {.study = study};
-  int r = cns_ledger_entries(ledger, 1, collect, &found, problem);
-  for (size_t k = 0; r == 0 && k < found.count; k++) {
-    enum cns_ledger_kind state = CNS_LEDGER_CHARGED;
-    if (running && cns_digest_equal(&found.rounds[k], running)) continue;
-    r = cns_ledger_state(ledger, &found.rounds[k], &state, problem);
-    if (r == 0 && state == CNS_LEDGER_RESERVED) r = cns_ledger_cancel(ledger, &found.rounds[k], now, problem);
-  }
-  free(found.rounds);
+  struct cns_digest *reserved = NULL;
+  size_t count = 0;
+  int r = cns_ledger_reserved(ledger, study, &reserved, &count, problem);
+  for (size_t k = 0; r == 0 && k < count; k++)
+    if (!running || !cns_digest_equal(&reserved[k], running))
+      r = cns_charge_cancel(ledger, &reserved[k], now, problem);
+  free(reserved);
   return r;
 }
 
+/* *ret_spent is not touched if one more round is within the limit. */
+static int find_spent(struct cns_ledger *ledger, const struct cns_digest *study,
+                      const struct cns_ledger_limit *limit, const struct cns_budget_cost *next, int64_t now,
+                      bool *ret_spent, struct cns_problem *ret_sentence, struct cns_problem *problem) {
+  struct counted c;
+  uint64_t left = 0;
+  double spent = 0;
+  int r = count(ledger, study, limit, now, &c, problem);
+  if (r < 0) return r;
+  r = cns_budget_rounds_left(&limit->limits, &c.spent, next, 1, &left, problem);
+  if (r == 0 && left == 0) r = cns_budget_spent(&limit->limits, &c.spent, &spent, problem);
+  counted_deinit(&c);
+  if (r < 0 || left > 0) return r;
+  *ret_spent = true;
+  cns_problem_set(ret_sentence, CNS_ERR_BUDGET,
+                  "the privacy budget of %s%s is spent: epsilon %.4g of %.4g at delta %g, and one more round "
+                  "isn't within it",
+                  limit->scope == CNS_LEDGER_ALL ? "the data set" : "the study",
+                  limit->observer == CNS_LEDGER_COORDINATOR ? " towards the coordinator" : "", spent,
+                  limit->limits.epsilon, limit->limits.delta);
+  return 0;
+}
+
 int cns_charge_is_spent(struct cns_ledger *ledger, const struct cns_digest *study,
-                        const struct cns_ledger_limit *limits, size_t count, const struct cns_policy *policy,
-                        const struct cns_budget_cost *costs, int64_t now, bool *ret_spent,
-                        struct cns_problem *ret_sentence, struct cns_problem *problem) {
-  for (size_t k = 0; k < count; k++) {
-    struct cns_charge_standing standing;
+                        const struct cns_ledger_limit *limits, size_t limit_count,
+                        const struct cns_policy *policy, const struct cns_plan *plan, int64_t now,
+                        bool *ret_spent, struct cns_problem *ret_sentence, struct cns_problem *problem) {
+  struct cns_budget_cost costs[CNS_LEDGER_OBSERVERS];
+  bool spent = false;
+  int r = cns_charge_expected(policy, plan->noise_multiplier, plan->sampling_rate, plan->dim, costs);
+  if (r < 0)
+    return cns_problem_set(problem, r, "what a round costs can't be computed (%s)", cns_error_name(r));
+  for (size_t k = 0; r == 0 && !spent && k < limit_count; k++) {
     struct cns_ledger_limit limit = limits[k];
     limit.limits.epsilon_month = 0; /* a month that is used up is waited for */
-    int r = cns_charge_standing(ledger, study, &limit, policy, &costs[limit.observer], 1, now, &standing,
-                                problem);
-    if (r < 0) return r;
-    if (standing.rounds_left > 0) continue;
-    *ret_spent = true;
-    cns_problem_set(
-        ret_sentence, CNS_ERR_BUDGET,
-        "the privacy budget of %s%s is spent: epsilon %.4g of %.4g at delta %g, and one more round "
-        "isn't within it",
-        limits[k].scope == CNS_LEDGER_ALL ? "the data set" : "the study",
-        limits[k].observer == CNS_LEDGER_COORDINATOR ? " towards the coordinator" : "", standing.spent,
-        standing.limit, standing.delta);
-    return 0;
+    r = find_spent(ledger, study, &limit, &costs[limit.observer], now, &spent, ret_sentence, problem);
   }
-  *ret_spent = false;
-  return 0;
+  if (r == 0) *ret_spent = spent;
+  return r;
+}
+
+bool cns_charge_alert(const struct cns_charge_standing *standing, double *said,
+                      struct cns_problem *ret_sentence) {
+  if (standing->alert <= *said) return false;
+  *said = standing->alert;
+  cns_problem_set(ret_sentence, 0,
+                  "%g %% of the study's privacy budget is spent: epsilon %.4g of %.4g at delta %g",
+                  100 * standing->alert, standing->spent, standing->limit, standing->delta);
+  return true;
 }

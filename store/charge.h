@@ -18,6 +18,7 @@
  */
 #pragma once
 
+#include "model/plan.h"
 #include "protocol/descriptor.h"
 #include "store/ledger.h"
 
@@ -44,6 +45,14 @@ size_t cns_charge_limits(const struct cns_policy *policy, const struct cns_charg
  * round's multiplier towards the coordinator may be a fortieth less than it will be. */
 CNS_MUST_CHECK int cns_charge_expected(const struct cns_policy *policy, double noise_multiplier,
                                        double sampling_rate, uint64_t dim, struct cns_budget_cost *ret_costs);
+/* The round is over: cancels it if it is reserved and no more, so that it costs nothing. */
+CNS_MUST_CHECK int cns_charge_cancel(struct cns_ledger *ledger, const struct cns_digest *round, int64_t now,
+                                     struct cns_problem *problem);
+/* t abandons were verified: refunds what was charged, if it was; not towards the
+ * coordinator where an audit may have been answered: what it saw stays seen. */
+CNS_MUST_CHECK int cns_charge_refund(struct cns_ledger *ledger, const struct cns_descriptor *descriptor,
+                                     const struct cns_digest *round, int64_t now,
+                                     struct cns_problem *problem);
 /* Cancels what is still reserved for rounds of the study, but `running` (NULL: none):
  * after a restart nothing of them can have left. */
 CNS_MUST_CHECK int cns_charge_cancel_stale(struct cns_ledger *ledger, const struct cns_digest *study,
@@ -60,13 +69,14 @@ struct cns_charge_standing {
   size_t rounds;        /* that count */
 };
 /*
- * Is one more round with these costs (cns_charge_expected) beyond one of the limits?
- * Then *ret_spent is true and ret_sentence says which: "the privacy budget of the study
- * is spent: epsilon 2.95 of 3 at delta 1e-05, and one more round isn't within it".
+ * Is one more round of the plan, as cns_charge_expected has its cost, beyond one of the
+ * limits, this month or a later one? Then *ret_spent is true and ret_sentence says which:
+ * "the privacy budget of the study is spent: epsilon 2.95 of 3 at delta 1e-05, and one more
+ * round isn't within it".
  */
 CNS_MUST_CHECK int cns_charge_is_spent(struct cns_ledger *ledger, const struct cns_digest *study,
-                                       const struct cns_ledger_limit *limits, size_t count,
-                                       const struct cns_policy *policy, const struct cns_budget_cost *costs,
+                                       const struct cns_ledger_limit *limits, size_t limit_count,
+                                       const struct cns_policy *policy, const struct cns_plan *plan,
                                        int64_t now, bool *ret_spent, struct cns_problem *ret_sentence,
                                        struct cns_problem *problem);
 /* next NULL: rounds_left is 0. */
@@ -74,3 +84,7 @@ CNS_MUST_CHECK int cns_charge_standing(struct cns_ledger *ledger, const struct c
                                        const struct cns_ledger_limit *limit, const struct cns_policy *policy,
                                        const struct cns_budget_cost *next, uint64_t max, int64_t now,
                                        struct cns_charge_standing *ret_standing, struct cns_problem *problem);
+/* Has another alert share been reached since the one that was said last (*said, 0 at
+ * first)? Then ret_sentence says it. */
+bool cns_charge_alert(const struct cns_charge_standing *standing, double *said,
+                      struct cns_problem *ret_sentence);

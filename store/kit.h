@@ -23,6 +23,7 @@
  */
 #pragma once
 
+#include "model/plan.h"
 #include "protocol/descriptor.h"
 #include "protocol/policy.h"
 #include "protocol/roster.h"
@@ -81,6 +82,9 @@ CNS_MUST_CHECK int cns_kit_config_load(const char *folder, struct cns_kit_config
 CNS_MUST_CHECK int cns_kit_config_save(const char *folder, const struct cns_kit_config *config,
                                        struct cns_problem *problem);
 void cns_kit_config_deinit(struct cns_kit_config *config);
+/* Would every round of this study be refused under the policy? CNS_ERR_REFUSED with a sentence. */
+CNS_MUST_CHECK int cns_kit_check_study(const struct cns_policy *policy, const struct cns_plan *plan,
+                                       struct cns_problem *problem);
 /* The policy's minimums. */
 struct cns_floor cns_kit_floor_default(const struct cns_policy *policy);
 

@@ -279,6 +279,17 @@ void cns_kit_config_deinit(struct cns_kit_config *config) {
   *config = (struct cns_kit_config){0};
 }
 
+int cns_kit_check_study(const struct cns_policy *policy, const struct cns_plan *plan,
+                        struct cns_problem *problem) {
+  const struct cns_policy_study study = {.clip_norm = plan->clip_norm,
+                                         .by_patients = plan->weighting == CNS_WEIGHTING_PATIENTS,
+                                         .noise_multiplier = plan->noise_multiplier,
+                                         .sampling_rate = plan->sampling_rate,
+                                         .local_epochs = plan->local_epochs,
+                                         .momentum = plan->momentum};
+  return cns_policy_check_study(policy, &study, problem);
+}
+
 struct cns_floor cns_kit_floor_default(const struct cns_policy *policy) {
   return (struct cns_floor){.cohort = policy->minimum_cohort,
                             .included = policy->minimum_included,

@@ -205,6 +205,12 @@ int cns_ledger_costs(struct cns_ledger *ledger, const struct cns_digest *study,
   return error ? error : cns_ledger_book_costs(&ledger->book, study, observer, month, ret_costs, ret_count);
 }
 
+int cns_ledger_reserved(struct cns_ledger *ledger, const struct cns_digest *study,
+                        struct cns_digest **ret_descriptors, size_t *ret_count, struct cns_problem *problem) {
+  int error = cns_ledger_refresh(ledger, problem);
+  return error ? error : cns_ledger_book_reserved(&ledger->book, study, ret_descriptors, ret_count);
+}
+
 struct window {
   uint64_t from;
   cns_ledger_callback callback;

@@ -163,6 +163,11 @@ bool cns_ledger_clock_set_back(const struct cns_ledger *ledger, struct cns_probl
 /* Kind of the last entry of a round; 0 if there is none. */
 CNS_MUST_CHECK int cns_ledger_state(struct cns_ledger *ledger, const struct cns_digest *descriptor,
                                     enum cns_ledger_kind *ret_state, struct cns_problem *problem);
+/* Descriptors of a study's rounds that are reserved and no more, in order; malloc'd, NULL
+ * if none. */
+CNS_MUST_CHECK int cns_ledger_reserved(struct cns_ledger *ledger, const struct cns_digest *study,
+                                       struct cns_digest **ret_descriptors, size_t *ret_count,
+                                       struct cns_problem *problem);
 /* 202601 for January 2026, UTC; 0 for a time outside 1970..9999. */
 uint32_t cns_ledger_month(int64_t time);
 /* What counts towards an observer, an element a round: of a study, or of all (NULL);

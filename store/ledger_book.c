@@ -108,3 +108,24 @@ int cns_ledger_book_costs(const struct cns_ledger_book *book, const struct cns_d
   *ret_count = count;
   return 0;
 }
+
+static bool is_reserved(const struct cns_ledger_record *record, const struct cns_digest *study) {
+  return record->state == CNS_LEDGER_RESERVED && cns_digest_equal(&record->round.study, study);
+}
+
+int cns_ledger_book_reserved(const struct cns_ledger_book *book, const struct cns_digest *study,
+                             struct cns_digest **ret_descriptors, size_t *ret_count) {
+  struct cns_digest *descriptors = NULL;
+  size_t count = 0, at = 0;
+  for (size_t k = 0; k < book->count; k++)
+    count += is_reserved(&book->records[k], study);
+  if (count > 0) {
+    descriptors = calloc(count, sizeof(*descriptors));
+    if (!descriptors) return CNS_ERR_MEMORY;
+  }
+  for (size_t k = 0; k < book->count; k++)
+    if (is_reserved(&book->records[k], study)) descriptors[at++] = book->records[k].round.descriptor;
+  *ret_descriptors = descriptors;
+  *ret_count = count;
+  return 0;
+}

@@ -78,6 +78,10 @@ CNS_MUST_CHECK int cns_ledger_book_apply(struct cns_ledger_book *book, const str
 CNS_MUST_CHECK int cns_ledger_book_costs(const struct cns_ledger_book *book, const struct cns_digest *study,
                                          enum cns_ledger_observer observer, uint32_t month,
                                          struct cns_budget_cost **ret_costs, size_t *ret_count);
+/* As cns_ledger_reserved. */
+CNS_MUST_CHECK int cns_ledger_book_reserved(const struct cns_ledger_book *book,
+                                            const struct cns_digest *study,
+                                            struct cns_digest **ret_descriptors, size_t *ret_count);
 
 /* ---- ledger.c ---- */
 
