@@ -161,6 +161,13 @@ static int check_sizes(const struct cns_descriptor *d, const struct cns_expectat
     REFUSE("the round would publish a sum of %u updates; at least %u are required (policy %u, own floor %u, "
            "c+2 = %u)",
            d->minimum_included, u_min, policy->minimum_included, e->floor.included, c + 2);
+  /* Shares of the noise are sized for the smallest sum: behind a sketch there is one alone. */
+  if (d->noise_placement == CNS_NOISE_DISTRIBUTED && d->audit_level != CNS_AUDIT_NONE &&
+      d->minimum_included > u_min)
+    REFUSE("the round's smallest sum is of %u updates, and so each share of the noise is for so many; in an "
+           "audited "
+           "round it must be %u",
+           d->minimum_included, u_min);
   if (d->minimum_included > d->member_count)
     REFUSE("the round needs %u included of a cohort of %u", d->minimum_included, d->member_count);
   return 0;

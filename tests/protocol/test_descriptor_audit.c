@@ -120,6 +120,30 @@ static void each_rule_of_an_audit_is_kept(void **state) {
   }
 }
 
+/* Shares of the noise are for the smallest sum that is announced: a larger one would leave
+ * less noise before a single update's sketch. */
+static void shares_of_the_noise_are_not_thinned(void **state) {
+  for (uint16_t more = 0; more < 2; more++) {
+    struct federation f;
+    struct cns_problem problem = {0};
+    federation_init_audited(&f, 8, 11);
+    federation_begin(&f, 1, 1);
+    cns_policy_set_privacy(&f.policy, CNS_UNIT_HOSPITAL, CNS_NOISE_DISTRIBUTED, 3, 1e-3);
+    struct cns_hospital_config config = federation_hospital_config(&f, OWN);
+    struct cns_descriptor *d = &f.descriptor;
+    config.expectation.metrics_dim = d->metrics_dim;
+    config.expectation.noise_multiplier = d->noise_multiplier = 2;
+    config.expectation.sampling_rate = d->sampling_rate = 1;
+    d->noise_placement = CNS_NOISE_DISTRIBUTED;
+    d->minimum_included = (uint16_t)(f.policy.minimum_included + more);
+    assert_int_equal(cns_descriptor_choose_scale(d, &problem), 0);
+    int r = announce(&f, d, &config, &problem);
+    if (r != (more ? CNS_ERR_REFUSED : 0)) fail_msg("%u more: %d %s", more, r, problem.text);
+    if (more) assert_non_null(strstr(problem.text, "each share of the noise is for so many"));
+    federation_deinit(&f);
+  }
+}
+
 /* The largest sketches from the largest cohorts don't fit into an answer: 1,000
  * hospitals can give 256 numbers each, 255 can give 1,024. */
 static void sketches_that_fit_no_answer(void **state) {
@@ -161,6 +185,7 @@ static void sketches_that_fit_no_answer(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_rule_of_an_audit_is_kept),
+      cmocka_unit_test(shares_of_the_noise_are_not_thinned),
       cmocka_unit_test(sketches_that_fit_no_answer),
   };
   return cmocka_run_group_tests_name("protocol descriptor audit", tests, NULL, NULL);
