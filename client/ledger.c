@@ -33,6 +33,13 @@ int cns_agent_ledger_reserve(struct cns_agent *agent, const struct cns_descripto
   int r = cns_charge_round(descriptor, site->plan.name, &site->data_set, &round);
   if (r)
     return cns_problem_set(problem, r, "what this round costs can't be computed (%s)", cns_error_name(r));
+  /* Joined once: a second sum under one charge would be one too many. */
+  enum cns_ledger_kind state;
+  if ((r = cns_ledger_state(site->ledger, &round.descriptor, &state, problem))) return r;
+  if ((int)state != 0)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "this round is in the data's privacy ledger already, as %s: it isn't joined again",
+                           cns_ledger_kind_name(state));
   size_t count = cns_site_limits(site, limits);
   r = cns_ledger_reserve(site->ledger, &round, limits, count, now(), &verdict, problem);
   say_clock(agent);
@@ -43,6 +50,10 @@ int cns_agent_ledger_reserve(struct cns_agent *agent, const struct cns_descripto
 
 int cns_agent_ledger_charge(struct cns_agent *agent, struct cns_problem *problem) {
   if (!agent->site.ledger) return 0;
+  if (agent->ledger_refusal.text[0]) {
+    *problem = agent->ledger_refusal;
+    return CNS_ERR_REFUSED;
+  }
   int r = cns_ledger_charge(agent->site.ledger, &agent->round->digest, now(), problem);
   if (!r) cns_agent_ledger_show(agent);
   return r;

@@ -34,6 +34,21 @@ static void rounds_take_place_and_are_charged(void **state) {
   }
 }
 
+/* Though all else that the hospital had of it were lost: a second sum under one charge. */
+static void a_round_on_record_is_not_joined_again(void **state) {
+  (void)state;
+  struct fake *fake = noisy_consortium(CNS_UNIT_PATIENT, 3, NULL);
+  struct cns_problem problem = {0};
+  fake_start_all(fake);
+  fake_begin(fake);
+  fake_until(fake, fake->completed, 1);
+  assert_int_equal(cns_agent_ledger_reserve(fake->peer[0].agent, &fake->descriptor, &problem),
+                   CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "already, as charged"));
+  assert_int_equal(noisy_costs(fake, 0, CNS_LEDGER_READERS), 1);
+  fake_free(fake);
+}
+
 static void weaken(struct cns_descriptor *d, int how) {
   if (how == 0)
     d->noise_multiplier = 1;
@@ -274,6 +289,7 @@ static void a_month_that_is_used_up_is_waited_for(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(rounds_take_place_and_are_charged),
+      cmocka_unit_test(a_round_on_record_is_not_joined_again),
       cmocka_unit_test(weaker_rounds_are_refused),
       cmocka_unit_test(beyond_the_budget_nothing_is_joined),
       cmocka_unit_test(each_attempt_past_the_upload_stays_charged),
