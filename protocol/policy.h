@@ -114,6 +114,7 @@ struct cns_policy_study {
   double noise_multiplier, sampling_rate; /* 0 without noise */
   uint32_t local_epochs;
   double momentum;
+  double validation_share;
 };
 /* Would every round of such a study be refused? CNS_ERR_REFUSED with a sentence. */
 CNS_MUST_CHECK int cns_policy_check_study(const struct cns_policy *policy,

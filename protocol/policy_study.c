@@ -12,6 +12,12 @@ static int check_unit(const struct cns_policy *policy, const struct cns_policy_s
         "the study's sampling rate is %g, but the policy protects hospitals, and each of them takes part in "
         "every round: it must be 1; " WHOM,
         study->sampling_rate);
+  /* Who is held out depends on how many patients there are: one more would change which others train. */
+  if (policy->unit == CNS_UNIT_PATIENT && study->validation_share != 0)
+    REFUSE(
+        "the study's validation share is %g, but the policy protects patients: one patient more could move "
+        "another one out of the training data, which the noise isn't made for; it must be 0; " WHOM,
+        study->validation_share);
   if (policy->unit == CNS_UNIT_PATIENT && (study->local_epochs != 1 || study->momentum != 0))
     REFUSE("the policy protects patients, so a round is one step on a sum of clipped gradients: the study "
            "must have "

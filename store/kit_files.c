@@ -286,7 +286,8 @@ int cns_kit_check_study(const struct cns_policy *policy, const struct cns_plan *
                                          .noise_multiplier = plan->noise_multiplier,
                                          .sampling_rate = plan->sampling_rate,
                                          .local_epochs = plan->local_epochs,
-                                         .momentum = plan->momentum};
+                                         .momentum = plan->momentum,
+                                         .validation_share = plan->validation_share};
   return cns_policy_check_study(policy, &study, problem);
 }
 

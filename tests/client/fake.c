@@ -23,7 +23,7 @@ static const char study_text[] =
     " \"features\": [{\"name\": \"age\", \"min\": 0, \"max\": 100, \"missing\": \"drop\"},"
     "  {\"name\": \"marker\", \"min\": -1, \"max\": 1, \"missing\": \"drop\"}],"
     " \"model\": %s, \"training\": %s, \"initial_model\": {\"seed\": 5},"
-    " \"weighting\": \"patients\", \"validation_share\": 0.25%s%s}";
+    " \"weighting\": \"patients\", \"validation_share\": %s%s%s}";
 
 static void write_text(const char *path, const char *text) {
   FILE *file = fopen(path, "w");
@@ -90,6 +90,7 @@ static void make_kits(struct fake *fake, const struct fake_options *options) {
   struct cns_identity_public authority;
   char path[128], *text = NULL;
   assert_true(asprintf(&text, study_text, options->model, options->training,
+                       options->privacy.unit == CNS_UNIT_PATIENT ? "0" : "0.25",
                        options->noise ? ", \"privacy\": " : "", options->noise ? options->noise : "") > 0);
   snprintf(path, sizeof path, "%s/study.json", fake->folder);
   write_text(path, text);

@@ -43,6 +43,7 @@ class Federation:
         if privacy:
             study["privacy"] = privacy
             study["training"]["momentum"] = 0
+            study["validation_share"] = 0
         study_path = os.path.join(self.folder, "study.json")
         with open(study_path, "w") as file:
             json.dump(study, file)
