@@ -44,7 +44,8 @@ void cns_site_deinit(struct cns_site *site); /* also fine on a zeroed struct; wi
 CNS_MUST_CHECK int cns_site_consent(const struct cns_site *site, struct cns_consent *ret_consent,
                                     uint8_t **ret_document, size_t *ret_len, struct cns_problem *problem);
 
-/* Path of the data's ledger, malloc'd; its owner's key lies beside it, with ".key" behind it. */
+/* Path of the data's ledger, malloc'd: the kit's, or beside the table that the kit names or
+ * links to; its owner's key lies beside it, with ".key" behind it. */
 char *cns_site_ledger_path(const struct cns_site *site);
 /* The policy's limits and the data set's. ret_limits: room for CNS_LEDGER_LIMITS_MAX. */
 size_t cns_site_limits(const struct cns_site *site, struct cns_ledger_limit *ret_limits);

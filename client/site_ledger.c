@@ -3,6 +3,7 @@
  * the same patients in two studies, or two consortia, add up. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,9 +14,14 @@ static char *with(const char *path, const char *suffix) {
   return asprintf(&longer, "%s%s", path, suffix) < 0 ? NULL : longer;
 }
 
+/* Beside the table itself: kits that link to the same one share its ledger. */
 char *cns_site_ledger_path(const struct cns_site *site) {
   const struct cns_kit_config *config = &site->kit.config;
-  return config->ledger_path ? with(config->ledger_path, "") : with(config->data_path, ".ledger");
+  if (config->ledger_path) return strdup(config->ledger_path);
+  char *table = realpath(config->data_path, NULL);
+  char *path = with(table ? table : config->data_path, ".ledger");
+  free(table);
+  return path;
 }
 
 void cns_site_ledger_subject(struct cns_digest *ret_subject) {

@@ -15,11 +15,10 @@
  *                  metrics are "public", "test": PATH (a table like the hospitals'), or
  *                  {"role": "hospital", "name", "index", "address": URL, "data": PATH,
  *                   "state": PATH, "floor": {"cohort", "included", "threshold"}} and, if
- *                  wanted, "ledger": PATH (the data's privacy ledger; left out: the data's
- *                  path with ".ledger" behind it) and "budget": {"epsilon", "delta"} (what all
- *                  studies on these data may cost together; left out: what the policy
- *                  says of the study);
- *                  paths are relative to the kit unless they begin with "/"
+ *                  wanted, "ledger": PATH (the data's privacy ledger; left out: the path of the
+ *                  table, links followed, with ".ledger" behind it) and "budget": {"epsilon", "delta"} (what
+ * all studies on these data may cost together; left out: what the policy says of the study); paths are
+ * relative to the kit unless they begin with "/"
  */
 #pragma once
 
@@ -41,7 +40,7 @@ struct cns_kit_config {
   char name[CNS_NAME_MAX + 1];
   uint16_t index;
   char *data_path;
-  char *ledger_path;               /* NULL: data_path with ".ledger" behind it */
+  char *ledger_path;               /* NULL: beside the table */
   double data_epsilon, data_delta; /* 0: the policy's */
   struct cns_floor floor;          /* holds whatever policy and descriptor say */
 };
