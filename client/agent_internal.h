@@ -21,6 +21,8 @@
  * has by its nature: the study's plan bounds them. */
 #define CNS_AGENT_LINES_MAX 30u
 #define CNS_AGENT_LINES_MS 60000u
+/* Heads of ledgers that are looked at in that time: each is written to the disk. */
+#define CNS_AGENT_HEADS_MAX 1200u
 /* Links that come and go. */
 #define CNS_AGENT_LINK_LINES_MAX 20u
 #define CNS_AGENT_LINK_LINES_MS 600000u
@@ -93,7 +95,9 @@ struct cns_agent {
 
   struct cns_problem ledger_refusal; /* text: why no round is joined any more */
   struct cns_problem budget_spent;   /* text: which limit allows no further round */
+  struct cns_problem over;           /* text: why there is none, as the coordinator says */
   double alert_said;
+  struct cns_client_lines heads;
 
   bool last_model_asked, finished;
   uv_timer_t timer; /* waits for the last model */

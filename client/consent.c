@@ -23,17 +23,39 @@ static void write_features(FILE *out, const struct cns_plan *plan) {
           plan->patient_column);
 }
 
+/* What a round does with the table. */
+static void write_round(FILE *out, const struct cns_site *site) {
+  const struct cns_plan *plan = &site->plan;
+  const struct cns_policy *policy = &site->kit.policy;
+  if (policy->unit == CNS_UNIT_PATIENT && policy->noise_placement != CNS_NOISE_NONE)
+    fprintf(out,
+            "In each round your\n"
+            "hospital draws each of its patients by chance, with probability %g, computes how each one\n"
+            "drawn would change the model, clipped to a norm of %g, and adds that up; what leaves is that\n"
+            "sum, ",
+            plan->sampling_rate, plan->clip_norm);
+  else
+    fprintf(out,
+            "In each round your\n"
+            "hospital trains on its own table for %u passes over it; what leaves is the change of the\n"
+            "model, clipped to a norm of %g, ",
+            plan->local_epochs, plan->clip_norm);
+  fprintf(out,
+          "%smasked so that only the sum over all hospitals can be\n"
+          "read. Your table never leaves.\n",
+          policy->noise_placement == CNS_NOISE_DISTRIBUTED ? "with your hospital's share of the noise, and "
+                                                           : "");
+}
+
 static void write_study(FILE *out, const struct cns_site *site) {
   const struct cns_plan *plan = &site->plan;
   fprintf(out,
           "STUDY \"%s\" of the consortium \"%s\"\n\n"
-          "The hospitals train %s of %zu numbers together, in up to %u rounds. In each round your\n"
-          "hospital trains on its own table for %u passes over it; what leaves is the change of the\n"
-          "model, clipped to a norm of %g and masked so that only the sum over all hospitals can be\n"
-          "read. Your table never leaves.\n",
-          plan->name, site->kit.roster.consortium, model_name(plan), cns_plan_dim(plan), plan->rounds,
-          plan->local_epochs, plan->clip_norm);
+          "The hospitals train %s of %zu numbers together, in up to %u rounds. ",
+          plan->name, site->kit.roster.consortium, model_name(plan), cns_plan_dim(plan), plan->rounds);
+  write_round(out, site);
   write_features(out, plan);
+  if (plan->validation_share == 0) return;
   fprintf(out, "%.0f of 100 patients are set aside here to test the model and are never trained on.\n",
           100 * plan->validation_share);
 }

@@ -245,7 +245,8 @@ void cns_agent_check_finished(struct cns_agent *agent) {
   size_t len = 0;
   if (agent->closing || agent->finished) return;
   /* A round under way has its part of the budget. */
-  if (agent->model_round < agent->site.plan.rounds && (agent->round || !cns_agent_budget_is_spent(agent)))
+  if (agent->model_round < agent->site.plan.rounds && !agent->over.text[0] &&
+      (agent->round || !cns_agent_budget_is_spent(agent)))
     return;
   int r = cns_agent_model(agent, &agent->model, &model, &len, &problem);
   free(model);

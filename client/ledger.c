@@ -19,6 +19,26 @@ static void say_clock(struct cns_agent *agent) {
   if (cns_ledger_clock_set_back(agent->site.ledger, &problem)) cns_agent_note(agent, "clock", &problem);
 }
 
+static const char unusable[] = "this hospital's privacy ledger can't be used; its log says why";
+
+/* What is on these data besides the study, or where they lie, is not the coordinator's business:
+ * the whole sentence is for this hospital's log. */
+static int keep_here(struct cns_agent *agent, int r, const char *said, struct cns_problem *problem) {
+  cns_agent_note(agent, "ledger", problem);
+  return cns_problem_set(problem, r, "%s", said);
+}
+
+static int refuse_spent(struct cns_agent *agent, const struct cns_ledger_verdict *verdict,
+                        struct cns_problem *problem) {
+  cns_problem_prefix(problem, CNS_ERR_BUDGET, "the privacy budget doesn't allow this round");
+  return verdict->scope == CNS_LEDGER_STUDY
+             ? CNS_ERR_BUDGET
+             : keep_here(agent, CNS_ERR_BUDGET,
+                         "the privacy budget of this hospital's data doesn't allow this round; its log has "
+                         "the arithmetic",
+                         problem);
+}
+
 int cns_agent_ledger_reserve(struct cns_agent *agent, const struct cns_descriptor *descriptor,
                              struct cns_problem *problem) {
   struct cns_site *site = &agent->site;
@@ -35,7 +55,8 @@ int cns_agent_ledger_reserve(struct cns_agent *agent, const struct cns_descripto
     return cns_problem_set(problem, r, "what this round costs can't be computed (%s)", cns_error_name(r));
   /* Joined once: a second sum under one charge would be one too many. */
   enum cns_ledger_kind state;
-  if ((r = cns_ledger_state(site->ledger, &round.descriptor, &state, problem))) return r;
+  if ((r = cns_ledger_state(site->ledger, &round.descriptor, &state, problem)))
+    return keep_here(agent, r, unusable, problem);
   if ((int)state != 0)
     return cns_problem_set(problem, CNS_ERR_REFUSED,
                            "this round is in the data's privacy ledger already, as %s: it isn't joined again",
@@ -43,9 +64,8 @@ int cns_agent_ledger_reserve(struct cns_agent *agent, const struct cns_descripto
   size_t count = cns_site_limits(site, limits);
   r = cns_ledger_reserve(site->ledger, &round, limits, count, now(), &verdict, problem);
   say_clock(agent);
-  return r == CNS_BUDGET_EXCEEDED
-             ? cns_problem_prefix(problem, CNS_ERR_BUDGET, "the privacy budget doesn't allow this round")
-             : r;
+  if (r == CNS_BUDGET_EXCEEDED) return refuse_spent(agent, &verdict, problem);
+  return r ? keep_here(agent, r, unusable, problem) : 0;
 }
 
 int cns_agent_ledger_charge(struct cns_agent *agent, struct cns_problem *problem) {
@@ -55,8 +75,9 @@ int cns_agent_ledger_charge(struct cns_agent *agent, struct cns_problem *problem
     return CNS_ERR_REFUSED;
   }
   int r = cns_ledger_charge(agent->site.ledger, &agent->round->digest, now(), problem);
-  if (!r) cns_agent_ledger_show(agent);
-  return r;
+  if (r) return keep_here(agent, r, unusable, problem);
+  cns_agent_ledger_show(agent);
+  return 0;
 }
 
 void cns_agent_ledger_dropped(struct cns_agent *agent, const struct cns_digest *digest) {
@@ -115,6 +136,13 @@ static void distrust(struct cns_agent *agent, const char *whose, const struct cn
   cns_agent_note(agent, "ledger", &agent->ledger_refusal);
 }
 
+static void distrust_own(struct cns_agent *agent, const struct cns_problem *problem) {
+  static const char sentence[] = "no round is joined, because this hospital's privacy ledger isn't whole";
+  bool known = agent->ledger_refusal.text[0] != '\0';
+  distrust(agent, sentence, problem);
+  if (!known) cns_problem_set(&agent->ledger_refusal, 0, "%s; its log says more", sentence);
+}
+
 /* Kept, it would be no witness of this study's. */
 static void say_other_ledger(struct cns_agent *agent, const struct cns_ledger_head *head) {
   struct cns_problem problem = {0};
@@ -127,11 +155,13 @@ void cns_agent_ledger_shown(struct cns_agent *agent, const uint8_t *data, size_t
   struct cns_problem problem = {0};
   struct cns_ledger_head head;
   struct cns_site *site = &agent->site;
-  if (!site->ledger || cns_ledger_head_decode(data, len, &head)) return;
+  if (!site->ledger || !cns_client_log_allowed(&agent->log, &agent->heads, CNS_AGENT_HEADS_MAX,
+                                               CNS_AGENT_LINES_MS, cns_loop_now_ms(agent->host.loop)))
+    return;
+  if (cns_ledger_head_decode(data, len, &head)) return;
   if (cns_identity_public_equal(&head.owner, cns_identity_get_public(site->ledger_identity))) {
     int r = cns_ledger_check_witness(site->ledger, &head, "the coordinator", &problem);
-    if (r && r != CNS_ERR_SIGNATURE)
-      distrust(agent, "no round is joined, because this hospital's privacy ledger isn't whole", &problem);
+    if (r && r != CNS_ERR_SIGNATURE) distrust_own(agent, &problem);
   } else if (cns_identity_public_equal(&head.owner, &site->kit.roster.coordinator.identity)) {
     if (!cns_digest_equal(&head.subject, &site->study)) {
       say_other_ledger(agent, &head);

@@ -367,7 +367,9 @@ void cns_agent_announced(struct cns_agent *agent, const uint8_t *data, size_t le
       cns_problem_set(&problem, r, "the round can't be joined (%s)", cns_error_name(r));
     if (r)
       cns_agent_decline(agent, &digest, &problem);
-    else if (cns_agent_may_log_round(agent, descriptor.attempt))
+    else
+      agent->over.text[0] = '\0'; /* a late refund lets the study go on */
+    if (!r && cns_agent_may_log_round(agent, descriptor.attempt))
       cns_client_log(&agent->log, "round", "round %" PRIu64 " attempt %u: %u hospitals, threshold %u",
                      descriptor.round, descriptor.attempt, descriptor.member_count, descriptor.threshold);
     if (!r) prepare(agent);

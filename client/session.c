@@ -72,6 +72,17 @@ static void notice(struct cns_agent *agent, uint8_t type, const uint8_t *data, s
                    cns_phase_name((enum cns_phase)word.code), word.sentence);
 }
 
+/* It may stop when it likes. A hospital that missed rounds has something left of its own budget. */
+static void over(struct cns_agent *agent, const uint8_t *data, size_t len) {
+  struct cns_wire_word word;
+  if (cns_wire_read_notice(data, len, &word) < 0) {
+    malformed(agent, CNS_WIRE_OVER);
+    return;
+  }
+  cns_problem_set(&agent->over, 0, "the coordinator begins no further round: %.400s", word.sentence);
+  cns_agent_check_finished(agent);
+}
+
 static void abandon_ask(struct cns_agent *agent, const uint8_t *data, size_t len) {
   struct cns_digest digest;
   if (cns_wire_read_digest(data, len, &digest) < 0)
@@ -103,6 +114,9 @@ void cns_agent_frame(struct cns_agent *agent, uint8_t type, const uint8_t *data,
   case CNS_WIRE_NOTICE:
   case CNS_WIRE_REFUSED:
     notice(agent, type, data, len);
+    break;
+  case CNS_WIRE_OVER:
+    over(agent, data, len);
     break;
   case CNS_WIRE_ABANDON_ASK:
     abandon_ask(agent, data, len);

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The privacy ledger of a hospital's data. It belongs to the data and not to a kit:
  * the same patients in two studies, or two consortia, add up. */
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,13 +57,58 @@ static int load_owner(const char *ledger, const char *path, struct cns_identity 
   return r ? r : cns_identity_save(*ret_identity, path, problem);
 }
 
-int cns_site_open_ledger(struct cns_site *site, struct cns_problem *problem) {
+/* Two agents that begin on the same data at once: key and ledger are made by one of them. The
+ * lock is on the folder, and gone when this is closed. */
+static int lock_folder(const char *path, int *ret_fd, struct cns_problem *problem) {
+  char *copy = strdup(path);
+  if (!copy) return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int r = fd >= 0 && flock(fd, LOCK_EX) == 0 ? 0 : cns_error_from_errno(errno);
+  if (r) {
+    cns_problem_set(problem, r, "%s: the folder can't be opened, or locked (%s)", copy, strerror(errno));
+    if (fd >= 0) close(fd);
+  } else
+    *ret_fd = fd;
+  free(copy);
+  return r;
+}
+
+static int open_locked(struct cns_site *site, const char *path, const char *key,
+                       struct cns_problem *problem) {
   struct cns_digest subject;
+  int lock = -1, r = lock_folder(path, &lock, problem);
+  if (r) return r;
+  cns_site_ledger_subject(&subject);
+  r = load_owner(path, key, &site->ledger_identity, problem);
+  if (!r) r = cns_ledger_open(path, site->ledger_identity, &subject, &site->ledger, problem);
+  close(lock);
+  return r;
+}
+
+/* A round that this hospital signed was reserved before. */
+static int check_signed_rounds(const struct cns_site *site, const char *path, struct cns_problem *problem) {
+  uint64_t round;
+  uint32_t attempt;
+  struct cns_digest digest;
+  enum cns_ledger_kind known;
+  int r = cns_hospital_store_signed_round(site->store, &site->study, &round, &attempt, &digest);
+  if (r == CNS_ERR_NOT_FOUND) return 0;
+  if (r) return cns_problem_set(problem, r, "the record of rounds can't be read (%s)", cns_error_name(r));
+  r = cns_ledger_state(site->ledger, &digest, &known, problem);
+  if (r || (int)known != 0) return r;
+  return cns_problem_set(
+      problem, CNS_ERR_REFUSED,
+      "%s lacks round %llu of this study, in which this hospital took part. It was restored from an old "
+      "copy: restore the newest one; or the table lies elsewhere now: name its ledger in config.json; or "
+      "the study ran without noise before: a budget needs a study of its own",
+      path, (unsigned long long)round);
+}
+
+int cns_site_open_ledger(struct cns_site *site, struct cns_problem *problem) {
   char *path = cns_site_ledger_path(site), *key = path ? with(path, ".key") : NULL;
   int r = key ? 0 : cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
-  cns_site_ledger_subject(&subject);
-  if (!r) r = load_owner(path, key, &site->ledger_identity, problem);
-  if (!r) r = cns_ledger_open(path, site->ledger_identity, &subject, &site->ledger, problem);
+  if (!r) r = open_locked(site, path, key, problem);
+  if (!r) r = check_signed_rounds(site, path, problem);
   if (!r) r = cns_charge_cancel_stale(site->ledger, &site->study, NULL, (int64_t)time(NULL), problem);
   if (r) cns_problem_prefix(problem, r, "the privacy ledger of the data");
   free(path);

@@ -40,7 +40,8 @@ static int check_against_journal(struct cns_server *s, struct cns_problem *probl
   return cns_problem_set(
       problem, CNS_ERR_REFUSED,
       "%s/ledger.sqlite: lacks a round that the journal holds: it was restored from an old copy, "
-      "or cut off; no round may be run with it. Restore the newest copy of it",
+      "or cut off: restore the newest copy of it; or the study ran without noise before: a budget needs a "
+      "study of its own",
       s->kit.config.state_path);
 }
 
@@ -55,14 +56,31 @@ int cns_budget_replayed(struct cns_server *s, struct cns_problem *problem) {
 
 int cns_budget_look_ahead(struct cns_server *s, struct cns_problem *problem) {
   struct cns_ledger_limit limits[CNS_LEDGER_LIMITS_MAX];
+  struct cns_problem why = {0};
   bool spent;
   if (!s->ledger || s->completed >= s->plan.rounds) return 0;
   size_t count = cns_charge_limits(&s->kit.policy, NULL, limits);
-  return cns_charge_is_spent(s->ledger, &s->study, limits, count, &s->kit.policy, &s->plan, now(), &spent,
-                             &s->budget_spent, problem);
+  int r = cns_charge_is_spent(s->ledger, &s->study, limits, count, &s->kit.policy, &s->plan, now(), &spent,
+                              &why, problem);
+  if (r == 0) s->budget_spent = why;
+  return r;
 }
 
 /* ---- rounds ---- */
+
+int cns_budget_choose_attempt(const struct cns_server *s, struct cns_descriptor *d,
+                              struct cns_problem *problem) {
+  enum cns_ledger_kind known = CNS_LEDGER_RESERVED;
+  while (s->ledger && (int)known != 0) {
+    struct cns_digest digest;
+    int r = cns_descriptor_digest(d, &digest);
+    if (r == 0) r = cns_ledger_state(s->ledger, &digest, &known, problem);
+    if (r < 0) return r;
+    if ((int)known != 0 && d->attempt == UINT32_MAX) return CNS_ERR_LIMIT;
+    d->attempt += (int)known != 0;
+  }
+  return 0;
+}
 
 int cns_budget_reserve(struct cns_server *s, const struct cns_descriptor *d, struct cns_problem *problem) {
   struct cns_ledger_round round;
@@ -100,7 +118,11 @@ int cns_budget_failed(struct cns_server *s, struct cns_problem *problem) {
 
 int cns_budget_refund(struct cns_server *s, const struct cns_descriptor *d, const struct cns_digest *round,
                       struct cns_problem *problem) {
-  return s->ledger ? cns_charge_refund(s->ledger, d, round, now(), problem) : 0;
+  if (!s->ledger) return 0;
+  int r = cns_charge_refund(s->ledger, d, round, now(), problem);
+  if (r == 0) r = cns_budget_look_ahead(s, problem);
+  if (!s->budget_spent.text[0]) s->said_finished = false; /* the study goes on */
+  return r;
 }
 
 /* What readers of the models have cost so far, for manifest and log. */
@@ -208,7 +230,7 @@ static void compare_heads(struct cns_server *s, struct cns_session *session,
 void cns_budget_shown(struct cns_server *s, struct cns_session *session, const uint8_t *data, size_t len) {
   struct cns_ledger_head head, kept;
   struct cns_problem problem = {0};
-  if (!s->ledger) return;
+  if (!s->ledger || !cns_report_within(s, &session->heads, CNS_SERVER_HEADS_MAX)) return;
   if (cns_ledger_head_decode(data, len, &head) < 0 || cns_ledger_head_verify(&head, &head.owner) < 0) {
     cns_link_close(session->link, "a malformed LEDGER");
     return;

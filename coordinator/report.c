@@ -63,14 +63,20 @@ void cns_report_with(struct cns_server *s, const char *event, cJSON *json, const
   write_line(s, stderr, event, sentence, json);
 }
 
-bool cns_report_allowed(struct cns_server *s, struct cns_lines *lines) {
+bool cns_report_within(const struct cns_server *s, struct cns_lines *lines, unsigned max) {
   uint64_t now = cns_server_now(s);
   if (now - lines->since_ms > CNS_SERVER_LINES_MS) *lines = (struct cns_lines){.since_ms = now};
-  lines->count++;
-  if (lines->count == CNS_SERVER_LINES_MAX + 1)
+  lines->count += lines->count <= max;
+  return lines->count <= max;
+}
+
+bool cns_report_allowed(struct cns_server *s, struct cns_lines *lines) {
+  bool muted = lines->count > CNS_SERVER_LINES_MAX;
+  bool allowed = cns_report_within(s, lines, CNS_SERVER_LINES_MAX);
+  if (!allowed && !muted)
     cns_report(s, "muted", "more from the same party isn't written down for %d s",
                CNS_SERVER_LINES_MS / 1000);
-  return lines->count <= CNS_SERVER_LINES_MAX;
+  return allowed;
 }
 
 struct traffic {

@@ -272,6 +272,7 @@ static void begin_round(struct cns_server *s) {
     d.threshold = cns_policy_threshold(d.member_count, d.colluders);
     r = cns_descriptor_choose_scale(&d, &problem);
   }
+  if (r == 0) r = cns_budget_choose_attempt(s, &d, &problem);
   if (r == 0) r = check_descriptor(s, &d, &problem);
   if (r == 0) r = cns_budget_reserve(s, &d, &problem);
   if (r == CNS_ERR_BUDGET || r == CNS_BUDGET_WAIT) {
@@ -382,6 +383,8 @@ static bool uploads_fit(struct cns_server *s) {
 static void finish(struct cns_server *s) {
   bool early = s->completed < s->plan.rounds;
   const char *then = s->options->until_finished ? "" : "; its last model is given out until this is stopped";
+  for (size_t k = 0; !s->said_finished && early && k < s->session_count; k++)
+    cns_session_over(&s->sessions[k], s->budget_spent.text);
   if (!s->said_finished && early)
     cns_report(s, "budget", "the study ends after %" PRIu64 " of %u rounds: %s%s", s->completed,
                s->plan.rounds, s->budget_spent.text, then);
@@ -396,11 +399,13 @@ static void finish(struct cns_server *s) {
 }
 
 static void maybe_begin(struct cns_server *s) {
-  if (s->completed >= s->plan.rounds || s->budget_spent.text[0]) {
+  /* Abandons that are on their way may give back what the budget lacks. */
+  bool pending = cns_abandoning_pending(s);
+  if (s->completed >= s->plan.rounds || (s->budget_spent.text[0] && !pending)) {
     finish(s);
     return;
   }
-  if (cns_server_now(s) < s->not_before_ms || cns_abandoning_pending(s)) return;
+  if (cns_server_now(s) < s->not_before_ms || pending) return;
   if (cohort_is_ready(s) && documents_are_valid(s) && uploads_fit(s)) begin_round(s);
 }
 

@@ -111,6 +111,7 @@ static int load_study(struct cns_server *s, struct cns_problem *problem) {
   if (r == 0) r = cns_model_initial(&s->plan, s->kit.folder, s->params, problem);
   if (r == 0) r = cns_model_serialize(&s->plan, s->params, NULL, 0, &s->model_bytes, &s->model_len, problem);
   if (r == 0) r = cns_registry_put_model(s->registry, s->model_bytes, s->model_len, &s->model, problem);
+  s->initial = s->model;
   return r;
 }
 
@@ -120,6 +121,13 @@ static int make_sessions(struct cns_server *s) {
   cns_reload_set_sessions(s);
   int r = cns_peers_new(&s->peers);
   return r ? r : cns_reload_set_peers(s, &s->kit.roster);
+}
+
+/* What a crash left before it was published. With noise, a second sum of the same updates would be
+ * one that nobody has paid for. */
+static int sweep_models(struct cns_server *s, struct cns_problem *problem) {
+  const struct cns_digest keep[] = {s->initial, s->model};
+  return cns_registry_sweep(s->registry, keep, 2, problem);
 }
 
 static int listen_for_hospitals(struct cns_server *s, struct cns_problem *problem) {
@@ -224,6 +232,7 @@ int cns_server_run(const struct cns_server_options *options, struct cns_problem 
   if (r == 0) {
     start_handles(&s);
     r = cns_replay(&s, problem);
+    if (r == 0 && !s.stopping) r = sweep_models(&s, problem);
     if (r == 0 && !s.stopping) r = cns_budget_replayed(&s, problem);
     if (r == 0 && !s.stopping) r = listen_for_hospitals(&s, problem);
     if (r < 0) cns_server_stop(&s);

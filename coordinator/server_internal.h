@@ -80,6 +80,8 @@ enum cns_server_entry {
 /* Lines in the log that one party may cause in a window. */
 #define CNS_SERVER_LINES_MAX 30
 #define CNS_SERVER_LINES_MS 10000
+/* Heads of its ledger that a hospital may show in that time: each is written to the disk. */
+#define CNS_SERVER_HEADS_MAX 200
 /* Failed attempts of the present round that are remembered for abandoning; a
  * policy allows at most 10 spent updates of one parent. */
 #define CNS_SERVER_ABANDONINGS_MAX 16
@@ -102,7 +104,7 @@ struct cns_session {
   uint64_t gone_since_ms; /* when a link was lost that had lasted or brought a chunk */
   uint32_t patients;
   unsigned strikes; /* in the running round */
-  struct cns_lines lines;
+  struct cns_lines lines, heads;
   /* model download */
   bool streaming;
   uint64_t stream_at;
@@ -169,7 +171,7 @@ struct cns_server {
   /* the model that the next round starts from */
   uint64_t completed;           /* rounds */
   struct cns_digest last_round; /* descriptor of the last one; if completed > 0 */
-  struct cns_digest model;
+  struct cns_digest initial, model;
   float *params;
   uint8_t *model_bytes;
   size_t model_len;
@@ -225,6 +227,8 @@ int cns_session_position(const struct cns_server *server, const struct cns_sessi
 struct cns_session *cns_session_at(struct cns_server *server, size_t position);
 void cns_session_send(struct cns_session *session, uint8_t type, const struct cns_writer *writer);
 void cns_session_notice(struct cns_session *session, const char *fmt, ...) CNS_PRINTF(2, 3);
+/* There is no further round, and why; nothing to one that hasn't joined. */
+void cns_session_over(struct cns_session *session, const char *sentence);
 /* Something that an honest hospital doesn't send. Too often, and it is left out
  * of the running round. */
 void cns_session_strike(struct cns_server *server, struct cns_session *session, const char *sentence);
@@ -305,6 +309,10 @@ CNS_MUST_CHECK int cns_result_adopt(struct cns_server *server, const uint8_t *ma
 CNS_MUST_CHECK int cns_budget_open(struct cns_server *server, struct cns_problem *problem);
 /* After a restart: reservations of rounds that aren't gone on with are free. */
 CNS_MUST_CHECK int cns_budget_replayed(struct cns_server *server, struct cns_problem *problem);
+/* Raises the attempt's number beyond those that only the ledger knows: a crash between ledger and
+ * journal leaves such. */
+CNS_MUST_CHECK int cns_budget_choose_attempt(const struct cns_server *server,
+                                             struct cns_descriptor *descriptor, struct cns_problem *problem);
 /* Between rounds: sets budget_spent if the next one isn't within the budget. */
 CNS_MUST_CHECK int cns_budget_look_ahead(struct cns_server *server, struct cns_problem *problem);
 /* Our head to everybody: hospitals keep it. */
@@ -369,6 +377,8 @@ CNS_MUST_CHECK int cns_replay(struct cns_server *server, struct cns_problem *pro
 void cns_report(struct cns_server *server, const char *event, const char *fmt, ...) CNS_PRINTF(3, 4);
 /* May another line be written that this party causes? Says so once when not. */
 bool cns_report_allowed(struct cns_server *server, struct cns_lines *lines);
+/* Is this one of the first `max` in CNS_SERVER_LINES_MS? */
+bool cns_report_within(const struct cns_server *server, struct cns_lines *lines, unsigned max);
 /* The same with fields of its own in the JSON; json is taken. */
 void cns_report_with(struct cns_server *server, const char *event, cJSON *json, const char *fmt, ...)
     CNS_PRINTF(4, 5);

@@ -47,17 +47,25 @@ void cns_session_strike(struct cns_server *s, struct cns_session *session, const
   cns_session_leave_out(s, session);
 }
 
+static void send_sentence(struct cns_session *session, uint8_t type, const char *sentence) {
+  struct cns_writer writer;
+  cns_writer_init(&writer, CNS_WIRE_SENTENCE_MAX + 16);
+  cns_wire_write_notice(&writer, 0, sentence);
+  cns_session_send(session, type, &writer);
+  cns_writer_deinit(&writer);
+}
+
 void cns_session_notice(struct cns_session *session, const char *fmt, ...) {
   char sentence[CNS_WIRE_SENTENCE_MAX];
-  struct cns_writer writer;
   va_list args;
   va_start(args, fmt);
   vsnprintf(sentence, sizeof sentence, fmt, args);
   va_end(args);
-  cns_writer_init(&writer, CNS_WIRE_SENTENCE_MAX + 16);
-  cns_wire_write_notice(&writer, 0, sentence);
-  cns_session_send(session, CNS_WIRE_NOTICE, &writer);
-  cns_writer_deinit(&writer);
+  send_sentence(session, CNS_WIRE_NOTICE, sentence);
+}
+
+void cns_session_over(struct cns_session *session, const char *sentence) {
+  if (session->joined) send_sentence(session, CNS_WIRE_OVER, sentence);
 }
 
 void cns_session_send_manifest(struct cns_server *s, struct cns_session *session) {
@@ -163,6 +171,7 @@ static void take_join(struct cns_server *s, struct cns_session *session, const u
   if (round < s->completed) cns_session_send_manifest(s, session);
   cns_budget_greet(s, session);
   cns_abandoning_ask(s, session);
+  if (s->said_finished && s->completed < s->plan.rounds) cns_session_over(session, s->budget_spent.text);
   cns_session_send_due(s, session);
 }
 

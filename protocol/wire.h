@@ -31,7 +31,8 @@ enum cns_wire_type {
   CNS_WIRE_ABANDON_ASK = 23, /* R (32): please sign abandon(R) */
   CNS_WIRE_ABANDONED = 24,   /* R (32), count u16, then index u16 and signature (64) each */
   CNS_WIRE_LEDGER = 26,      /* both ways: the signed head of a privacy ledger (store/ledger.h) */
-  CNS_WIRE_REFUSED = 25,     /* phase u8, sentence blob: your answer was not accepted */
+  CNS_WIRE_OVER = 27, /* u8 = 0, sentence blob: there is no further round, though the study isn't complete */
+  CNS_WIRE_REFUSED = 25, /* phase u8, sentence blob: your answer was not accepted */
   /* hospital to coordinator */
   CNS_WIRE_JOIN = 48,    /* round of the newest manifest held u64 (0: none), signed consent document blob */
   CNS_WIRE_ANSWER = 49,  /* a machine's answer */
@@ -59,7 +60,7 @@ void cns_wire_write_word(struct cns_writer *writer, const struct cns_digest *rou
                          const char *sentence);
 CNS_MUST_CHECK int cns_wire_read_word(const uint8_t *data, size_t len, struct cns_wire_word *ret_word);
 
-/* NOTICE (code 0) and REFUSED (code: phase): a word without a digest. */
+/* NOTICE and OVER (code 0), REFUSED (code: phase): a word without a digest. */
 void cns_wire_write_notice(struct cns_writer *writer, uint8_t code, const char *sentence);
 CNS_MUST_CHECK int cns_wire_read_notice(const uint8_t *data, size_t len, struct cns_wire_word *ret_word);
 

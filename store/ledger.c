@@ -114,6 +114,8 @@ static int open_ledger(const char *path, const struct cns_identity *identity,
   ledger->identity = identity;
   ledger->owner = *owner;
   ledger->subject = *subject;
+  ledger->entries_max = CNS_LEDGER_ENTRIES_MAX;
+  ledger->cancelled_max = CNS_LEDGER_CANCELLED_MAX;
   derive_key(ledger, key);
   int error = cns_database_open(&ledger_kind, path, key, !identity, &ledger->database, problem);
   if (!error) error = check_opened(ledger, problem);

@@ -30,7 +30,8 @@
  *                       process held the file for CNS_DATABASE_BUSY_TIMEOUT_MS; the file
  *                       was replaced or is known to be incomplete (check_witness)
  *   CNS_ERR_RANGE       a time or a cost outside its limits
- *   CNS_ERR_LIMIT       CNS_LEDGER_..._MAX
+ *   CNS_ERR_LIMIT       CNS_LEDGER_..._MAX; no reservation takes the room of what must still be
+ *                       written of rounds that are reserved or charged
  *   CNS_ERR_DISK_FULL, CNS_ERR_IO, CNS_ERR_PERMISSION, CNS_ERR_MEMORY
  */
 #pragma once
@@ -40,6 +41,9 @@
 #include "protocol/roster.h"
 
 #define CNS_LEDGER_ENTRIES_MAX 1000000
+/* Reservations of one study that came to nothing: more are refused, so that a coordinator that
+ * announces rounds and drops them can't fill the ledger of the data. */
+#define CNS_LEDGER_CANCELLED_MAX 100000
 #define CNS_LEDGER_WITNESSES_MAX 4096
 #define CNS_LEDGER_LIMITS_MAX 8
 /* A clock that is more than this behind the last entry was set back. */

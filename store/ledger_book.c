@@ -109,6 +109,23 @@ int cns_ledger_book_costs(const struct cns_ledger_book *book, const struct cns_d
   return 0;
 }
 
+uint64_t cns_ledger_book_unfinished(const struct cns_ledger_book *book) {
+  uint64_t entries = 0;
+  for (size_t k = 0; k < book->count; k++)
+    entries += book->records[k].state == CNS_LEDGER_RESERVED  ? 2
+               : book->records[k].state == CNS_LEDGER_CHARGED ? 1
+                                                              : 0;
+  return entries;
+}
+
+uint64_t cns_ledger_book_cancelled(const struct cns_ledger_book *book, const struct cns_digest *study) {
+  uint64_t rounds = 0;
+  for (size_t k = 0; k < book->count; k++)
+    rounds += book->records[k].state == CNS_LEDGER_CANCELLED &&
+              cns_digest_equal(&book->records[k].round.study, study);
+  return rounds;
+}
+
 static bool is_reserved(const struct cns_ledger_record *record, const struct cns_digest *study) {
   return record->state == CNS_LEDGER_RESERVED && cns_digest_equal(&record->round.study, study);
 }

@@ -79,9 +79,9 @@ bool cns_ledger_clock_set_back(const struct cns_ledger *ledger, struct cns_probl
 
 static int append(struct cns_ledger *ledger, enum cns_ledger_kind kind, uint8_t observers,
                   const struct cns_ledger_round *round, int64_t now, struct cns_problem *problem) {
-  if (ledger->position.sequence >= CNS_LEDGER_ENTRIES_MAX)
-    return cns_problem_set(problem, CNS_ERR_LIMIT, "%s: a privacy ledger has at most %d entries",
-                           ledger->database.path, CNS_LEDGER_ENTRIES_MAX);
+  if (ledger->position.sequence >= ledger->entries_max)
+    return cns_problem_set(problem, CNS_ERR_LIMIT, "%s: a privacy ledger has at most %llu entries",
+                           ledger->database.path, (unsigned long long)ledger->entries_max);
   struct cns_ledger_entry entry = {
       .sequence = ledger->position.sequence + 1,
       .time = entry_time(ledger, now),
@@ -185,6 +185,23 @@ static int check_arguments(const struct cns_ledger_round *round, const struct cn
   return error ? error : cns_ledger_check_round(round, problem);
 }
 
+/* This reservation and all that may follow it must have room beside what others still need. */
+static int check_room(const struct cns_ledger *ledger, const struct cns_ledger_round *round,
+                      struct cns_problem *problem) {
+  uint64_t needed = ledger->position.sequence + cns_ledger_book_unfinished(&ledger->book) + 3;
+  if (needed > ledger->entries_max)
+    return cns_problem_set(problem, CNS_ERR_LIMIT,
+                           "%s: the privacy ledger is full: it has at most %llu entries, and what is left "
+                           "is kept for rounds that are under way",
+                           ledger->database.path, (unsigned long long)ledger->entries_max);
+  if (cns_ledger_book_cancelled(&ledger->book, &round->study) >= ledger->cancelled_max)
+    return cns_problem_set(problem, CNS_ERR_LIMIT,
+                           "%llu rounds of study %s were announced and came to nothing: no more are taken "
+                           "into the privacy ledger",
+                           (unsigned long long)ledger->cancelled_max, round->study_name);
+  return 0;
+}
+
 /* What is on record of the same round must be the same. */
 static int decide_reservation(const struct cns_ledger_record *record, const struct cns_ledger_round *round,
                               struct cns_problem *problem) {
@@ -206,7 +223,8 @@ int cns_ledger_reserve(struct cns_ledger *ledger, const struct cns_ledger_round 
   error = decide_reservation(cns_ledger_book_find(&ledger->book, &round->descriptor), round, problem);
   if (error) return finish(ledger, error, problem);
   uint32_t month = cns_ledger_month(entry_time(ledger, now));
-  error = check_limits(ledger, round, limits, limit_count, month, ret_verdict, problem);
+  error = check_room(ledger, round, problem);
+  if (!error) error = check_limits(ledger, round, limits, limit_count, month, ret_verdict, problem);
   if (error) {
     cns_database_rollback(&ledger->database);
     return error;

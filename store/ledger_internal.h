@@ -42,8 +42,9 @@ struct cns_ledger {
   ino_t inode;
   struct cns_ledger_position position;
   struct cns_ledger_book book;
-  bool incomplete;        /* found by a witness: nothing is written any more */
-  int64_t behind_seconds; /* the clock, when it was last looked at */
+  uint64_t entries_max, cancelled_max; /* CNS_LEDGER_..._MAX */
+  bool incomplete;                     /* found by a witness: nothing is written any more */
+  int64_t behind_seconds;              /* the clock, when it was last looked at */
 };
 
 /* ---- ledger_entry.c: bytes, digests, signatures, the chain ---- */
@@ -78,6 +79,10 @@ CNS_MUST_CHECK int cns_ledger_book_apply(struct cns_ledger_book *book, const str
 CNS_MUST_CHECK int cns_ledger_book_costs(const struct cns_ledger_book *book, const struct cns_digest *study,
                                          enum cns_ledger_observer observer, uint32_t month,
                                          struct cns_budget_cost **ret_costs, size_t *ret_count);
+/* Entries that rounds on record may still need, until each is at its end. */
+uint64_t cns_ledger_book_unfinished(const struct cns_ledger_book *book);
+/* Rounds of a study that were cancelled. */
+uint64_t cns_ledger_book_cancelled(const struct cns_ledger_book *book, const struct cns_digest *study);
 /* As cns_ledger_reserved. */
 CNS_MUST_CHECK int cns_ledger_book_reserved(const struct cns_ledger_book *book,
                                             const struct cns_digest *study,

@@ -15,6 +15,7 @@
 
 #define HEX_CHARS (2 * CNS_DIGEST_BYTES)
 #define ROUND_DIGITS 20
+#define MODEL_SUFFIX ".model"
 #define MANIFEST_SUFFIX ".manifest"
 #define MANIFEST_NAME_CHARS (ROUND_DIGITS + 1 + HEX_CHARS + sizeof(MANIFEST_SUFFIX) - 1)
 
@@ -65,7 +66,7 @@ struct cns_registry *cns_registry_free(struct cns_registry *registry) {
 static int model_path(const struct cns_registry *registry, const struct cns_digest *digest, char **ret_path) {
   char hex[HEX_CHARS + 1];
   cns_hex_encode(digest->bytes, sizeof(digest->bytes), hex);
-  return asprintf(ret_path, "%s/models/%s.model", registry->folder, hex) < 0 ? CNS_ERR_MEMORY : 0;
+  return asprintf(ret_path, "%s/models/%s" MODEL_SUFFIX, registry->folder, hex) < 0 ? CNS_ERR_MEMORY : 0;
 }
 
 static int manifest_path(const struct cns_registry *registry, const struct cns_registry_version *version,
@@ -290,6 +291,61 @@ int cns_registry_prune(struct cns_registry *registry, size_t keep, struct cns_pr
   for (size_t k = 0; !error && k + keep < count; k++)
     if (versions[k].has_model && !is_kept(versions, count, keep, &versions[k].model))
       error = delete_model(registry, &versions[k].model, problem);
+  free(versions);
+  return error;
+}
+
+struct sweep {
+  const struct cns_digest *keep;
+  size_t keep_count;
+  const struct cns_registry_version *versions;
+  size_t version_count;
+};
+
+static bool is_published(const struct sweep *sweep, const struct cns_digest *model) {
+  for (size_t k = 0; k < sweep->keep_count; k++)
+    if (cns_digest_equal(&sweep->keep[k], model)) return true;
+  for (size_t k = 0; k < sweep->version_count; k++)
+    if (cns_digest_equal(&sweep->versions[k].model, model)) return true;
+  return false;
+}
+
+/* Files that don't begin with a digest aren't ours; with more behind the name they are half made. */
+static bool is_leftover(const struct sweep *sweep, const char *name) {
+  char hex[HEX_CHARS + 1];
+  struct cns_digest model;
+  if (strnlen(name, HEX_CHARS) < HEX_CHARS) return false;
+  memcpy(hex, name, HEX_CHARS);
+  hex[HEX_CHARS] = 0;
+  if (cns_hex_decode(hex, CNS_DIGEST_BYTES, model.bytes) != 0) return false;
+  const char *rest = name + HEX_CHARS;
+  if (strncmp(rest, MODEL_SUFFIX, strlen(MODEL_SUFFIX)) != 0) return false;
+  return rest[strlen(MODEL_SUFFIX)] != 0 || !is_published(sweep, &model);
+}
+
+static int sweep_models(const struct cns_registry *registry, const struct sweep *sweep,
+                        struct cns_problem *problem) {
+  char *folder = NULL;
+  struct dirent *entry;
+  int error = subfolder(registry, "models", &folder);
+  if (error) return error;
+  DIR *stream = opendir(folder);
+  if (!stream) error = cns_folder_fail(errno, folder, "listing models", problem);
+  while (stream && !error && (entry = readdir(stream)))
+    if (is_leftover(sweep, entry->d_name) && unlinkat(dirfd(stream), entry->d_name, 0) != 0)
+      error = cns_folder_fail(errno, folder, "deleting a model without a manifest", problem);
+  if (stream) closedir(stream);
+  free(folder);
+  return error;
+}
+
+int cns_registry_sweep(struct cns_registry *registry, const struct cns_digest *keep, size_t keep_count,
+                       struct cns_problem *problem) {
+  struct cns_registry_version *versions = NULL;
+  struct sweep sweep = {.keep = keep, .keep_count = keep_count};
+  int error = cns_registry_list(registry, &versions, &sweep.version_count, problem);
+  sweep.versions = versions;
+  if (!error) error = sweep_models(registry, &sweep, problem);
   free(versions);
   return error;
 }

@@ -51,6 +51,10 @@ struct cns_registry_version {
 CNS_MUST_CHECK int cns_registry_list(struct cns_registry *registry,
                                      struct cns_registry_version **ret_versions, size_t *ret_count,
                                      struct cns_problem *problem);
+/* Deletes the bytes of models that no manifest names, half written ones too, but of those in keep:
+ * a crash between a model and its manifest leaves such. */
+CNS_MUST_CHECK int cns_registry_sweep(struct cns_registry *registry, const struct cns_digest *keep,
+                                      size_t keep_count, struct cns_problem *problem);
 /* Deletes the bytes of models that a manifest names and none of the `keep`
  * latest manifests does. Manifests stay, and models without a manifest. */
 CNS_MUST_CHECK int cns_registry_prune(struct cns_registry *registry, size_t keep,

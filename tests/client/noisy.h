@@ -78,16 +78,27 @@ static inline void noisy_run(const char *command) {
 
 /* The disk as it is now, to which a killed agent, or a restored backup, comes back. */
 static inline void noisy_remember_disk(struct fake *fake, size_t k) {
-  char command[1000];
+  char command[2000];
   const char *kit = fake->peer[k].kit;
-  snprintf(command, sizeof command, "mkdir -p '%s/old' && cp '%s'/data.csv.ledger* '%s/old'", kit, kit, kit);
+  snprintf(command, sizeof command,
+           "rm -rf '%s/old' && mkdir '%s/old' && cp -r '%s'/data.csv.ledger* '%s/state' '%s/old'", kit, kit,
+           kit, kit, kit);
   noisy_run(command);
 }
 
 static inline void noisy_restore_disk(struct fake *fake, size_t k) {
-  char command[1000];
+  char command[2000];
   const char *kit = fake->peer[k].kit;
-  snprintf(command, sizeof command, "rm '%s'/data.csv.ledger* && cp '%s'/old/* '%s'", kit, kit, kit);
+  snprintf(command, sizeof command, "rm -r '%s'/data.csv.ledger* '%s/state' && cp -r '%s'/old/* '%s'", kit,
+           kit, kit, kit);
+  noisy_run(command);
+}
+
+static inline void noisy_restore_ledger(struct fake *fake, size_t k) {
+  char command[2000];
+  const char *kit = fake->peer[k].kit;
+  snprintf(command, sizeof command, "rm '%s'/data.csv.ledger* && cp '%s'/old/data.csv.ledger* '%s'", kit, kit,
+           kit);
   noisy_run(command);
 }
 

@@ -35,6 +35,23 @@ static void a_hospital_that_lost_its_entries_joins_nothing(void **state) {
   fake_free(fake);
 }
 
+/* Only the ledger is an old one: its own record of rounds has more. */
+static void a_ledger_that_lacks_a_signed_round_is_not_used(void **state) {
+  (void)state;
+  struct cns_site site;
+  struct cns_problem problem = {0};
+  struct fake *fake = noisy_consortium(CNS_UNIT_PATIENT, 3, NULL);
+  fake_start_all(fake);
+  noisy_remember_disk(fake, 0);
+  fake_begin(fake);
+  fake_until(fake, fake->completed, 1);
+  fake_stop(fake, 0);
+  noisy_restore_ledger(fake, 0);
+  assert_int_equal(cns_site_open(fake->peer[0].kit, &site, &problem), CNS_ERR_REFUSED);
+  if (!strstr(problem.text, "lacks round 1 of this study")) fail_msg("'%s'", problem.text);
+  fake_free(fake);
+}
+
 /* Its own head of now, or of before, is no reason. */
 static void a_head_that_fits_changes_nothing(void **state) {
   (void)state;
@@ -191,6 +208,7 @@ static void an_audited_round_is_refunded_to_readers_only(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_hospital_that_lost_its_entries_joins_nothing),
+      cmocka_unit_test(a_ledger_that_lacks_a_signed_round_is_not_used),
       cmocka_unit_test(a_head_that_fits_changes_nothing),
       cmocka_unit_test(a_coordinator_that_lost_entries_is_noticed),
       cmocka_unit_test(a_coordinator_with_two_ledgers_is_noticed),

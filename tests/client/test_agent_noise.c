@@ -119,6 +119,27 @@ static void beyond_the_budget_nothing_is_joined(void **state) {
   fake_free(fake);
 }
 
+/* It missed rounds, and has something left: that the study is over it can only be told. */
+static void a_study_that_is_over_for_others_is_over(void **state) {
+  (void)state;
+  struct cns_problem why = {0};
+  struct fake *fake = noisy_consortium(CNS_UNIT_PATIENT, 3, NULL);
+  fake_start_all(fake);
+  fake_begin(fake);
+  fake_until(fake, fake->completed, 1);
+  assert_int_equal(fake->peer[0].finished, 0);
+  struct cns_writer frame;
+  cns_writer_init(&frame, 128);
+  cns_wire_write_notice(&frame, 0, "the privacy budget of the study is spent");
+  fake_send(fake, 0, CNS_WIRE_OVER, &frame);
+  cns_writer_deinit(&frame);
+  fake_until(fake, fake->peer[0].finished, 1);
+  fake_expect_log(fake, 0,
+                  "the coordinator begins no further round: the privacy budget of the study is spent");
+  assert_int_equal(cns_agent_result(fake->peer[0].agent, &why), CNS_ERR_BUDGET);
+  fake_free(fake);
+}
+
 static void each_attempt_past_the_upload_stays_charged(void **state) {
   (void)state;
   struct fake *fake = noisy_consortium(CNS_UNIT_PATIENT, 3, NULL);
@@ -292,6 +313,7 @@ int main(void) {
       cmocka_unit_test(a_round_on_record_is_not_joined_again),
       cmocka_unit_test(weaker_rounds_are_refused),
       cmocka_unit_test(beyond_the_budget_nothing_is_joined),
+      cmocka_unit_test(a_study_that_is_over_for_others_is_over),
       cmocka_unit_test(each_attempt_past_the_upload_stays_charged),
       cmocka_unit_test(an_attempt_that_ends_before_the_upload_costs_nothing),
       cmocka_unit_test(charged_before_the_first_byte_and_after_a_kill),

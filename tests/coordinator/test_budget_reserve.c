@@ -119,6 +119,44 @@ static void a_restart_frees_what_was_only_reserved(void **state) {
   deinit(&w);
 }
 
+/* The ledger has it, the journal hasn't: killed between the two. */
+static void a_number_that_only_the_ledger_knows_is_not_used_again(void **state) {
+  struct world w;
+  struct cns_problem problem = {0};
+  (void)state;
+  init(&w, 3, 0);
+  for (uint32_t attempt = 1; attempt <= 3; attempt++) {
+    struct cns_descriptor d = describe(&w, 1, false);
+    assert_int_equal(cns_budget_choose_attempt(&w.s, &d, &problem), 0);
+    assert_int_equal(d.attempt, attempt);
+    assert_int_equal(cns_budget_reserve(&w.s, &d, &problem), 0);
+    assert_int_equal(cns_budget_replayed(&w.s, &problem), 0);
+  }
+  assert_int_equal(count(&w, CNS_LEDGER_READERS), 0);
+  deinit(&w);
+}
+
+/* Spent by an attempt that is abandoned after all. */
+static void a_late_refund_lets_the_study_go_on(void **state) {
+  struct world w;
+  struct cns_problem problem = {0};
+  (void)state;
+  init(&w, 1.5, 0);
+  w.s.plan.rounds = 9;
+  w.s.plan.noise_multiplier = 2;
+  w.s.plan.sampling_rate = 0.5;
+  struct cns_descriptor d = describe(&w, 1, false);
+  struct cns_digest digest = charged(&w, 1, false);
+  assert_int_equal(cns_budget_look_ahead(&w.s, &problem), 0);
+  assert_non_null(strstr(w.s.budget_spent.text, "is spent"));
+  w.s.said_finished = true;
+  assert_int_equal(cns_budget_refund(&w.s, &d, &digest, &problem), 0);
+  assert_string_equal(w.s.budget_spent.text, "");
+  assert_false(w.s.said_finished);
+  assert_int_equal(reserve(&w, 2, &problem), 0);
+  deinit(&w);
+}
+
 static void abandoned_rounds_are_free_for_those_who_saw_nothing(void **state) {
   struct world w;
   (void)state;
@@ -138,6 +176,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_whole_budget_ends_the_study),
       cmocka_unit_test(a_months_budget_is_waited_for),
+      cmocka_unit_test(a_number_that_only_the_ledger_knows_is_not_used_again),
+      cmocka_unit_test(a_late_refund_lets_the_study_go_on),
       cmocka_unit_test(a_restart_frees_what_was_only_reserved),
       cmocka_unit_test(abandoned_rounds_are_free_for_those_who_saw_nothing),
   };

@@ -60,6 +60,33 @@ static void a_damaged_model_is_refused_and_can_be_put_again(void **state) {
   cns_registry_free(registry);
 }
 
+/* A crash after the model and before its manifest; one while the model was written. */
+static void a_model_that_was_never_published_goes(void **state) {
+  struct cns_registry *registry = open_named("sweep");
+  struct cns_digest initial, published, lost;
+  uint8_t *bytes = NULL;
+  size_t len = 0;
+  char half[300], other[300];
+  assert_int_equal(cns_registry_put_model(registry, "initial", 7, &initial, &problem), 0);
+  assert_int_equal(cns_registry_put_model(registry, "published", 9, &published, &problem), 0);
+  assert_int_equal(cns_registry_put_manifest(registry, 1, &published, "one", 3, &problem), 0);
+  assert_int_equal(cns_registry_put_model(registry, "lost", 4, &lost, &problem), 0);
+  snprintf(half, sizeof half, "%s.new", model_file("sweep", &initial));
+  scratch_write(half, (const uint8_t *)"ini", 3);
+  snprintf(other, sizeof other, "%s", scratch_path("sweep/models/notes.txt"));
+  scratch_write(other, (const uint8_t *)"mine", 4);
+  for (int again = 0; again < 2; again++)
+    assert_int_equal(cns_registry_sweep(registry, &initial, 1, &problem), 0);
+  assert_int_equal(access(half, F_OK), -1);
+  assert_int_equal(access(other, F_OK), 0);
+  assert_int_equal(cns_registry_get_model(registry, &lost, &bytes, &len, &problem), CNS_ERR_NOT_FOUND);
+  assert_int_equal(cns_registry_get_model(registry, &published, &bytes, &len, &problem), 0);
+  free(bytes);
+  assert_int_equal(cns_registry_get_model(registry, &initial, &bytes, &len, &problem), 0);
+  free(bytes);
+  cns_registry_free(registry);
+}
+
 static void one_manifest_a_round(void **state) {
   struct cns_registry *registry = open_named("manifests");
   struct cns_digest one = scratch_digest(1), two = scratch_digest(2), found;
@@ -122,6 +149,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(models_are_named_by_their_digest),
       cmocka_unit_test(a_damaged_model_is_refused_and_can_be_put_again),
+      cmocka_unit_test(a_model_that_was_never_published_goes),
       cmocka_unit_test(one_manifest_a_round),
       cmocka_unit_test(pruning_keeps_the_latest),
       cmocka_unit_test(a_file_in_the_way),

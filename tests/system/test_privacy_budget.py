@@ -80,7 +80,8 @@ def test_the_study_stops_at_the_last_affordable_round():
         for name in f.names:
             assert "the privacy budget of the study is spent" in f.log(name), f.log(name)
             assert "one more round isn't within it" in f.log(name)
-            assert counted(f, name)[0] == 4, (name, counted(f, name))
+            missed = sum(name == who["hospital"] for event in f.completed() for who in event["missing"])
+            assert 4 - missed <= counted(f, name)[0] <= 4, (name, counted(f, name))
         assert counted(f, "coordinator") == (4, [RELEASED] * 4), counted(f, "coordinator")
         # Started again, nobody begins another one.
         start_all(f)
@@ -88,6 +89,21 @@ def test_the_study_stops_at_the_last_affordable_round():
         for name in f.names:
             f.wait_exit(name, EXIT_BUDGET)
         assert counted(f, "coordinator")[0] == 4 and len(f.completed()) == 4
+
+
+def test_who_missed_rounds_ends_with_the_study():
+    with federation(8) as f:
+        start_all(f)
+        f.wait(lambda: len(f.completed()) >= 1, "a round")
+        f.kill("h5")
+        done = len(f.completed())
+        f.wait(lambda: any(e["included"] == 4 for e in f.completed()[done:]), "a round without h5")
+        f.start("h5", "--until-finished")
+        f.wait_exit("coordinator", EXIT_BUDGET)
+        for name in f.names:
+            f.wait_exit(name, EXIT_BUDGET)
+        assert counted(f, "h5")[0] < counted(f, "h1")[0] == 8, (counted(f, "h5"), counted(f, "h1"))
+        assert "begins no further round: the privacy budget of the study is spent" in f.log("h5"), f.log("h5")
 
 
 def test_central_noise_and_unit_hospital():
@@ -169,9 +185,10 @@ def test_two_studies_on_the_same_data_add_up():
         for name in ("h1", "h2"):
             g.wait_exit(name, EXIT_BUDGET)
             assert counted(f, name)[0] == 5, (name, counted(f, name))
-        # Three are too few for another round.
+        # One of them may have been in a third round, which the other had left; three are too few.
         g.wait(lambda: "3 hospitals" in g.said(0), "the coordinator's word")
-        assert [event["included"] for event in g.completed()] == [5, 5], g.completed()
+        included = [event["included"] for event in g.completed()]
+        assert included in ([5, 5], [5, 5, 4]), g.completed()
 
 
 def test_kills_cost_no_more_and_no_less():
@@ -219,8 +236,15 @@ def restore_ledger(f, name, folder):
             shutil.copy(source, path + suffix)
 
 
+def restore_record(f, name, folder):
+    """The hospital's own record of rounds, of the same time as the ledger."""
+    shutil.rmtree(f.state(name))
+    shutil.copytree(os.path.join(folder, "state"), f.state(name))
+
+
 def test_an_old_copy_of_a_hospitals_ledger_is_noticed():
-    with federation(40, 40) as f:
+    """By the hospital's own record of rounds; by the coordinator, if that is old too."""
+    with federation(1000, 1000) as f:
         f.start_coordinator()
         for name in f.names:
             f.start(name)
@@ -228,11 +252,16 @@ def test_an_old_copy_of_a_hospitals_ledger_is_noticed():
         f.kill("h5", signal.SIGTERM)
         old = os.path.join(f.folder, "old")
         copy_ledger(f, "h5", old)
+        shutil.copytree(f.state("h5"), os.path.join(old, "state"))
         f.start("h5")
         done = len(f.completed())
         f.wait(lambda: any(e["included"] == 5 for e in f.completed()[done:]), "h5 back")
         f.kill("h5", signal.SIGTERM)
         restore_ledger(f, "h5", old)
+        f.start("h5")
+        f.wait_exit("h5", 3)
+        assert "of this study, in which this hospital took part" in f.log("h5"), f.log("h5")
+        restore_record(f, "h5", old)
         before = f.said()
         f.start("h5")
         f.wait(lambda: "restored from an old copy" in f.said(before), "the coordinator's word")
@@ -249,6 +278,8 @@ def test_an_old_copy_of_a_hospitals_ledger_is_noticed():
         f.wait_exit("h5", 1)
         assert "it was lost or taken away" in f.log("h5"), f.log("h5")
         os.remove(ledger_path(f, "h5") + ".key")
+        shutil.rmtree(f.state("h5"))
+        run("consent", f.kit("h5"), "--yes")
         before = f.said()
         f.start("h5")
         f.wait(lambda: "hospital h5 takes no part: its privacy ledger is another" in f.said(before),
