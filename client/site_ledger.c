@@ -95,7 +95,7 @@ static int check_signed_rounds(const struct cns_site *site, const char *path, st
   if (r == CNS_ERR_NOT_FOUND) return 0;
   if (r) return cns_problem_set(problem, r, "the record of rounds can't be read (%s)", cns_error_name(r));
   r = cns_ledger_state(site->ledger, &digest, &known, problem);
-  if (r || (int)known != 0) return r;
+  if (r || (int)known != 0 || round <= site->kit.config.lost_through) return r;
   return cns_problem_set(
       problem, CNS_ERR_REFUSED,
       "%s lacks round %llu of this study, in which this hospital took part. It was restored from an old "

@@ -15,10 +15,13 @@
  *                  metrics are "public", "test": PATH (a table like the hospitals'), or
  *                  {"role": "hospital", "name", "index", "address": URL, "data": PATH,
  *                   "state": PATH, "floor": {"cohort", "included", "threshold"}} and, if
- *                  wanted, "ledger": PATH (the data's privacy ledger; left out: the path of the
- *                  table, links followed, with ".ledger" behind it) and "budget": {"epsilon", "delta"} (what
- * all studies on these data may cost together; left out: what the policy says of the study); paths are
- * relative to the kit unless they begin with "/"
+ *                  wanted, "ledger": PATH (the data's privacy ledger; left out: the path of
+ *                  the table, links followed, with ".ledger" behind it) and
+ *                  "budget": {"epsilon", "delta"} (what all studies on these data may cost
+ *                  together; left out: what the policy says of the study), in it, if wanted,
+ *                  "lost_through": ROUND (what this study cost up to there is in a ledger
+ *                  that was lost, and was taken off epsilon and delta);
+ *                  paths are relative to the kit unless they begin with "/"
  */
 #pragma once
 
@@ -42,6 +45,7 @@ struct cns_kit_config {
   char *data_path;
   char *ledger_path;               /* NULL: beside the table */
   double data_epsilon, data_delta; /* 0: the policy's */
+  uint64_t lost_through;           /* round; 0: no ledger was lost */
   struct cns_floor floor;          /* holds whatever policy and descriptor say */
 };
 

@@ -179,12 +179,16 @@ static int read_floor(const cJSON *json, struct cns_floor *ret_floor, struct cns
 }
 
 static int read_budget(const cJSON *json, struct cns_kit_config *config, struct cns_problem *problem) {
-  static const char *const fields[] = {"epsilon", "delta", NULL};
+  static const char *const fields[] = {"epsilon", "delta", "lost_through", NULL};
   const cJSON *object = NULL;
+  int64_t lost = 0;
   int r = cns_json_get_object(json, "", "budget", &object, problem);
   if (!r) r = cns_json_only(object, "budget", fields, problem);
   if (!r) r = cns_json_get_number(object, "budget", "epsilon", 1e-6, 1e6, &config->data_epsilon, problem);
   if (!r) r = cns_json_get_number(object, "budget", "delta", 1e-30, 0.5, &config->data_delta, problem);
+  if (!r && cns_json_has(object, "lost_through"))
+    r = cns_json_get_int(object, "budget", "lost_through", 1, INT32_MAX, &lost, problem);
+  if (!r) config->lost_through = (uint64_t)lost;
   return r;
 }
 
@@ -309,7 +313,9 @@ static bool fill_ledger(cJSON *json, const char *folder, const struct cns_kit_co
   if (!good || config->data_epsilon == 0) return good;
   cJSON *budget = cJSON_AddObjectToObject(json, "budget");
   return budget && cJSON_AddNumberToObject(budget, "epsilon", config->data_epsilon) &&
-         cJSON_AddNumberToObject(budget, "delta", config->data_delta);
+         cJSON_AddNumberToObject(budget, "delta", config->data_delta) &&
+         (config->lost_through == 0 ||
+          cJSON_AddNumberToObject(budget, "lost_through", (double)config->lost_through));
 }
 
 static bool fill_hospital(cJSON *json, const char *folder, const struct cns_kit_config *config) {

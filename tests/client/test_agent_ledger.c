@@ -49,6 +49,16 @@ static void a_ledger_that_lacks_a_signed_round_is_not_used(void **state) {
   noisy_restore_ledger(fake, 0);
   assert_int_equal(cns_site_open(fake->peer[0].kit, &site, &problem), CNS_ERR_REFUSED);
   if (!strstr(problem.text, "lacks round 1 of this study")) fail_msg("'%s'", problem.text);
+  /* Lost for good, and what it held taken off the budget. */
+  struct cns_kit_config config;
+  assert_int_equal(cns_kit_config_load(fake->peer[0].kit, &config, &problem), 0);
+  config.data_epsilon = 1.5;
+  config.data_delta = 1e-6;
+  config.lost_through = 1;
+  assert_int_equal(cns_kit_config_save(fake->peer[0].kit, &config, &problem), 0);
+  cns_kit_config_deinit(&config);
+  if (cns_site_open(fake->peer[0].kit, &site, &problem)) fail_msg("%s", problem.text);
+  cns_site_deinit(&site);
   fake_free(fake);
 }
 
