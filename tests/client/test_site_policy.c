@@ -7,10 +7,12 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "client/consent.h"
 #include "client/site.h"
+#include "store/policy_record.h"
 #include "tests/client/fake.h"
 
 static struct fake *fake;
@@ -145,6 +147,27 @@ static void what_is_kept_must_be_what_was_accepted(void **state) {
   assert_int_equal(open_site(), 0);
 }
 
+/* The coordinator says at its start what hospitals would decline each round with. */
+static void the_coordinator_says_it_first(void **state) {
+  struct cns_kit kit = {0};
+  const char *folder = fake->peer[0].kit; /* as good as any */
+  put(1, 0, NULL, NULL);
+  for (uint64_t version = 1; version <= 3; version++) {
+    put(version, version == 2 ? 100 : 0, NULL, NULL);
+    memset(&problem, 0, sizeof problem);
+    assert_int_equal(cns_kit_load(folder, CNS_KIT_HOSPITAL, time(NULL), &kit, &problem), 0);
+    int r = cns_policy_record_accept(fake->folder, &kit, &problem);
+    assert_int_equal(r, version == 2 ? CNS_ERR_REFUSED : 0);
+    if (r && !strstr(problem.text, "needs the authority's signature")) fail_msg("'%s'", problem.text);
+    cns_kit_deinit(&kit);
+  }
+  put(2, 100, "authority", "authority");
+  assert_int_equal(cns_kit_load(folder, CNS_KIT_HOSPITAL, time(NULL), &kit, &problem), 0);
+  assert_int_equal(cns_policy_record_accept(fake->folder, &kit, &problem), CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "can't follow version 3"));
+  cns_kit_deinit(&kit);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
@@ -153,6 +176,7 @@ int main(void) {
       TEST(a_consent_can_be_taken_back_under_a_policy_that_is_refused),
       TEST(what_was_refused_is_not_compared_with),
       TEST(what_is_kept_must_be_what_was_accepted),
+      TEST(the_coordinator_says_it_first),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
