@@ -109,7 +109,8 @@ uint32_t cns_policy_weight(const struct cns_policy *policy, uint64_t patients);
 
 /* What a study file asks for, to be compared with the policy. */
 struct cns_policy_study {
-  double clip_norm;
+  double clip_norm; /* the largest that a round may have */
+  bool adaptive_clip;
   bool by_patients;                       /* weights */
   double noise_multiplier, sampling_rate; /* 0 without noise */
   uint32_t local_epochs;
