@@ -33,6 +33,11 @@ static void write_study(FILE *out, const struct cns_site *site) {
           "read. Your table never leaves.\n",
           plan->name, site->kit.roster.consortium, model_name(plan), cns_plan_dim(plan), plan->rounds,
           plan->local_epochs, plan->clip_norm);
+  if (plan->adaptive_clip.share > 0)
+    fprintf(out,
+            "That norm is the first round's. From then on it follows how many gradients are within it, a\n"
+            "count that is masked and noised with them, between %g and %g.\n",
+            plan->adaptive_clip.min, plan->adaptive_clip.max);
   write_features(out, plan);
   fprintf(out, "%.0f of 100 patients are set aside here to test the model and are never trained on.\n",
           100 * plan->validation_share);

@@ -13,7 +13,8 @@
  *   minimum_cohort       integer >= max(4, 3c+1)
  *   minimum_included     integer >= c+2
  *   maximum_exclusions   integer >= 0: left out by the coordinator's judgement in one round
- *   clip_norm_max        number > 0, L2 norm of one unweighted update
+ *   clip_norm_max        number > 0, L2 norm of one unweighted update (unit patient: of one patient's
+ *                        gradient), also the most that an adaptive clip norm may become
  *   weights              {"mode": "patients"|"equal", "cap": integer 1..1000000, "round_to": integer 1..1000}
  *   audit                {"level": "none" (reserved: "norm", "distances"), "sketch": 0}, or
  *                        {"level": "open",
