@@ -146,16 +146,6 @@ def test_json_has_all_figures():
     nothing_is_left()
 
 
-def test_a_clip_norm_that_adapts():
-    done = run_json("demo", "--epsilon", "3", "--adaptive-clip", "--rounds", "4", "--hospitals", "4", "--no-kill", "--json")
-    rounds = done["rounds"]
-    assert [one["round"] for one in rounds] == [1, 2, 3, 4] and rounds[0]["clip_norm"] == 1, rounds
-    for before, after in zip(rounds, rounds[1:]):
-        assert after["clip_norm"] == before["next_clip_norm"] != before["clip_norm"], (before, after)
-    assert 2.9 < done["epsilon_spent"] <= 3, done
-    run("demo", "--adaptive-clip", expect=USAGE, says="--adaptive-clip is for --epsilon")
-
-
 def test_signals_leave_nothing_behind():
     for number, code, group in ((signal.SIGINT, 130, False), (signal.SIGINT, 130, True), (signal.SIGTERM, 143, False),
                                 (signal.SIGQUIT, 131, False)):

@@ -160,6 +160,17 @@ def test_an_adaptive_clip_norm():
             assert counted(f, name)[0] <= 8, (name, counted(f, name))
 
 
+def test_the_demo_with_an_adaptive_clip_norm():
+    done = json.loads(run("demo", "--epsilon", "3", "--adaptive-clip", "--rounds", "4", "--hospitals", "4", "--no-kill",
+                          "--json"))
+    rounds = done["rounds"]
+    assert [one["round"] for one in rounds] == [1, 2, 3, 4] and rounds[0]["clip_norm"] == 1, rounds
+    for before, after in zip(rounds, rounds[1:]):
+        assert after["clip_norm"] == before["next_clip_norm"] != before["clip_norm"], (before, after)
+    assert 2.9 < done["epsilon_spent"] <= 3, done
+    assert "--adaptive-clip is for --epsilon" in run("demo", "--adaptive-clip", expect=2)
+
+
 def test_public_metrics():
     """On the coordinator's own test set; without one it says what is missing."""
     with federation(3) as f:
