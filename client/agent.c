@@ -189,14 +189,17 @@ struct cns_agent *cns_agent_free(struct cns_agent *agent) {
   return NULL;
 }
 
-/* What is in the record was verified before it was put there. */
+/* What is in the record was verified before it was put there. Under another version of the
+ * study the clip norm begins anew. */
 static int take_clip(struct cns_agent *agent, const uint8_t *bytes, size_t len, struct cns_problem *problem) {
   struct cns_manifest manifest;
   if (agent->site.plan.adaptive_clip.share == 0) return 0;
   int r = cns_manifest_open(bytes, len, "the last manifest", NULL, &manifest, problem);
   if (r) return r;
-  r = cns_manifest_check_clip(&manifest, &agent->site.plan.adaptive_clip, problem);
-  if (!r) agent->clip_norm = manifest.clip.next;
+  if (cns_digest_equal(&manifest.plan, &agent->site.kit.study_document.digest)) {
+    r = cns_manifest_check_clip(&manifest, &agent->site.plan.adaptive_clip, problem);
+    if (!r) agent->clip_norm = manifest.clip.next;
+  }
   cns_manifest_deinit(&manifest);
   return r;
 }

@@ -49,6 +49,11 @@ static int adopt_model(struct cns_server *s, float **params, struct cns_problem 
   return 0;
 }
 
+/* Under another version of the study an adaptive clip norm begins anew. */
+static bool is_of_this_study(const struct cns_server *s, const struct cns_manifest *manifest) {
+  return cns_digest_equal(&manifest->plan, &s->kit.study_document.digest);
+}
+
 static int keep_manifest(struct cns_server *s, uint8_t *bytes, size_t len,
                          const struct cns_manifest *manifest, struct cns_problem *problem) {
   free(s->manifest);
@@ -56,7 +61,8 @@ static int keep_manifest(struct cns_server *s, uint8_t *bytes, size_t len,
   s->manifest_len = len;
   s->completed = manifest->round;
   s->last_round = manifest->descriptor;
-  if (manifest->clip.norm > 0) s->clip_norm = manifest->clip.next;
+  bool follows = manifest->clip.norm > 0 && is_of_this_study(s, manifest);
+  s->clip_norm = follows ? manifest->clip.next : s->plan.clip_norm;
   cns_abandoning_end(s);
   for (size_t k = 0; k < s->session_count; k++)
     s->sessions[k].streaming = false; /* of the model before */
@@ -80,7 +86,8 @@ int cns_result_adopt(struct cns_server *s, const uint8_t *bytes, size_t len, str
     r = cns_problem_set(problem, CNS_ERR_REFUSED,
                         "%s holds rounds of another study: give this one a state folder of its own",
                         s->kit.config.state_path);
-  if (r == 0) r = cns_manifest_check_clip(&manifest, &s->plan.adaptive_clip, problem);
+  if (r == 0 && is_of_this_study(s, &manifest))
+    r = cns_manifest_check_clip(&manifest, &s->plan.adaptive_clip, problem);
   if (r == 0) r = cns_registry_get_model(s->registry, &manifest.model, &model, &model_len, problem);
   if (r == 0) r = cns_model_parse(&s->plan, model, model_len, "the last round's model", s->params, problem);
   if (r == 0) {
