@@ -19,6 +19,7 @@ static const char *const names[GAME_FLAWS] = {
     [GAME_NOISE_OF_MEAN] = "noise of a mean, on a sum",
     [GAME_DIVIDED] = "divided by those who took part",
     [GAME_ROWS_CLIPPED] = "rows clipped, not patients",
+    [GAME_UNCOUNTED] = "an indicator that isn't counted",
 };
 
 const char *game_flaw_name(enum game_flaw flaw) {
@@ -41,10 +42,11 @@ static void fill_hospitals(struct game *game) {
   for (size_t p = 0; p < o->others; p++)
     add_rows(&game->hospitals[1], 1, o->opposed ? -1 : 1, 0);
   add_rows(&game->hospitals[1], o->rows, -1, 1);
-  add_rows(&game->hospitals[0], 1, 1, 0);
-  add_rows(&game->hospitals[2], 1, 1, 0);
+  /* Whose gradient is nothing, but who would count as within the clip norm. */
+  for (size_t h = 0; h < GAME_HOSPITALS && o->indicator_share == 0; h += 2)
+    add_rows(&game->hospitals[h], 1, 1, 0);
   for (size_t h = 0; h < GAME_HOSPITALS; h++)
-    game->weights[h] = (uint32_t)game->hospitals[h].patients;
+    game->weights[h] = game->hospitals[h].patients ? (uint32_t)game->hospitals[h].patients : 1;
 }
 
 static double batch_of(const struct game_options *o) {
@@ -77,6 +79,15 @@ static int find_direction(struct game *game, struct cns_problem *problem) {
   return r;
 }
 
+/* The patient's gradient is longer than the clip norm, so it takes a away. */
+static void point_at_indicator(struct game *game) {
+  double gradient = ldexp(GAME_CLIP, game->mechanism.scale_log2), a = (double)game->numbers.indicator;
+  game->unit = sqrt(gradient * gradient + a * a);
+  for (size_t k = 0; k < GAME_DIM; k++)
+    game->direction[k] *= gradient / game->unit;
+  game->direction[GAME_DIM] = -a / game->unit;
+}
+
 static int prepare_mechanism(struct game *game, struct cns_problem *problem) {
   const struct game_options *o = &game->options;
   int8_t scale;
@@ -85,7 +96,8 @@ static int prepare_mechanism(struct game *game, struct cns_problem *problem) {
                                            .noise_multiplier = o->noise_multiplier,
                                            .sampling_rate = o->sampling_rate,
                                            .clip = GAME_CLIP,
-                                           .dim = GAME_DIM,
+                                           .indicator_share = o->indicator_share,
+                                           .dim = game->numbers_sent,
                                            .colluders = COLLUDERS,
                                            .minimum_included = GAME_HOSPITALS,
                                            .count = GAME_HOSPITALS,
@@ -97,7 +109,11 @@ static int prepare_mechanism(struct game *game, struct cns_problem *problem) {
   for (size_t h = 0; h < GAME_HOSPITALS && r == 0; h++)
     r = cns_mechanism_radius(&game->mechanism, game->weights[h], &game->hospitals[h].radius);
   if (r) return r;
-  double factor = o->flaw == GAME_HALF_NOISE ? 0.5 : o->flaw == GAME_NOISE_OF_MEAN ? 1 / batch_of(o) : 1;
+  point_at_indicator(game);
+  double factor = o->flaw == GAME_HALF_NOISE      ? 0.5
+                  : o->flaw == GAME_NOISE_OF_MEAN ? 1 / batch_of(o)
+                  : o->flaw == GAME_UNCOUNTED     ? sqrt(1 - o->indicator_share)
+                                                  : 1;
   r = cns_discrete_gaussian_new(factor * game->numbers.sigma_local, &game->noise, problem);
   if (r == 0) game->sigma = sqrt(GAME_HOSPITALS - COLLUDERS) * cns_discrete_gaussian_sigma(game->noise);
   return r;
@@ -205,38 +221,43 @@ static int upload(struct game *game, size_t h, bool present, uint32_t *ret_x, st
   struct cns_table table = table_of(hospital, h == 1 && !present, o->rows);
   struct cns_rng rng = cns_rng_seeded(&game->generator);
   bool in[GAME_ROWS_MAX] = {false};
+  struct cns_private_stats stats;
   double sum[GAME_DIM];
   size_t count;
   int r = draw_batch(game, rng, table.patients, in, &count);
   if (r == 0 && o->flaw == GAME_ROWS_CLIPPED) tear_apart(hospital, &table, in);
   if (r == 0)
-    r = cns_private_gradient(&game->plan, game->params, &table, in, GAME_CLIP, NULL, sum, NULL, problem);
+    r = cns_private_gradient(&game->plan, game->params, &table, in, GAME_CLIP, NULL, sum, &stats, problem);
   for (size_t k = 0; r == 0 && o->flaw == GAME_DIVIDED && h == 1 && count > 0 && k < GAME_DIM; k++)
     sum[k] *= batch_of(o) / (double)count;
   if (r == 0)
     r = cns_grid_round(sum, GAME_DIM, hospital->radius, game->mechanism.scale_log2, rng, ret_x, problem);
-  return r ? r : cns_discrete_gaussian_add(game->noise, rng, ret_x, GAME_DIM);
+  if (r == 0 && game->numbers.indicator > 0) {
+    int64_t within = (int64_t)stats.sampled - 2 * (int64_t)stats.clipped;
+    ret_x[GAME_DIM] = (uint32_t)(uint64_t)(within * (int64_t)game->numbers.indicator);
+  }
+  return r ? r : cns_discrete_gaussian_add(game->noise, rng, ret_x, game->numbers_sent);
 }
 
 /* Along u, in standard deviations: what is opened, less what the attacker put in. */
 static int see(struct game *game, bool present, double *ret_t, struct cns_problem *problem) {
-  uint32_t seen[GAME_DIM] = {0}, own[GAME_DIM] = {0}, x[GAME_DIM];
+  uint32_t seen[GAME_NUMBERS_MAX] = {0}, own[GAME_NUMBERS_MAX] = {0}, x[GAME_NUMBERS_MAX] = {0};
   double along = 0;
   for (size_t h = 0; h < GAME_HOSPITALS; h++) {
     int r = upload(game, h, present, x, problem);
     if (r) return r;
     if (h == 0) memcpy(own, x, sizeof own);
-    for (size_t k = 0; k < GAME_DIM; k++)
+    for (size_t k = 0; k < game->numbers_sent; k++)
       seen[k] += x[k];
   }
-  for (size_t k = 0; k < GAME_DIM; k++)
+  for (size_t k = 0; k < game->numbers_sent; k++)
     along += (double)(int32_t)(seen[k] - own[k]) * game->direction[k];
   *ret_t = along / game->sigma;
   return 0;
 }
 
 int game_play(struct game *game, bool present, double *ret_log_ratio, struct cns_problem *problem) {
-  double ratio = 0, unit = ldexp(GAME_CLIP, game->mechanism.scale_log2) / game->sigma;
+  double ratio = 0, unit = game->unit / game->sigma;
   for (uint32_t round = 0; round < game->options.rounds; round++) {
     double t;
     int r = see(game, present, &t, problem);
@@ -251,6 +272,7 @@ static bool options_fit(const struct game_options *o) {
   double batch = batch_of(o);
   if (o->flaw == GAME_FIXED_BATCH && (o->others < 1 || batch != floor(batch) || batch > (double)o->others))
     return false;
+  if (o->indicator_share > 0 && o->others > 0) return false;
   return o->flaw < GAME_FLAWS && o->rows > 0 && o->rows < GAME_ROWS_MAX &&
          o->others < GAME_ROWS_MAX - o->rows;
 }
@@ -258,6 +280,7 @@ static bool options_fit(const struct game_options *o) {
 int game_init(struct game *game, const struct game_options *options, struct cns_problem *problem) {
   *game = (struct game){
       .options = *options,
+      .numbers_sent = GAME_DIM + (options->indicator_share > 0),
       .plan = {.class_count = 2, .feature_count = 1, .kind = CNS_MODEL_LOGISTIC, .dim = GAME_DIM},
       .params = {LOGIT, -LOGIT, LOGIT, -LOGIT}};
   if (!options_fit(options))

@@ -20,7 +20,8 @@ struct cns_demo_options {
   const char *data; /* folder with study.json and one CSV file; NULL: the built-in ones */
   const char *keep; /* folder that stays; NULL: a temporary one */
   bool no_kill, no_audit, no_poison, json;
-  double epsilon; /* 0: no noise */
+  bool adaptive_clip; /* with noise */
+  double epsilon;     /* 0: no noise */
   double delta;
 };
 
@@ -32,6 +33,12 @@ struct cns_demo_options {
 #define CNS_DEMO_ROUNDS_PRIVATE 30
 #define CNS_DEMO_RATE 0.25
 #define CNS_DEMO_CLIP 1.0
+/* With --adaptive-clip: it starts there and follows the median. */
+#define CNS_DEMO_ADAPTIVE_QUANTILE 0.5
+#define CNS_DEMO_ADAPTIVE_RATE 0.2
+#define CNS_DEMO_ADAPTIVE_SHARE 0.05
+#define CNS_DEMO_ADAPTIVE_MIN 0.01
+#define CNS_DEMO_ADAPTIVE_MAX 100.0
 /* Over the noise multiplier, and 1 at the most: what the noise moves the model by in a
  * step is the same for every budget. */
 #define CNS_DEMO_LEARNING_RATE 2.5

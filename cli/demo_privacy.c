@@ -18,6 +18,13 @@ static bool set(cJSON *object, const char *name, double value) {
   return cJSON_AddNumberToObject(object, name, value) != NULL;
 }
 
+static bool adapt_clip(cJSON *privacy) {
+  cJSON *adaptive = cJSON_AddObjectToObject(privacy, "adaptive_clip");
+  return adaptive && set(adaptive, "quantile", CNS_DEMO_ADAPTIVE_QUANTILE) &&
+         set(adaptive, "rate", CNS_DEMO_ADAPTIVE_RATE) && set(adaptive, "share", CNS_DEMO_ADAPTIVE_SHARE) &&
+         set(adaptive, "min", CNS_DEMO_ADAPTIVE_MIN) && set(adaptive, "max", CNS_DEMO_ADAPTIVE_MAX);
+}
+
 int cns_demo_make_private(const struct cns_demo_options *options, cJSON *study, struct cns_problem *problem) {
   cJSON *training = cJSON_GetObjectItemCaseSensitive(study, "training");
   double rounds = options->rounds ? (double)options->rounds : CNS_DEMO_ROUNDS_PRIVATE;
@@ -34,7 +41,8 @@ int cns_demo_make_private(const struct cns_demo_options *options, cJSON *study, 
               set(training, "clip_norm", CNS_DEMO_CLIP) && set(study, "validation_share", 0) &&
               cJSON_AddStringToObject(study, "weighting", "patients") &&
               set(privacy, "noise_multiplier", found.noise_multiplier) &&
-              set(privacy, "sampling_rate", CNS_DEMO_RATE);
+              set(privacy, "sampling_rate", CNS_DEMO_RATE) &&
+              (!options->adaptive_clip || adapt_clip(privacy));
   return good ? 0 : cns_problem_set(problem, CNS_ERR_FORMAT, "the study can't be turned into a private one");
 }
 
@@ -89,5 +97,10 @@ void cns_demo_report_budget(const struct cns_demo_options *options, const struct
       "hospital's sum as ever. Every hospital counts in a ledger of its own and refuses a round beyond.\n",
       options->epsilon, options->delta, plan->sampling_rate, plan->clip_norm, plan->noise_multiplier,
       (long long)options->hospitals - 1, parts->hospital_count);
+  if (plan->adaptive_clip.share > 0)
+    printf(
+        "That length follows the median of the gradients' lengths, from %g on: which of them are within it\n"
+        "is one number more in the same sum, under the same masks and %g of the same noise's worth.\n",
+        plan->clip_norm, plan->adaptive_clip.share);
   fflush(stdout);
 }

@@ -108,6 +108,8 @@ void cns_demo_report_round(const cJSON *round) {
   if (cJSON_HasObjectItem(round, "loss")) printf(", loss %.4f", number_of(round, "loss"));
   if (cJSON_HasObjectItem(round, "epsilon")) printf(", epsilon %.4f spent", number_of(round, "epsilon"));
   if (cJSON_HasObjectItem(round, "auc")) printf(", AUC %.4f", number_of(round, "auc"));
+  if (cJSON_HasObjectItem(round, "clip_norm"))
+    printf(", clip norm %.4g, then %.4g", number_of(round, "clip_norm"), number_of(round, "next_clip_norm"));
   print_size("up", number_of(round, "bytes_up"));
   print_size("down", number_of(round, "bytes_down"));
   printf(", %.2f s\n", number_of(round, "seconds"));

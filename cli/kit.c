@@ -186,7 +186,7 @@ void cns_kit_study_policy(const struct cns_roster *roster, const struct cns_plan
   struct cns_policy policy;
   cns_policy_default(roster, &policy);
   policy.valid_until = now_seconds + CNS_POLICY_SECONDS;
-  policy.clip_norm_max = plan->clip_norm;
+  policy.clip_norm_max = cns_plan_clip_norm_max(plan);
   policy.weights_mode = plan->weighting == CNS_WEIGHTING_EQUAL ? CNS_WEIGHTS_EQUAL : CNS_WEIGHTS_PATIENTS;
   *ret_policy = policy;
 }

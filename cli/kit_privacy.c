@@ -13,7 +13,8 @@ static int count_rounds(const struct cns_policy *policy, const struct cns_plan *
   struct cns_budget_cost costs[CNS_LEDGER_OBSERVERS];
   const struct cns_budget_spent nothing = {0};
   size_t count = cns_charge_limits(policy, NULL, limits);
-  int r = cns_charge_expected(policy, plan->noise_multiplier, plan->sampling_rate, cns_plan_dim(plan), costs);
+  int r = cns_charge_expected(policy, plan->noise_multiplier, plan->sampling_rate, cns_plan_update_dim(plan),
+                              costs);
   *ret_rounds = plan->rounds;
   for (size_t k = 0; k < count && !r; k++) {
     uint64_t left = 0;

@@ -2,6 +2,7 @@
 /* `consilium budget statement`: everything in it follows from policy, study and ledger. What was
  * spent is in statement_spent.c. */
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -153,6 +154,27 @@ static void write_placement(struct cns_page *page, const struct cns_policy *poli
                 shares);
 }
 
+static void write_clip_norm(struct cns_page *page, const struct cns_plan *plan,
+                            const struct cns_policy *policy) {
+  const struct cns_adaptive_clip *a = &plan->adaptive_clip;
+  if (a->share == 0) {
+    cns_page_fact(page, "Clip norm", "%.6g (L2; the policy allows %.6g)", plan->clip_norm,
+                  policy->clip_norm_max);
+    return;
+  }
+  cns_page_fact(
+      page, "Clip norm",
+      "adaptive (L2): %.6g in the first round; then it follows the gradients' norms, so that a share "
+      "of %.6g is within it, at a rate of %.6g, between %.6g and %.6g (the policy allows %.6g)",
+      plan->clip_norm, a->quantile, a->rate, a->min, a->max, policy->clip_norm_max);
+  cns_page_fact(
+      page, "How many are within it",
+      "one number more in the same sum, under the same noise. A share of %.6g of what a round gives "
+      "away is that count's: it has noise of %.4g patients, and the gradients %.6g times the clip "
+      "norm. The noise multiplier below is that of both together, whatever the clip norm is",
+      a->share, plan->noise_multiplier / (2 * sqrt(a->share)), plan->noise_multiplier / sqrt(1 - a->share));
+}
+
 static void write_mechanism(struct cns_page *page, const struct cns_budget_view *view) {
   const struct cns_policy *policy = &view->site->kit.policy;
   const struct cns_plan *plan = &view->site->plan;
@@ -163,8 +185,7 @@ static void write_mechanism(struct cns_page *page, const struct cns_budget_view 
                     ? "one sum, over all hospitals, of the gradients of the patients drawn for it, "
                       "each clipped by itself (DP-SGD)"
                     : "one sum of the hospitals' updates, each clipped as a whole");
-  cns_page_fact(page, "Clip norm", "%.6g (L2; the policy allows %.6g)", plan->clip_norm,
-                policy->clip_norm_max);
+  write_clip_norm(page, plan, policy);
   cns_page_fact(
       page, "Noise multiplier",
       "%.10g: the standard deviation of a sum's noise over what one %s can change (the policy asks for "

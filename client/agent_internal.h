@@ -90,6 +90,7 @@ struct cns_agent {
 
   uint64_t model_round;    /* of the newest manifest; 0: none */
   struct cns_digest model; /* that it names; the initial one before */
+  double clip_norm;        /* of the round after it */
   struct cns_agent_round *round;
   struct cns_agent_download download;
 

@@ -54,6 +54,11 @@ static void write_study(FILE *out, const struct cns_site *site) {
           "The hospitals train %s of %zu numbers together, in up to %u rounds. ",
           plan->name, site->kit.roster.consortium, model_name(plan), cns_plan_dim(plan), plan->rounds);
   write_round(out, site);
+  if (plan->adaptive_clip.share > 0)
+    fprintf(out,
+            "That norm is the first round's. From then on it follows how many gradients are within it, a\n"
+            "count that is masked and noised with them, between %g and %g.\n",
+            plan->adaptive_clip.min, plan->adaptive_clip.max);
   write_features(out, plan);
   if (plan->validation_share == 0) return;
   fprintf(out, "%.0f of 100 patients are set aside here to test the model and are never trained on.\n",

@@ -139,6 +139,7 @@ void cns_agent_manifest(struct cns_agent *agent, const uint8_t *data, size_t len
     log_own_exclusion(agent, &manifest);
     agent->model_round = manifest.round;
     agent->model = manifest.model;
+    if (manifest.clip.norm > 0) agent->clip_norm = manifest.clip.next;
     /* A machine for this or an earlier round has nothing to answer any more. */
     if (agent->round && agent->round->descriptor->round <= manifest.round) cns_agent_drop_round(agent);
     keep_books(agent, &manifest, data, len);

@@ -57,9 +57,10 @@ int cns_agent_expectation(struct cns_agent *agent, struct cns_expectation *ret_e
       .study = site->study,
       .plan = kit->study_document.digest,
       .parent = agent->model,
-      .dim = cns_plan_dim(&site->plan),
+      .dim = cns_plan_update_dim(&site->plan),
       .metrics_dim = kit->policy.metrics ? (uint32_t)cns_plan_metrics_dim(&site->plan) : 0,
-      .clip_norm = site->plan.clip_norm,
+      .clip_norm = agent->clip_norm,
+      .indicator_share = site->plan.adaptive_clip.share,
       .noise_multiplier = site->plan.noise_multiplier,
       .sampling_rate = site->plan.sampling_rate,
       .round = agent->model_round + 1,
@@ -110,6 +111,42 @@ static int check_own_round(const struct cns_agent *agent, const struct cns_manif
   return 0;
 }
 
+/* Of a round that this hospital was asked to take part in it knows the numbers itself. */
+static int check_own_clip(const struct cns_agent *agent, const struct cns_manifest *manifest,
+                          struct cns_problem *problem) {
+  struct cns_mechanism_numbers numbers;
+  if (!cns_agent_in_round(agent, &manifest->descriptor)) return 0;
+  int r = cns_descriptor_numbers(agent->round->descriptor, &numbers, problem);
+  if (r) return r;
+  if (manifest->clip.unit == numbers.indicator &&
+      manifest->privacy.sampling_rate == agent->round->descriptor->sampling_rate)
+    return 0;
+  return cns_problem_set(problem, CNS_ERR_REFUSED,
+                         "the manifest of round %" PRIu64 " counts %" PRIu64
+                         " steps for a patient, and in the round that was announced here it is %" PRIu64,
+                         manifest->round, manifest->clip.unit, numbers.indicator);
+}
+
+/* An adaptive clip norm follows from what the hospitals have released; from the manifest
+ * of a round that was missed only that it follows from its own numbers and is within the
+ * study's bounds can be told. */
+static int check_clip(const struct cns_agent *agent, const struct cns_manifest *manifest,
+                      struct cns_problem *problem) {
+  const struct cns_plan *plan = &agent->site.plan;
+  int r = cns_manifest_check_clip(manifest, &plan->adaptive_clip, problem);
+  if (r || plan->adaptive_clip.share == 0) return r;
+  if (manifest->privacy.sampling_rate != plan->sampling_rate)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "the manifest of round %" PRIu64 " has the sampling rate %g, and the study %g",
+                           manifest->round, manifest->privacy.sampling_rate, plan->sampling_rate);
+  if (manifest->round == agent->model_round + 1 && manifest->clip.norm != agent->clip_norm)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "the manifest of round %" PRIu64
+                           " has a clip norm of %.10g, but from the one accepted here follows %.10g",
+                           manifest->round, manifest->clip.norm, agent->clip_norm);
+  return check_own_clip(agent, manifest, problem);
+}
+
 static int check_manifest(const struct cns_agent *agent, const struct cns_manifest *manifest,
                           struct cns_problem *problem) {
   const struct cns_site *site = &agent->site;
@@ -128,7 +165,8 @@ static int check_manifest(const struct cns_agent *agent, const struct cns_manife
                            "the model of round %" PRIu64 " doesn't follow from the one accepted here: the "
                            "coordinator has forked the study's history",
                            manifest->round);
-  return check_own_round(agent, manifest, problem);
+  int r = check_own_round(agent, manifest, problem);
+  return r ? r : check_clip(agent, manifest, problem);
 }
 
 int cns_agent_guard_manifest(struct cns_agent *agent, const uint8_t *data, size_t len,

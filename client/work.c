@@ -54,19 +54,36 @@ static int train_update(struct cns_work *work, const float *params, float *updat
   return r;
 }
 
+/* Numbers that get noise. */
+static size_t update_dim(const struct cns_work_input *in) {
+  return cns_plan_dim(in->plan) + (in->indicator > 0);
+}
+
+/* Each patient within the clip norm counts +a and each beyond -a, whatever the norm. Cut
+ * off at so many patients, which moves no two sums apart. */
+static uint32_t indicators(const struct cns_work_input *in, const struct cns_private_stats *stats) {
+  int64_t most = (int64_t)in->patients, sum = (int64_t)stats->sampled - 2 * (int64_t)stats->clipped;
+  if (sum > most) sum = most;
+  if (sum < -most) sum = -most;
+  return (uint32_t)(uint64_t)(sum * (int64_t)in->indicator);
+}
+
 /* Who is in the sample, and how many, stays here. */
 static int sum_gradients(struct cns_work *work, const float *params) {
   const struct cns_work_input *in = &work->input;
   size_t dim = cns_plan_dim(in->plan), patients = in->train->patients, sampled = 0;
+  struct cns_private_stats stats = {0};
   bool *sample = calloc(patients ? patients : 1, sizeof *sample);
   double *sum = malloc(dim * sizeof *sum);
   int r =
       sample && sum ? 0 : cns_problem_set(&work->problem, CNS_ERR_MEMORY, "not enough memory for gradients");
   if (!r) r = cns_private_sample(in->rng, in->sampling_rate, patients, sample, &sampled);
   if (!r)
-    r = cns_private_gradient(in->plan, params, in->train, sample, in->clip_norm, &work->cancelled, sum, NULL,
-                             &work->problem);
+    r = cns_private_gradient(in->plan, params, in->train, sample, in->clip_norm, &work->cancelled, sum,
+                             &stats, &work->problem);
   if (!r) r = cns_grid_round(sum, dim, in->radius, in->scale_log2, in->rng, work->result.x, &work->problem);
+  if (!r && in->indicator > 0) work->result.x[dim] = indicators(in, &stats);
+  cns_wipe(&stats, sizeof stats);
   wipe_free(sample, patients * sizeof *sample);
   wipe_free(sum, dim * sizeof *sum);
   return r;
@@ -75,7 +92,13 @@ static int sum_gradients(struct cns_work *work, const float *params) {
 /* On the very vector that leaves, in integers: whatever was computed before, it
  * can't change the sum by more than the noise is made for. */
 static int check_norm(struct cns_work *work, size_t dim) {
-  if (cns_grid_within(work->result.x, dim, work->input.theta)) return 0;
+  const struct cns_work_input *in = &work->input;
+  bool good = cns_grid_within(work->result.x, dim, in->theta);
+  if (in->indicator > 0) {
+    int64_t sum = (int32_t)work->result.x[dim - 1], unit = (int64_t)in->indicator;
+    good = good && sum % unit == 0 && llabs(sum) <= unit * (int64_t)in->patients;
+  }
+  if (good) return 0;
   return cns_problem_set(&work->problem, CNS_ERR_RANGE,
                          "the update computed here is longer than the round's bound: this machine computes "
                          "wrongly, and nothing of it is sent");
@@ -92,7 +115,7 @@ static int add_noise(struct cns_work *work, size_t dim) {
 
 static int train(struct cns_work *work, const float *params, float *update) {
   const struct cns_work_input *in = &work->input;
-  size_t dim = cns_plan_dim(in->plan);
+  size_t dim = update_dim(in);
   int r = in->unit == CNS_UNIT_PATIENT ? sum_gradients(work, params) : train_update(work, params, update);
   if (!r) r = check_norm(work, dim);
   if (!r && in->poison) poison(in, dim, work->result.x);
@@ -101,7 +124,7 @@ static int train(struct cns_work *work, const float *params, float *update) {
 
 static int work_with(struct cns_work *work, float *params, float *update) {
   const struct cns_work_input *in = &work->input;
-  size_t dim = cns_plan_dim(in->plan);
+  size_t dim = update_dim(in);
   int r =
       cns_model_parse(in->plan, work->model, work->model_len, "the received model", params, &work->problem);
   free(work->model);
@@ -114,7 +137,8 @@ static int work_with(struct cns_work *work, float *params, float *update) {
 static void run(uv_work_t *request) {
   struct cns_work *work = request->data;
   size_t dim = cns_plan_dim(work->input.plan);
-  size_t words = dim + (work->input.metrics ? cns_plan_metrics_dim(work->input.plan) : 0);
+  size_t words =
+      update_dim(&work->input) + (work->input.metrics ? cns_plan_metrics_dim(work->input.plan) : 0);
   float *params = malloc(dim * sizeof *params), *update = malloc(dim * sizeof *update);
   work->result.x = calloc(words, sizeof *work->result.x);
   work->result.words = words;

@@ -3,8 +3,9 @@
  * A round's work at the hospital, on a worker thread: metrics of the received
  * model on the validation rows; local training and clipping of the update, or, in
  * privacy unit patient, the sum of the clipped gradients of a random sample of the
- * patients; the integer grid; the hospital's share of the noise. What comes out is x,
- * the plain vector of the round: the update, and behind it the metrics.
+ * patients and, for an adaptive clip norm, how many of those were within it; the integer
+ * grid; the hospital's share of the noise. What comes out is x, the plain vector of the
+ * round: the update, the indicators' sum if there is one, and behind it the metrics.
  */
 #pragma once
 
@@ -25,6 +26,8 @@ struct cns_work_input {
   enum cns_privacy_unit unit;
   double sampling_rate; /* in unit patient */
   double radius;        /* of the sum in unit patient (dp/mechanism.h) */
+  uint64_t indicator;   /* steps of one patient's indicator, of an adaptive clip norm; 0: it is fixed */
+  uint64_t patients;    /* whose indicators the vector may hold, with an adaptive clip norm */
   uint64_t theta;       /* the integer vector's largest norm before the noise, steps */
   double sigma_local;   /* of the noise, steps; 0 for none */
   struct cns_rng rng;   /* of sampling, rounding and noise; used on the worker thread */

@@ -53,6 +53,19 @@ static int take_update(const struct job *job, uint64_t first, size_t count, cons
   return cns_fedavg_step(a->parent + first, mean, count, a->params + first, &result->problem);
 }
 
+/* The last number of an update with an adaptive clip norm. */
+static int take_indicator(struct job *job, uint32_t word, struct block_result *result) {
+  int64_t value = (int32_t)word, honest = (int64_t)job->range.honest;
+  if (llabs(value) > (int64_t)job->range.second)
+    return cns_problem_set(&result->problem, CNS_ERR_RANGE,
+                           "how many patients are within the clip norm is beyond what the round's hospitals "
+                           "could add up to: the sum is void");
+  int64_t kept = value > honest ? honest : value < -honest ? -honest : value;
+  result->clipped += kept != value;
+  job->a->released = kept; /* one block has it */
+  return 0;
+}
+
 static void run_block(void *argument, size_t block) {
   struct job *job = argument;
   struct cns_aggregation *a = job->a;
@@ -66,7 +79,10 @@ static void run_block(void *argument, size_t block) {
   size_t update = first >= dim ? 0 : dim - first < count ? (size_t)(dim - first) : count;
   if (r == 0 && job->noise && update > 0) r = cns_discrete_gaussian_add(job->noise, a->rng, sum, update);
   if (r == 0) cns_hash_once("consilium/1 sum block", sum, count * sizeof *sum, &result->digest);
-  if (r == 0 && update > 0) r = take_update(job, first, update, sum, mean, result);
+  bool has_indicator = a->unit > 0 && update > 0 && first + update == dim;
+  size_t gradients = update - has_indicator;
+  if (r == 0 && gradients > 0) r = take_update(job, first, gradients, sum, mean, result);
+  if (r == 0 && has_indicator) r = take_indicator(job, sum[gradients], result);
   if (r == 0 && update < count)
     memcpy(job->metrics_sum + (first + update - dim), sum + update, (count - update) * sizeof *sum);
   result->error = r;
@@ -94,10 +110,11 @@ static int gather(struct job *job, size_t blocks, struct cns_problem *problem) {
 
 /* The noise is what the whole cohort was promised, whoever is included. */
 static int prepare(struct job *job, uint32_t *weights, struct cns_problem *problem) {
-  const struct cns_aggregation *a = job->a;
+  struct cns_aggregation *a = job->a;
   struct cns_mechanism_numbers numbers;
   int r = cns_descriptor_compute(a->descriptor, weights, &job->mechanism, &numbers, problem);
   if (r == 0) r = cns_mechanism_range(&job->mechanism, &numbers, a->weights, a->count, &job->range);
+  if (r == 0) a->unit = numbers.indicator;
   if (r == 0 && job->mechanism.placement == CNS_NOISE_CENTRAL)
     r = cns_discrete_gaussian_new(numbers.sigma, &job->noise, problem);
   return r;

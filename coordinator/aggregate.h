@@ -3,8 +3,8 @@
  * From uploads and rebuilt masks to the new model: runs on a worker thread, on
  * plain arrays. Block after block: the included uploads are added up, the masks
  * taken off, central noise added before anything else is made of the sum, the
- * update's part dequantised and added to the parent, the metrics' part kept. No memory beyond the new model
- * and a block a thread.
+ * update's part dequantised and added to the parent, the indicators' sum and the metrics' part kept. No
+ * memory beyond the new model and a block a thread.
  */
 #pragma once
 
@@ -20,14 +20,16 @@ struct cns_aggregation {
   size_t count;
   const struct cns_mask_term *terms;
   size_t term_count;
-  const float *parent;  /* dim */
+  const float *parent;  /* the model's parameters: dim, without the indicator */
   double learning_rate; /* new model = parent + learning_rate * mean; 1 for updates, negative for gradients */
   struct cns_rng rng;   /* of central noise; used on several threads */
   size_t classes;
   struct cns_parallel parallel;
   /* out */
-  float *params; /* dim, allocated by the caller */
+  float *params; /* as parent, allocated by the caller */
   uint64_t clipped;
+  int64_t released;      /* the indicators' sum, in steps, with an adaptive clip norm; 0 else */
+  uint64_t unit;         /* steps of one patient's indicator; 0 with a fixed clip norm */
   struct cns_digest sum; /* H over the unmasked sum's blocks, with central noise if there is any */
   bool has_metrics;
   struct cns_metrics metrics;

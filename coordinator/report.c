@@ -188,6 +188,11 @@ static cJSON *round_json(const struct cns_server *s, const struct cns_manifest *
     cJSON_AddNumberToObject(json, "epsilon", manifest->privacy.epsilon);
     cJSON_AddNumberToObject(json, "delta", manifest->privacy.delta);
   }
+  if (manifest->clip.norm > 0) {
+    cJSON_AddNumberToObject(json, "clip_norm", manifest->clip.norm);
+    cJSON_AddNumberToObject(json, "within_clip_norm", cns_manifest_fraction(manifest));
+    cJSON_AddNumberToObject(json, "next_clip_norm", manifest->clip.next);
+  }
   cJSON_AddNumberToObject(json, "bytes_up", (double)traffic.up);
   cJSON_AddNumberToObject(json, "bytes_down", (double)traffic.down);
   cJSON_AddNumberToObject(json, "seconds", seconds);
@@ -220,6 +225,8 @@ static void write_round(FILE *out, const struct cns_server *s, const struct cns_
     fprintf(out, ", epsilon %.4g spent", manifest->privacy.epsilon);
   else if (!manifest->metrics.known)
     fprintf(out, ", no metrics");
+  if (manifest->clip.norm > 0)
+    fprintf(out, ", clip norm %.4g, then %.4g", manifest->clip.norm, manifest->clip.next);
   write_size(out, "up", traffic.up);
   write_size(out, "down", traffic.down);
   fprintf(out, ", %.2f s", seconds);

@@ -49,6 +49,11 @@ static int adopt_model(struct cns_server *s, float **params, struct cns_problem 
   return 0;
 }
 
+/* Under another version of the study an adaptive clip norm begins anew. */
+static bool is_of_this_study(const struct cns_server *s, const struct cns_manifest *manifest) {
+  return cns_digest_equal(&manifest->plan, &s->kit.study_document.digest);
+}
+
 static int keep_manifest(struct cns_server *s, uint8_t *bytes, size_t len,
                          const struct cns_manifest *manifest, struct cns_problem *problem) {
   free(s->manifest);
@@ -56,6 +61,8 @@ static int keep_manifest(struct cns_server *s, uint8_t *bytes, size_t len,
   s->manifest_len = len;
   s->completed = manifest->round;
   s->last_round = manifest->descriptor;
+  bool follows = manifest->clip.norm > 0 && is_of_this_study(s, manifest);
+  s->clip_norm = follows ? manifest->clip.next : s->plan.clip_norm;
   cns_abandoning_end(s);
   for (size_t k = 0; k < s->session_count; k++)
     s->sessions[k].streaming = false; /* of the model before */
@@ -79,6 +86,8 @@ int cns_result_adopt(struct cns_server *s, const uint8_t *bytes, size_t len, str
     r = cns_problem_set(problem, CNS_ERR_REFUSED,
                         "%s holds rounds of another study: give this one a state folder of its own",
                         s->kit.config.state_path);
+  if (r == 0 && is_of_this_study(s, &manifest))
+    r = cns_manifest_check_clip(&manifest, &s->plan.adaptive_clip, problem);
   if (r == 0) r = cns_registry_get_model(s->registry, &manifest.model, &model, &model_len, problem);
   if (r == 0) r = cns_model_parse(&s->plan, model, model_len, "the last round's model", s->params, problem);
   if (r == 0) {
@@ -140,6 +149,16 @@ static int privacy_of(struct cns_server *s, struct cns_manifest_privacy *ret_pri
   return r;
 }
 
+/* The next round's clip norm, and what it follows from. */
+static void adapt_clip(const struct cns_server *s, const struct cns_aggregation *a,
+                       struct cns_manifest *manifest) {
+  if (a->unit == 0) return;
+  double norm = a->descriptor->clip_norm;
+  manifest->clip =
+      (struct cns_manifest_clip){.norm = norm, .released = a->released, .unit = a->unit, .next = norm};
+  manifest->clip.next = cns_adaptive_clip_next(&s->plan.adaptive_clip, norm, cns_manifest_fraction(manifest));
+}
+
 static int publish(struct cns_server *s, struct result_job *job, struct cns_problem *problem) {
   struct cns_manifest manifest;
   uint64_t sequence;
@@ -164,6 +183,7 @@ static int publish(struct cns_server *s, struct result_job *job, struct cns_prob
   cns_journal_head(s->journal, &manifest.journal_head, &sequence);
   if (r == 0) r = cns_budget_release(s, problem);
   if (r == 0) r = privacy_of(s, &manifest.privacy, problem);
+  adapt_clip(s, a, &manifest);
   if (r == 0) r = cns_manifest_make(&manifest, s->kit.identity, &bytes, &len);
   if (r == 0) r = record(s, &manifest, bytes, len, problem);
   if (r == 0) {
@@ -235,7 +255,7 @@ static int collect(struct cns_server *s, struct result_job *job) {
   struct cns_aggregation *a = &job->aggregation;
   job->uploads = calloc(d->member_count, sizeof(struct cns_vector_file *));
   job->weights = calloc(d->member_count, sizeof *job->weights);
-  job->params = calloc(d->dim, sizeof *job->params);
+  job->params = calloc(cns_plan_dim(&s->plan), sizeof *job->params);
   if (!job->uploads || !job->weights || !job->params) return CNS_ERR_MEMORY;
   for (size_t k = 0; k < d->member_count; k++) {
     if (outcomes->outcomes[k] != CNS_INCLUDED) continue;

@@ -197,9 +197,10 @@ static int check_descriptor(const struct cns_server *s, const struct cns_descrip
       .study = s->study,
       .plan = s->kit.study_document.digest,
       .parent = s->model,
-      .dim = cns_plan_dim(&s->plan),
+      .dim = cns_plan_update_dim(&s->plan),
       .metrics_dim = policy->metrics ? (uint32_t)cns_plan_metrics_dim(&s->plan) : 0,
-      .clip_norm = s->plan.clip_norm,
+      .clip_norm = s->clip_norm,
+      .indicator_share = s->plan.adaptive_clip.share,
       .noise_multiplier = s->plan.noise_multiplier,
       .sampling_rate = s->plan.sampling_rate,
       .round = s->completed + 1,
@@ -220,9 +221,10 @@ static void describe(const struct cns_server *s, bool audited, struct cns_descri
       .plan = s->kit.study_document.digest,
       .roster = s->kit.roster.digest,
       .policy = policy->digest,
-      .dim = cns_plan_dim(&s->plan),
+      .dim = cns_plan_update_dim(&s->plan),
       .metrics_dim = policy->metrics ? (uint32_t)cns_plan_metrics_dim(&s->plan) : 0,
-      .clip_norm = s->plan.clip_norm,
+      .clip_norm = s->clip_norm,
+      .indicator_share = s->plan.adaptive_clip.share,
       .bits = 32,
       .audit_level = audited ? (uint8_t)policy->audit_level : (uint8_t)CNS_AUDIT_NONE,
       .sketch = audited ? policy->sketch : 0,
@@ -370,7 +372,7 @@ static bool documents_are_valid(struct cns_server *s) {
 /* A round whose uploads don't fit would only cost the hospitals an attempt. */
 static bool uploads_fit(struct cns_server *s) {
   struct cns_problem problem = {0};
-  uint64_t joined = 0, words = cns_plan_dim(&s->plan) + cns_plan_metrics_dim(&s->plan);
+  uint64_t joined = 0, words = cns_plan_update_dim(&s->plan) + cns_plan_metrics_dim(&s->plan);
   for (size_t k = 0; k < s->session_count; k++)
     joined += s->sessions[k].joined;
   int r = cns_upload_check_room(s, joined * words * 4, &problem);

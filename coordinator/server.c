@@ -106,6 +106,7 @@ static int load_study(struct cns_server *s, struct cns_problem *problem) {
   if (r == 0) r = cns_kit_check_study(&s->kit.policy, &s->plan, problem);
   if (r < 0) return r;
   cns_study_digest(s->kit.roster.consortium, s->plan.name, &s->study);
+  s->clip_norm = s->plan.clip_norm;
   s->params = calloc(cns_plan_dim(&s->plan), sizeof *s->params);
   if (!s->params) return CNS_ERR_MEMORY;
   r = load_test_set(s, problem);

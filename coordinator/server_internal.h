@@ -172,6 +172,7 @@ struct cns_server {
   uint64_t completed;           /* rounds */
   struct cns_digest last_round; /* descriptor of the last one; if completed > 0 */
   struct cns_digest initial, model;
+  double clip_norm; /* of the round after it */
   float *params;
   uint8_t *model_bytes;
   size_t model_len;

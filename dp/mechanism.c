@@ -3,7 +3,9 @@
 
 #include <math.h>
 
+#include "dp/adaptive_clip.h"
 #include "dp/grid.h"
+#include "dp/root.h"
 
 __extension__ typedef unsigned __int128 u128;
 
@@ -14,6 +16,21 @@ __extension__ typedef unsigned __int128 u128;
 /* 1 + e^epsilon, in log2, up to CNS_MECHANISM_EPSILON. */
 #define DELTA_PER_DISTANCE_LOG2 32
 
+/* Beyond it with probability below 10^-8, should the declared number be the true one. */
+static double patients_of(const struct cns_mechanism *m, uint32_t weight) {
+  double expected = m->sampling_rate * weight;
+  return ceil(expected + 6 * sqrt(expected) + 10);
+}
+
+uint64_t cns_mechanism_patients(const struct cns_mechanism *m, uint32_t weight) {
+  return (uint64_t)patients_of(m, weight);
+}
+
+/* Numbers of the vector that aren't the indicator. */
+static uint64_t gradient_dim(const struct cns_mechanism *m) {
+  return m->dim - (m->indicator_share > 0);
+}
+
 int cns_mechanism_radius(const struct cns_mechanism *m, uint32_t weight, double *ret_radius) {
   if (!isfinite(m->clip) || m->clip <= 0 || weight == 0) return CNS_ERR_RANGE;
   if (m->unit == CNS_UNIT_HOSPITAL) {
@@ -21,26 +38,62 @@ int cns_mechanism_radius(const struct cns_mechanism *m, uint32_t weight, double 
     return 0;
   }
   if (!(m->sampling_rate > 0 && m->sampling_rate <= 1)) return CNS_ERR_RANGE;
-  double expected = m->sampling_rate * weight;
-  *ret_radius = m->clip * ceil(expected + 6 * sqrt(expected) + 10);
+  *ret_radius = m->clip * patients_of(m, weight);
+  return 0;
+}
+
+/* S_g, of any hospital of the cohort in unit patient. */
+static int gradient_sensitivity(const struct cns_mechanism *m, uint64_t *ret_steps) {
+  double widest = 0, radius;
+  for (size_t k = 0; k < m->count; k++) {
+    int r = cns_mechanism_radius(m, m->weights[k], &radius);
+    if (r) return r;
+    if (radius > widest) widest = radius;
+  }
+  return cns_grid_sensitivity(m->clip * (1 + CNS_MECHANISM_SLACK), widest, gradient_dim(m), m->scale_log2,
+                              ret_steps);
+}
+
+/* a. S_g is below 2^53, so that every factor is exact or rounded alike everywhere. */
+static int indicator_steps(const struct cns_mechanism *m, uint64_t *ret_steps) {
+  uint64_t gradient;
+  *ret_steps = 0;
+  if (m->indicator_share == 0) return 0;
+  int r = gradient_sensitivity(m, &gradient);
+  if (r) return r;
+  if (gradient >> 31) return CNS_ERR_RANGE;
+  *ret_steps = (uint64_t)((double)gradient * sqrt(m->indicator_share / (1 - m->indicator_share)));
+  return 0;
+}
+
+/* Of one hospital's vector, the indicator's steps being a. */
+static int theta_with(const struct cns_mechanism *m, uint64_t a, uint32_t weight, uint64_t *ret_theta) {
+  double radius;
+  uint64_t theta;
+  if (m->unit == CNS_UNIT_HOSPITAL) return cns_quantize_theta(m->clip, weight, m->scale_log2, ret_theta);
+  int r = cns_mechanism_radius(m, weight, &radius);
+  if (r == 0) r = cns_grid_radius_steps(radius, gradient_dim(m), m->scale_log2, &theta);
+  if (r) return r;
+  /* Below 2^31 each and, of patients, 2^21; so the squares add up to less than 2^105. */
+  u128 count = (u128)a * cns_mechanism_patients(m, weight);
+  *ret_theta = a == 0 ? theta : cns_root_ceil((u128)theta * theta + count * count);
   return 0;
 }
 
 int cns_mechanism_theta(const struct cns_mechanism *m, uint32_t weight, uint64_t *ret_theta) {
-  double radius;
-  if (m->unit == CNS_UNIT_HOSPITAL) return cns_quantize_theta(m->clip, weight, m->scale_log2, ret_theta);
-  int r = cns_mechanism_radius(m, weight, &radius);
-  return r ? r : cns_grid_radius_steps(radius, m->dim, m->scale_log2, ret_theta);
+  uint64_t a;
+  int r = indicator_steps(m, &a);
+  return r ? r : theta_with(m, a, weight, ret_theta);
 }
 
 /* ||x + noise||^2 <= theta^2 + 2 theta sigma t + sigma^2 (sqrt(d) + t)^2, but with
  * probability exp(-t^2/2) for each of the two (the noise along x, and its length:
  * Laurent and Massart 2000); t = 10. */
-int cns_mechanism_bound(const struct cns_mechanism *m, uint32_t weight, double sigma_local,
-                        uint64_t *ret_bound) {
+static int bound_with(const struct cns_mechanism *m, uint64_t a, uint32_t weight, double sigma_local,
+                      uint64_t *ret_bound) {
   const double t = 10;
   uint64_t theta;
-  int r = cns_mechanism_theta(m, weight, &theta);
+  int r = theta_with(m, a, weight, &theta);
   if (r) return r;
   if (sigma_local > 0) {
     double x = (double)theta, length = sigma_local * (sqrt((double)m->dim) + t);
@@ -50,6 +103,13 @@ int cns_mechanism_bound(const struct cns_mechanism *m, uint32_t weight, double s
   }
   *ret_bound = theta;
   return 0;
+}
+
+int cns_mechanism_bound(const struct cns_mechanism *m, uint32_t weight, double sigma_local,
+                        uint64_t *ret_bound) {
+  uint64_t a;
+  int r = indicator_steps(m, &a);
+  return r ? r : bound_with(m, a, weight, sigma_local, ret_bound);
 }
 
 static bool weights_are_sound(const uint32_t *weights, size_t count) {
@@ -65,6 +125,10 @@ static int check(const struct cns_mechanism *m, struct cns_problem *problem) {
   else if (!weights_are_sound(m->weights, m->count))
     wrong = "a weight";
   if (m->dim == 0 || m->dim > CNS_GRID_LEN_MAX) wrong = "the number of parameters";
+  if (m->indicator_share != 0 && (m->unit != CNS_UNIT_PATIENT || m->dim < 2 ||
+                                  !(m->indicator_share >= CNS_ADAPTIVE_CLIP_SHARE_MIN &&
+                                    m->indicator_share <= CNS_ADAPTIVE_CLIP_SHARE_MAX)))
+    wrong = "the share of the indicator of an adaptive clip norm, which is for unit patient: it";
   bool noisy = m->placement != CNS_NOISE_NONE;
   if (noisy ? !(m->noise_multiplier >= 0.01 && m->noise_multiplier <= 1e6) : m->noise_multiplier != 0)
     wrong = "the noise multiplier";
@@ -82,11 +146,11 @@ static int check(const struct cns_mechanism *m, struct cns_problem *problem) {
 }
 
 /* Sum and largest of theta; all below 2^31. */
-static int thetas(const struct cns_mechanism *m, const uint32_t *weights, size_t count, uint64_t *ret_sum,
-                  uint64_t *ret_largest) {
+static int thetas(const struct cns_mechanism *m, uint64_t a, const uint32_t *weights, size_t count,
+                  uint64_t *ret_sum, uint64_t *ret_largest) {
   uint64_t sum = 0, largest = 0, theta;
   for (size_t k = 0; k < count; k++) {
-    int r = cns_mechanism_theta(m, weights[k], &theta);
+    int r = theta_with(m, a, weights[k], &theta);
     if (r) return r;
     if (theta >> 31) return CNS_ERR_RANGE;
     sum += theta;
@@ -97,17 +161,16 @@ static int thetas(const struct cns_mechanism *m, const uint32_t *weights, size_t
   return 0;
 }
 
-/* Of any hospital of the cohort. */
-static int sensitivity(const struct cns_mechanism *m, uint64_t largest, uint64_t *ret_steps) {
-  double widest = 0, radius;
-  *ret_steps = largest;
+/* A unit moves the gradients by S_g at most and the indicator by a. */
+static int sensitivity(const struct cns_mechanism *m, uint64_t largest, struct cns_mechanism_numbers *n) {
+  uint64_t gradient;
+  n->sensitivity = largest;
   if (m->unit == CNS_UNIT_HOSPITAL) return 0;
-  for (size_t k = 0; k < m->count; k++) {
-    int r = cns_mechanism_radius(m, m->weights[k], &radius);
-    if (r) return r;
-    if (radius > widest) widest = radius;
-  }
-  return cns_grid_sensitivity(m->clip * (1 + CNS_MECHANISM_SLACK), widest, m->dim, m->scale_log2, ret_steps);
+  int r = gradient_sensitivity(m, &gradient);
+  if (r) return r;
+  u128 a = n->indicator;
+  n->sensitivity = a == 0 ? gradient : cns_root_ceil((u128)gradient * gradient + a * a);
+  return 0;
 }
 
 static void noise(const struct cns_mechanism *m, struct cns_mechanism_numbers *n) {
@@ -119,11 +182,11 @@ static void noise(const struct cns_mechanism *m, struct cns_mechanism_numbers *n
     n->sigma_local = n->sigma / sqrt((double)(m->minimum_included - m->colluders)) * UP;
 }
 
-static int largest_bound(const struct cns_mechanism *m, const uint32_t *weights, size_t count,
-                         double sigma_local, uint64_t *ret_bound) {
+static int largest_bound(const struct cns_mechanism *m, const struct cns_mechanism_numbers *n,
+                         const uint32_t *weights, size_t count, uint64_t *ret_bound) {
   uint64_t largest = 0, bound;
   for (size_t k = 0; k < count; k++) {
-    int r = cns_mechanism_bound(m, weights[k], sigma_local, &bound);
+    int r = bound_with(m, n->indicator, weights[k], n->sigma_local, &bound);
     if (r) return r;
     if (bound > largest) largest = bound;
   }
@@ -143,8 +206,8 @@ int cns_mechanism_range(const struct cns_mechanism *m, const struct cns_mechanis
   struct cns_quantize_range range;
   uint64_t sum = 0, largest = 0, bound = 0;
   if (count == 0 || count > CNS_HOSPITALS_MAX) return CNS_ERR_ARGUMENT;
-  int r = thetas(m, weights, count, &sum, &largest);
-  if (!r) r = largest_bound(m, weights, count, n->sigma_local, &bound);
+  int r = thetas(m, n->indicator, weights, count, &sum, &largest);
+  if (!r) r = largest_bound(m, n, weights, count, &bound);
   double reach = noise_reach(m, n, count);
   /* sqrt(8)*bound < 2^30: a bucket of a sketch can't wrap. */
   if (r || bound >> 31 || 8 * (u128)bound * bound >= (u128)1 << 60 || !(reach < 0x1p31)) return CNS_ERR_RANGE;
@@ -159,8 +222,9 @@ int cns_mechanism_range(const struct cns_mechanism *m, const struct cns_mechanis
 static int numbers_of(const struct cns_mechanism *m, struct cns_mechanism_numbers *ret_numbers) {
   struct cns_mechanism_numbers n = {0};
   uint64_t sum, largest;
-  int r = thetas(m, m->weights, m->count, &sum, &largest);
-  if (!r) r = sensitivity(m, largest, &n.sensitivity);
+  int r = indicator_steps(m, &n.indicator);
+  if (!r) r = thetas(m, n.indicator, m->weights, m->count, &sum, &largest);
+  if (!r) r = sensitivity(m, largest, &n);
   if (r) return r;
   noise(m, &n);
   r = cns_mechanism_range(m, &n, m->weights, m->count, &n.range);
@@ -186,6 +250,11 @@ int cns_mechanism_compute(const struct cns_mechanism *m, struct cns_mechanism_nu
         "the noise has a standard deviation of %.3g steps of the 32-bit grid, but needs %g: "
         "a smaller cohort, smaller weights or more noise are needed",
         least, CNS_MECHANISM_SIGMA_MIN);
+  if (m->indicator_share > 0 && n.indicator == 0)
+    return cns_problem_set(
+        problem, CNS_ERR_RANGE,
+        "the indicator of the adaptive clip norm has less than a step of the grid: a larger "
+        "share for it, a smaller cohort or smaller weights are needed");
   *ret_numbers = n;
   return 0;
 }

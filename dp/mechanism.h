@@ -16,6 +16,12 @@
  * sensitivity), rounded by dp/grid.h. The weights are the declared numbers of
  * patients N_m.
  *
+ * With an adaptive clip norm (dp/adaptive_clip.h; unit patient only) one whole number
+ * follows the gradients' d: the sum over the sampled patients of +a for a gradient
+ * within the clip norm and -a for a longer one, a = floor(S_g * sqrt(w/(1-w))) steps, S_g
+ * the gradients' sensitivity and w the indicator's share. Both are one vector under one
+ * noise, of sensitivity ceil(sqrt(S_g^2 + a^2)): docs/sensitivity.md, "The indicator".
+ *
  * Noise: discrete Gaussian of total standard deviation sigma, so that sigma is
  * never below sqrt((z*sensitivity)^2 + 3): what is lost by being discrete is
  * covered, and the noise multiplier that is charged is z itself. Distributed, each
@@ -46,7 +52,8 @@ struct cns_mechanism {
   double noise_multiplier; /* z; 0 without noise */
   double sampling_rate;    /* q; 1 in unit hospital, 0 without noise */
   double clip;
-  uint64_t dim;
+  double indicator_share; /* w, of an adaptive clip norm; 0: the clip norm is fixed */
+  uint64_t dim;           /* numbers with noise: the gradients', and the indicator */
   int scale_log2;
   uint16_t colluders;
   uint16_t minimum_included; /* > colluders */
@@ -55,7 +62,8 @@ struct cns_mechanism {
 };
 
 struct cns_mechanism_numbers {
-  uint64_t sensitivity; /* steps, of the integer sum to one unit */
+  uint64_t sensitivity; /* steps, of the integer sum to one unit, the indicator included */
+  uint64_t indicator;   /* a: steps of one patient's indicator; 0 with a fixed clip norm */
   double sigma;         /* steps; of the released sum, at least; 0 without noise */
   double sigma_local;   /* steps; of each hospital's own share; 0 unless distributed */
   struct cns_quantize_range range;
@@ -67,6 +75,9 @@ CNS_MUST_CHECK int cns_mechanism_radius(const struct cns_mechanism *mechanism, u
 /* The same of the integer vector without its noise, in steps. */
 CNS_MUST_CHECK int cns_mechanism_theta(const struct cns_mechanism *mechanism, uint32_t weight,
                                        uint64_t *ret_theta);
+/* How many patients' indicators hospital m may send, in unit patient: R_m over the clip
+ * norm. More are cut off at a times that, which moves no two sums apart. */
+uint64_t cns_mechanism_patients(const struct cns_mechanism *mechanism, uint32_t weight);
 /* And with its noise share: B of docs/protocol.md, "Detection", exceeded with probability below 2^-72. */
 CNS_MUST_CHECK int cns_mechanism_bound(const struct cns_mechanism *mechanism, uint32_t weight,
                                        double sigma_local, uint64_t *ret_bound);

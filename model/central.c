@@ -13,7 +13,9 @@
 struct central {
   const struct cns_plan *plan;
   struct cns_discrete_gaussian *noise;
-  double step; /* of the grid, in the gradients' units */
+  double clip;         /* of this round */
+  double noise_factor; /* times the plan's noise */
+  double centred;      /* patients within the clip norm less those beyond */
   double *sum, *part;
   int64_t *drawn;
   bool *sample;
@@ -34,8 +36,8 @@ static void central_deinit(struct central *c, size_t patients) {
 static int central_init(struct central *c, double noise_factor, size_t patients,
                         struct cns_problem *problem) {
   const struct cns_plan *plan = c->plan;
-  double sigma = noise_factor * plan->noise_multiplier * plan->clip_norm;
-  c->step = sigma / SIGMA_STEPS;
+  c->clip = plan->clip_norm;
+  c->noise_factor = noise_factor;
   c->sum = calloc(plan->dim, sizeof *c->sum);
   c->part = calloc(plan->dim, sizeof *c->part);
   c->drawn = calloc(plan->dim, sizeof *c->drawn);
@@ -47,29 +49,47 @@ static int central_init(struct central *c, double noise_factor, size_t patients,
 
 static int add_table(struct central *c, const struct cns_table *table, struct cns_rng rng,
                      const float *params, const atomic_bool *cancel, struct cns_problem *problem) {
+  struct cns_private_stats stats = {0};
   size_t count;
   int r = cns_private_sample(rng, c->plan->sampling_rate, table->patients, c->sample, &count);
   if (r == 0)
-    r = cns_private_gradient(c->plan, params, table, c->sample, c->plan->clip_norm, cancel, c->part, NULL,
-                             problem);
+    r = cns_private_gradient(c->plan, params, table, c->sample, c->clip, cancel, c->part, &stats, problem);
+  c->centred += (double)stats.sampled - 2 * (double)stats.clipped;
   for (size_t k = 0; r == 0 && k < c->plan->dim; k++)
     c->sum[k] += c->part[k];
   return r;
 }
 
+/* One patient is worth 1 in `centred`; of the noise that is c->plan's share w. */
+static int adapt(struct central *c, double batch, struct cns_rng rng) {
+  const struct cns_adaptive_clip *adaptive = &c->plan->adaptive_clip;
+  int64_t drawn;
+  if (adaptive->share == 0) return 0;
+  int r = cns_discrete_gaussian_fill(c->noise, rng, &drawn, 1);
+  if (r) return r;
+  double sigma = c->noise_factor * c->plan->noise_multiplier / sqrt(adaptive->share);
+  double released = c->centred + (double)drawn * sigma / SIGMA_STEPS;
+  c->clip = cns_adaptive_clip_next(adaptive, c->clip, 0.5 + released / (2 * batch));
+  return 0;
+}
+
 static int step(struct central *c, const struct cns_table *const *tables, size_t count, double batch,
                 struct cns_rng rng, const atomic_bool *cancel, float *params, struct cns_problem *problem) {
   int r = 0;
+  double sigma =
+      c->noise_factor * c->plan->noise_multiplier / sqrt(1 - c->plan->adaptive_clip.share) * c->clip;
+  double grid = sigma / SIGMA_STEPS;
   for (size_t k = 0; k < c->plan->dim; k++)
     c->sum[k] = 0;
+  c->centred = 0;
   for (size_t t = 0; t < count && r == 0; t++)
     r = add_table(c, tables[t], rng, params, cancel, problem);
   if (r == 0) r = cns_discrete_gaussian_fill(c->noise, rng, c->drawn, c->plan->dim);
   for (size_t k = 0; r == 0 && k < c->plan->dim; k++) {
-    double noisy = (nearbyint(c->sum[k] / c->step) + (double)c->drawn[k]) * c->step;
+    double noisy = (nearbyint(c->sum[k] / grid) + (double)c->drawn[k]) * grid;
     params[k] = (float)((double)params[k] - c->plan->learning_rate * noisy / batch);
   }
-  return r;
+  return r ? r : adapt(c, batch, rng);
 }
 
 int cns_central_train(const struct cns_plan *plan, const struct cns_table *const *tables, size_t count,

@@ -5,7 +5,8 @@
  * sample of all patients of the tables, with discrete Gaussian noise of
  * noise_factor * plan->noise_multiplier * plan->clip_norm on the sum. Factor 1 is one
  * central DP-SGD; the square root of the number of tables is what comes out if each
- * of them adds the whole noise by itself.
+ * of them adds the whole noise by itself. An adaptive clip norm follows the same rule as
+ * in a federation, with the same shares of the noise (dp/adaptive_clip.h).
  */
 #pragma once
 

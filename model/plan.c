@@ -258,9 +258,35 @@ static int parse_initial(const cJSON *json, struct cns_plan *plan, struct cns_pr
   return 0;
 }
 
+/* Left out: the clip norm is training.clip_norm in every round. Comes after "training". */
+static int parse_adaptive_clip(const cJSON *privacy, struct cns_plan *plan, struct cns_problem *problem) {
+  static const char *const names[] = {"quantile", "rate", "share", "min", "max", NULL};
+  static const char path[] = "privacy.adaptive_clip";
+  struct cns_adaptive_clip a = {0};
+  const cJSON *json;
+  if (!cns_json_has(privacy, "adaptive_clip")) return 0;
+  int r = cns_json_get_object(privacy, "privacy", "adaptive_clip", &json, problem);
+  if (r == 0) r = cns_json_only(json, path, names, problem);
+  if (r == 0) r = cns_json_get_number(json, path, "quantile", 0.01, 0.99, &a.quantile, problem);
+  if (r == 0) r = cns_json_get_number(json, path, "rate", 1e-6, CNS_ADAPTIVE_CLIP_RATE_MAX, &a.rate, problem);
+  if (r == 0)
+    r = cns_json_get_number(json, path, "share", CNS_ADAPTIVE_CLIP_SHARE_MIN, CNS_ADAPTIVE_CLIP_SHARE_MAX,
+                            &a.share, problem);
+  if (r == 0) r = cns_json_get_number(json, path, "min", 1e-6, 1e6, &a.min, problem);
+  if (r == 0) r = cns_json_get_number(json, path, "max", 1e-6, 1e6, &a.max, problem);
+  if (r < 0) return r;
+  if (!(a.min < a.max) || plan->clip_norm < a.min || plan->clip_norm > a.max)
+    return cns_problem_set(problem, CNS_ERR_RANGE,
+                           "%s: min (%g) must be below max (%g), and training.clip_norm (%g), with which the "
+                           "first round begins, between them",
+                           path, a.min, a.max, plan->clip_norm);
+  plan->adaptive_clip = a;
+  return 0;
+}
+
 /* Left out: no noise. The policy says which unit it protects and whether it suffices. */
 static int parse_privacy(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
-  static const char *const names[] = {"noise_multiplier", "sampling_rate", NULL};
+  static const char *const names[] = {"noise_multiplier", "sampling_rate", "adaptive_clip", NULL};
   static const char path[] = "privacy";
   const cJSON *privacy;
   if (!cns_json_has(json, path)) return 0;
@@ -269,7 +295,7 @@ static int parse_privacy(const cJSON *json, struct cns_plan *plan, struct cns_pr
   if (r == 0)
     r = cns_json_get_number(privacy, path, "noise_multiplier", 0.01, 1e6, &plan->noise_multiplier, problem);
   if (r == 0) r = cns_json_get_number(privacy, path, "sampling_rate", 1e-9, 1, &plan->sampling_rate, problem);
-  return r;
+  return r ? r : parse_adaptive_clip(privacy, plan, problem);
 }
 
 static int parse_names(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
@@ -344,6 +370,14 @@ void cns_plan_deinit(struct cns_plan *plan) {
 
 size_t cns_plan_dim(const struct cns_plan *plan) {
   return plan->dim;
+}
+
+size_t cns_plan_update_dim(const struct cns_plan *plan) {
+  return plan->dim + (plan->adaptive_clip.share > 0);
+}
+
+double cns_plan_clip_norm_max(const struct cns_plan *plan) {
+  return plan->adaptive_clip.share > 0 ? plan->adaptive_clip.max : plan->clip_norm;
 }
 
 size_t cns_plan_metrics_dim(const struct cns_plan *plan) {

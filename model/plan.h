@@ -14,6 +14,7 @@
 #pragma once
 
 #include "crypto/base.h"
+#include "dp/adaptive_clip.h"
 
 #define CNS_PLAN_BYTES_MAX (4u << 20)
 #define CNS_PLAN_DIM_MAX ((size_t)1 << 28) /* parameters; 1 GiB of floats */
@@ -59,11 +60,13 @@ struct cns_plan {
   double momentum;
   uint32_t batch;
   uint64_t seed;    /* of shuffles and of the validation split */
-  double clip_norm; /* L2 norm of one hospital's unweighted update */
+  double clip_norm; /* L2 norm of one hospital's unweighted update, in unit patient of one patient's
+                       gradient; the first round's if it is adaptive */
 
   /* "privacy", which studies without noise leave out: then both are 0. */
   double noise_multiplier; /* standard deviation of the noise over what one unit can change */
   double sampling_rate;    /* probability that a patient takes part in a round; 1 in unit hospital */
+  struct cns_adaptive_clip adaptive_clip; /* share 0: the clip norm is fixed */
 
   bool initial_from_file;
   uint64_t initial_seed;                    /* without a file */
@@ -83,9 +86,13 @@ CNS_MUST_CHECK int cns_plan_parse(const char *json, size_t len, const char *wher
                                   struct cns_problem *problem);
 void cns_plan_deinit(struct cns_plan *plan); /* also fine on a zeroed struct */
 
-/* Number of model parameters d, and words of the masked metrics vector. */
+/* Number of model parameters d; elements of a round's update, which are d and, with an
+ * adaptive clip norm, one more behind them; and words of the masked metrics vector. */
 size_t cns_plan_dim(const struct cns_plan *plan);
+size_t cns_plan_update_dim(const struct cns_plan *plan);
 size_t cns_plan_metrics_dim(const struct cns_plan *plan);
+/* The largest clip norm that a round may have. */
+double cns_plan_clip_norm_max(const struct cns_plan *plan);
 
 /* Tensors of the flat vector, in order. A layer has two. */
 struct cns_plan_tensor {

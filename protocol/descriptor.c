@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dp/adaptive_clip.h"
+
 static const char *const phase_names[CNS_PHASE_COUNT] = {
     "none",  "keys",   "shares", "ready",   "upload",  "audit",
     "agree", "unmask", "result", "abandon", "dispute", "forfeit",
@@ -76,6 +78,7 @@ void cns_descriptor_write(struct cns_writer *writer, const struct cns_descriptor
     cns_write_u16(writer, d->members[k].index);
     cns_write_u32(writer, d->members[k].weight);
   }
+  if (d->indicator_share != 0) cns_write_f64(writer, d->indicator_share);
 }
 
 static void read_fixed(struct cns_reader *reader, struct cns_descriptor *d) {
@@ -117,6 +120,14 @@ static bool shape_is_sound(const struct cns_descriptor *d) {
   return true;
 }
 
+/* At the end, and only there if the clip norm is adaptive: rounds without keep their bytes. */
+#define SHARE_BYTES 8
+
+static bool share_is_sound(const struct cns_descriptor *d) {
+  return d->dim >= 2 && d->indicator_share >= CNS_ADAPTIVE_CLIP_SHARE_MIN &&
+         d->indicator_share <= CNS_ADAPTIVE_CLIP_SHARE_MAX;
+}
+
 static bool members_are_sound(const struct cns_descriptor *d) {
   for (size_t k = 0; k < d->member_count; k++) {
     const struct cns_member *member = &d->members[k];
@@ -133,15 +144,18 @@ int cns_descriptor_read(const uint8_t *data, size_t len, struct cns_descriptor *
   read_fixed(&reader, &d);
   if (reader.error) return reader.error;
   if (!shape_is_sound(&d)) return CNS_ERR_FORMAT;
-  if (cns_reader_left(&reader) != (size_t)d.member_count * 6) return CNS_ERR_FORMAT;
+  size_t left = cns_reader_left(&reader), members = (size_t)d.member_count * 6;
+  bool adaptive = left == members + SHARE_BYTES;
+  if (left != members && !adaptive) return CNS_ERR_FORMAT;
   d.members = calloc(d.member_count, sizeof *d.members);
   if (!d.members) return CNS_ERR_MEMORY;
   for (size_t k = 0; k < d.member_count; k++) {
     d.members[k].index = cns_read_u16(&reader);
     d.members[k].weight = cns_read_u32(&reader);
   }
+  if (adaptive) d.indicator_share = cns_read_f64(&reader);
   int r = cns_reader_finish(&reader);
-  if (r == 0 && !members_are_sound(&d)) r = CNS_ERR_FORMAT;
+  if (r == 0 && (!members_are_sound(&d) || (adaptive && !share_is_sound(&d)))) r = CNS_ERR_FORMAT;
   if (r < 0) {
     cns_descriptor_deinit(&d);
     return r;
@@ -187,6 +201,7 @@ void cns_descriptor_mechanism(const struct cns_descriptor *d, uint32_t *weights,
       .noise_multiplier = d->noise_multiplier,
       .sampling_rate = d->sampling_rate,
       .clip = d->clip_norm,
+      .indicator_share = d->indicator_share,
       .dim = d->dim,
       .scale_log2 = d->scale_log2,
       .colluders = d->colluders,

@@ -51,7 +51,8 @@ struct cns_descriptor {
   struct cns_digest plan;   /* signed study document */
   struct cns_digest roster;
   struct cns_digest policy;
-  uint64_t dim;         /* d, elements of the update */
+  uint64_t dim;         /* d, elements of the update; the last one is the indicator's if the clip norm
+                           is adaptive */
   uint32_t metrics_dim; /* elements of the metrics vector behind it, 0 if off */
   double clip_norm;
   int8_t scale_log2; /* the grid's step is 2^-scale_log2 */
@@ -69,6 +70,7 @@ struct cns_descriptor {
   struct cns_digest nonce_commitment; /* of the coordinator's audit nonce: cns_nonce_commit */
   uint16_t member_count;              /* n, the cohort */
   struct cns_member *members;         /* sorted by index */
+  double indicator_share;             /* of an adaptive clip norm (dp/adaptive_clip.h); 0: fixed */
 };
 
 /* H("consilium/1 study name", consortium, name). */
@@ -102,7 +104,8 @@ struct cns_expectation {
   struct cns_digest study, plan, parent;
   uint64_t dim;
   uint32_t metrics_dim;
-  double clip_norm;
+  double clip_norm;                       /* the study's; an adaptive one follows from the last manifest */
+  double indicator_share;                 /* the study's; 0: the clip norm is fixed */
   double noise_multiplier, sampling_rate; /* the study's */
   uint64_t round;                         /* exactly this one */
   /* Highest (round, attempt) signed before; both zero at first. */

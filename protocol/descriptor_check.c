@@ -38,8 +38,9 @@ static int check_numbers(const struct cns_descriptor *d, const struct cns_expect
     REFUSE("the round asks for %" PRIu64 " parameters and %u metrics, the study has %" PRIu64 " and %u",
            d->dim, d->metrics_dim, e->dim, e->metrics_dim);
   if (d->clip_norm > e->policy->clip_norm_max || d->clip_norm != e->clip_norm)
-    REFUSE("the round's clip norm is %g; the study says %g and the policy allows %g at the most",
-           d->clip_norm, e->clip_norm, e->policy->clip_norm_max);
+    REFUSE("the round's clip norm is %.10g; %s %.10g and the policy allows %g at the most", d->clip_norm,
+           e->indicator_share > 0 ? "from the study and the result before it follows" : "the study says",
+           e->clip_norm, e->policy->clip_norm_max);
   if (d->bits != 32)
     return cns_problem_set(problem, CNS_ERR_UNSUPPORTED, "%u-bit values are reserved; only 32 are offered",
                            d->bits);
@@ -135,9 +136,22 @@ static int check_noise(const struct cns_descriptor *d, const struct cns_expectat
   return check_delta(d, e, problem);
 }
 
+/* docs/protocol.md, "Adaptive clip norm". */
+static int check_indicator(const struct cns_descriptor *d, const struct cns_expectation *e,
+                           struct cns_problem *problem) {
+  if (d->indicator_share != e->indicator_share)
+    REFUSE("of the round's noise a share of %g is for the indicator of an adaptive clip norm; the study says "
+           "%g",
+           d->indicator_share, e->indicator_share);
+  if (d->indicator_share > 0 && (d->unit != CNS_UNIT_PATIENT || d->audit_level != CNS_AUDIT_NONE))
+    REFUSE("the clip norm is adaptive, which is offered in unit patient and without an audit only");
+  return 0;
+}
+
 static int check_levels(const struct cns_descriptor *d, const struct cns_expectation *e,
                         struct cns_problem *problem) {
   int r = check_noise(d, e, problem);
+  if (r == 0) r = check_indicator(d, e, problem);
   return r ? r : check_audit(d, e, problem);
 }
 

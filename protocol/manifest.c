@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "protocol/manifest.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,36 @@ size_t cns_manifest_included(const struct cns_manifest *manifest) {
   for (size_t k = 0; k < manifest->member_count; k++)
     included += manifest->outcomes[k] == CNS_INCLUDED;
   return included;
+}
+
+double cns_manifest_fraction(const struct cns_manifest *manifest) {
+  double patients = 0; /* exact: at most 1000 * 2^20 */
+  for (size_t k = 0; k < manifest->member_count; k++)
+    if (manifest->outcomes[k] == CNS_INCLUDED) patients += manifest->members[k].weight;
+  return cns_adaptive_clip_fraction(manifest->clip.released, manifest->clip.unit,
+                                    manifest->privacy.sampling_rate * patients);
+}
+
+int cns_manifest_check_clip(const struct cns_manifest *manifest, const struct cns_adaptive_clip *adaptive,
+                            struct cns_problem *problem) {
+  const struct cns_manifest_clip *clip = &manifest->clip;
+  if ((clip->norm > 0) != (adaptive->share > 0))
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "the manifest of round %" PRIu64 " is of %s clip norm, and the study's is %s",
+                           manifest->round, clip->norm > 0 ? "an adaptive" : "a fixed",
+                           clip->norm > 0 ? "fixed" : "adaptive");
+  if (adaptive->share == 0) return 0;
+  if (clip->norm < adaptive->min || clip->norm > adaptive->max)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "the manifest of round %" PRIu64
+                           " has a clip norm of %.10g, and the study allows %g to %g",
+                           manifest->round, clip->norm, adaptive->min, adaptive->max);
+  double fraction = cns_manifest_fraction(manifest);
+  if (cns_adaptive_clip_is_next(adaptive, clip->norm, fraction, clip->next)) return 0;
+  return cns_problem_set(problem, CNS_ERR_REFUSED,
+                         "the manifest of round %" PRIu64
+                         " announces a clip norm of %.10g, but from what it says itself follows %.10g",
+                         manifest->round, clip->next, cns_adaptive_clip_next(adaptive, clip->norm, fraction));
 }
 
 /* Name and place of each digest in the document. */
@@ -105,6 +136,15 @@ static bool add_privacy(cJSON *json, const struct cns_manifest_privacy *p) {
                     cJSON_AddNumberToObject(privacy, "delta", p->delta));
 }
 
+static bool add_clip(cJSON *json, const struct cns_manifest_clip *clip) {
+  if (clip->norm == 0) return true;
+  cJSON *object = cJSON_AddObjectToObject(json, "clip");
+  return object && cJSON_AddNumberToObject(object, "norm", clip->norm) &&
+         cJSON_AddNumberToObject(object, "released", (double)clip->released) &&
+         cJSON_AddNumberToObject(object, "unit", (double)clip->unit) &&
+         cJSON_AddNumberToObject(object, "next", clip->next);
+}
+
 int cns_manifest_make(const struct cns_manifest *manifest, const struct cns_identity *coordinator,
                       uint8_t **ret_data, size_t *ret_len) {
   cJSON *json = cJSON_CreateObject();
@@ -116,7 +156,7 @@ int cns_manifest_make(const struct cns_manifest *manifest, const struct cns_iden
          cJSON_AddNumberToObject(json, "attempt", manifest->attempt) &&
          cJSON_AddNumberToObject(json, "clipped", (double)manifest->clipped) &&
          add_hospitals(json, manifest) && add_metrics(json, &manifest->metrics) &&
-         add_privacy(json, &manifest->privacy);
+         add_privacy(json, &manifest->privacy) && add_clip(json, &manifest->clip);
   if (!good) {
     cJSON_Delete(json);
     return CNS_ERR_MEMORY;
@@ -205,11 +245,27 @@ static int read_privacy(const cJSON *json, struct cns_manifest_privacy *p, struc
                                         : read_noise(privacy, p, problem);
 }
 
+static int read_clip(const cJSON *json, struct cns_manifest_clip *clip, struct cns_problem *problem) {
+  static const char *const names[] = {"norm", "released", "unit", "next", NULL};
+  static const char path[] = "clip";
+  const cJSON *object;
+  int64_t unit = 0;
+  if (!cns_json_has(json, path)) return 0;
+  int r = cns_json_get_object(json, "", path, &object, problem);
+  if (r == 0) r = cns_json_only(object, path, names, problem);
+  if (r == 0) r = cns_json_get_number(object, path, "norm", 1e-30, 1e30, &clip->norm, problem);
+  if (r == 0) r = cns_json_get_int(object, path, "released", INT32_MIN, INT32_MAX, &clip->released, problem);
+  if (r == 0) r = cns_json_get_int(object, path, "unit", 1, INT32_MAX, &unit, problem);
+  if (r == 0) r = cns_json_get_number(object, path, "next", 1e-30, 1e30, &clip->next, problem);
+  clip->unit = (uint64_t)unit;
+  return r;
+}
+
 static int parse(const struct cns_document *document, const char *where, struct cns_manifest *manifest,
                  struct cns_problem *problem) {
   static const char *const names[] = {
       "study", "plan",    "roster",  "policy",  "descriptor", "transcript",   "parent",    "model", "sum",
-      "round", "attempt", "clipped", "metrics", "privacy",    "journal_head", "hospitals", NULL};
+      "round", "attempt", "clipped", "metrics", "privacy",    "journal_head", "hospitals", "clip",  NULL};
   cJSON *json;
   int64_t round = 0, attempt = 0, clipped = 0;
   int r = cns_json_parse(document->payload, document->payload_len, where, &json, problem);
@@ -224,6 +280,7 @@ static int parse(const struct cns_document *document, const char *where, struct 
   if (r == 0) r = read_hospitals(json, manifest, problem);
   if (r == 0) r = read_metrics(json, &manifest->metrics, problem);
   if (r == 0) r = read_privacy(json, &manifest->privacy, problem);
+  if (r == 0) r = read_clip(json, &manifest->clip, problem);
   manifest->round = (uint64_t)round;
   manifest->attempt = (uint32_t)attempt;
   manifest->clipped = (uint64_t)clipped;
@@ -237,7 +294,8 @@ int cns_manifest_open(const uint8_t *data, size_t len, const char *where, const 
   struct cns_manifest manifest = {0};
   int r = cns_document_parse("manifest", data, len, where, &document, problem);
   if (r < 0) return r;
-  r = cns_document_verify("manifest", &document, "coordinator", &roster->coordinator.identity, problem);
+  if (roster)
+    r = cns_document_verify("manifest", &document, "coordinator", &roster->coordinator.identity, problem);
   if (r == 0) r = parse(&document, where, &manifest, problem);
   cns_document_deinit(&document);
   if (r < 0) {

@@ -11,10 +11,13 @@
  * {"loss", "auc", "rows", "void"} of the *parent* model (of the new one where the policy's
  * metrics are public), privacy: {"unit",
  * "noise", "epsilon": null}, with noise also "noise_multiplier", "sampling_rate", "delta"
- * (epsilon of all rounds so far towards readers of the models), journal_head.
+ * (epsilon of all rounds so far towards readers of the models), journal_head. With an
+ * adaptive clip norm also clip: {"norm", "released", "unit", "next"}, from which anybody
+ * computes the next round's norm again (dp/adaptive_clip.h).
  */
 #pragma once
 
+#include "dp/adaptive_clip.h"
 #include "protocol/round.h"
 
 struct cns_manifest_metrics {
@@ -33,6 +36,14 @@ struct cns_manifest_privacy {
   double epsilon, delta;                  /* 0 without noise; epsilon may be infinite: null */
 };
 
+/* Of an adaptive clip norm; norm 0: it is fixed. */
+struct cns_manifest_clip {
+  double norm;      /* this round's */
+  int64_t released; /* the indicators' sum, with its noise, in steps */
+  uint64_t unit;    /* steps of one patient's indicator */
+  double next;      /* the next round's norm */
+};
+
 struct cns_manifest {
   struct cns_digest study, plan, roster, policy;
   uint64_t round;
@@ -44,19 +55,29 @@ struct cns_manifest {
   uint64_t clipped;
   struct cns_manifest_metrics metrics;
   struct cns_manifest_privacy privacy;
+  struct cns_manifest_clip clip;
 };
 void cns_manifest_deinit(struct cns_manifest *manifest);
 /* Members and outcomes (cns_coordinator_outcomes) from a finished round; digests
  * of the round. */
 CNS_MUST_CHECK int cns_manifest_of_round(const struct cns_round *round, const struct cns_agreement *outcomes,
                                          struct cns_manifest *ret_manifest);
+/* The released fraction of patients within the round's clip norm, if that is adaptive. */
+double cns_manifest_fraction(const struct cns_manifest *manifest);
+/* Does the next clip norm follow from what the manifest says, by the study's rule?
+ * CNS_ERR_REFUSED with a sentence, also where a fixed one is said to be adaptive or the
+ * other way round. */
+CNS_MUST_CHECK int cns_manifest_check_clip(const struct cns_manifest *manifest,
+                                           const struct cns_adaptive_clip *adaptive,
+                                           struct cns_problem *problem);
 /* How many updates are in the sum. */
 size_t cns_manifest_included(const struct cns_manifest *manifest);
 /* Signed document, serialised; malloc'd. */
 CNS_MUST_CHECK int cns_manifest_make(const struct cns_manifest *manifest,
                                      const struct cns_identity *coordinator, uint8_t **ret_data,
                                      size_t *ret_len);
-/* Verifies under the coordinator's key of the roster. */
+/* Verifies under the coordinator's key of the roster. roster NULL: no signature check, of
+ * what was verified before. */
 CNS_MUST_CHECK int cns_manifest_open(const uint8_t *data, size_t len, const char *where,
                                      const struct cns_roster *roster, struct cns_manifest *ret_manifest,
                                      struct cns_problem *problem);

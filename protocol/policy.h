@@ -13,7 +13,8 @@
  *   minimum_cohort       integer >= max(4, 3c+1)
  *   minimum_included     integer >= c+2
  *   maximum_exclusions   integer >= 0: left out by the coordinator's judgement in one round
- *   clip_norm_max        number > 0, L2 norm of one unweighted update
+ *   clip_norm_max        number > 0, L2 norm of one unweighted update (unit patient: of one patient's
+ *                        gradient), also the most that an adaptive clip norm may become
  *   weights              {"mode": "patients"|"equal", "cap": integer 1..1000000, "round_to": integer 1..1000}
  *   audit                {"level": "none" (reserved: "norm", "distances"), "sketch": 0}, or
  *                        {"level": "open",
@@ -109,7 +110,8 @@ uint32_t cns_policy_weight(const struct cns_policy *policy, uint64_t patients);
 
 /* What a study file asks for, to be compared with the policy. */
 struct cns_policy_study {
-  double clip_norm;
+  double clip_norm; /* the largest that a round may have */
+  bool adaptive_clip;
   bool by_patients;                       /* weights */
   double noise_multiplier, sampling_rate; /* 0 without noise */
   uint32_t local_epochs;

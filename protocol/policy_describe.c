@@ -152,6 +152,11 @@ static void describe_budget(FILE *out, const struct cns_policy *policy) {
           p->rate_max);
   if (patients)
     fprintf(out,
+            "  A study may let the length that gradients are shortened to follow them from round to round,\n"
+            "  up to %g: how many are within it is counted under the same noise, at the same cost.\n",
+            policy->clip_norm_max);
+  if (patients)
+    fprintf(out,
             "  A patient known in two hospitals is two patients here and is protected less than stated.\n");
   if (p->large_delta)
     fprintf(out, "  Delta may be above one over the number of %ss: the budget is then a weak promise.\n",

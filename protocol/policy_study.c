@@ -45,6 +45,20 @@ static int check_noise(const struct cns_policy *policy, const struct cns_policy_
   return check_unit(policy, study, problem);
 }
 
+/* The count that an adaptive clip norm follows. */
+static int check_adaptive_clip(const struct cns_policy *policy, const struct cns_policy_study *study,
+                               struct cns_problem *problem) {
+  if (!study->adaptive_clip) return 0;
+  if (policy->unit != CNS_UNIT_PATIENT)
+    REFUSE("the study's clip norm is adaptive, but the policy protects hospitals: of so few, a count with "
+           "noise says nothing; adaptive clip norms are for unit patient; " WHOM);
+  /* What is charged for an audit depends on the clip norm, and so on earlier rounds' results. */
+  if (policy->audit_level != CNS_AUDIT_NONE)
+    REFUSE("the study's clip norm is adaptive, but the policy asks for an audit: the two aren't offered "
+           "together; " WHOM);
+  return 0;
+}
+
 int cns_policy_check_study(const struct cns_policy *policy, const struct cns_policy_study *study,
                            struct cns_problem *problem) {
   if (study->clip_norm > policy->clip_norm_max)
@@ -53,5 +67,6 @@ int cns_policy_check_study(const struct cns_policy *policy, const struct cns_pol
   if (study->by_patients != (policy->weights_mode == CNS_WEIGHTS_PATIENTS))
     REFUSE("the study weighs hospitals %s, the policy %s; " WHOM,
            study->by_patients ? "by patients" : "equally", study->by_patients ? "equally" : "by patients");
-  return check_noise(policy, study, problem);
+  int r = check_noise(policy, study, problem);
+  return r ? r : check_adaptive_clip(policy, study, problem);
 }

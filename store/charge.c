@@ -202,7 +202,8 @@ int cns_charge_is_spent(struct cns_ledger *ledger, const struct cns_digest *stud
                         bool *ret_spent, struct cns_problem *ret_sentence, struct cns_problem *problem) {
   struct cns_budget_cost costs[CNS_LEDGER_OBSERVERS];
   bool spent = false;
-  int r = cns_charge_expected(policy, plan->noise_multiplier, plan->sampling_rate, plan->dim, costs);
+  int r = cns_charge_expected(policy, plan->noise_multiplier, plan->sampling_rate, cns_plan_update_dim(plan),
+                              costs);
   if (r < 0)
     return cns_problem_set(problem, r, "what a round costs can't be computed (%s)", cns_error_name(r));
   for (size_t k = 0; r == 0 && !spent && k < limit_count; k++) {

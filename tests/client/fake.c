@@ -122,6 +122,7 @@ static void load_plan(struct fake *fake) {
   if (cns_plan_parse(study->payload, study->payload_len, "study", &fake->plan, &problem))
     fail_msg("%s", problem.text);
   cns_study_digest(fake->kit.roster.consortium, fake->plan.name, &fake->study);
+  fake->clip_norm = fake->plan.clip_norm;
   fake->params = calloc(cns_plan_dim(&fake->plan), sizeof *fake->params);
   assert_non_null(fake->params);
   assert_int_equal(cns_model_initial(&fake->plan, fake->kit.folder, fake->params, &problem), 0);

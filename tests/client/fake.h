@@ -65,6 +65,7 @@ struct fake {
   uint8_t *manifest;
   size_t manifest_len;
   struct cns_manifest_metrics metrics;
+  double clip_norm; /* of the next round */
 
   uint32_t attempt;
   struct cns_digest round; /* R of the last announcement */
@@ -85,6 +86,8 @@ struct fake {
   bool damage_model;
   size_t wrong_to; /* position + 1: gets the request of a phase with its last byte changed */
   enum cns_phase wrong_phase;
+  /* Of a completed round, before it is signed. */
+  void (*on_manifest)(struct fake *fake, struct cns_manifest *manifest);
   const char *turn_away;    /* said to whoever joins */
   uint64_t model_bytes_max; /* of one stream, then the link is cut */
 };

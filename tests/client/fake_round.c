@@ -49,9 +49,10 @@ void fake_describe(struct fake *fake, struct cns_descriptor *ret_descriptor) {
                              .plan = fake->kit.study_document.digest,
                              .roster = fake->kit.roster.digest,
                              .policy = policy->digest,
-                             .dim = cns_plan_dim(&fake->plan),
+                             .dim = cns_plan_update_dim(&fake->plan),
                              .metrics_dim = policy->metrics ? (uint32_t)cns_plan_metrics_dim(&fake->plan) : 0,
-                             .clip_norm = fake->plan.clip_norm,
+                             .clip_norm = fake->clip_norm,
+                             .indicator_share = fake->plan.adaptive_clip.share,
                              .bits = 32,
                              .unit = (uint8_t)policy->unit,
                              .noise_placement = (uint8_t)policy->noise_placement,
@@ -154,12 +155,13 @@ static void mean_of(struct fake *fake, const uint32_t *sum, const uint32_t *incl
   cns_descriptor_mechanism(d, weights, &mechanism);
   assert_int_equal(cns_mechanism_compute(&mechanism, &numbers, &problem), 0);
   assert_int_equal(cns_mechanism_range(&mechanism, &numbers, included, count, &range), 0);
-  if (cns_dequantize_sum(sum, d->dim, &range, cns_mechanism_divisor(&mechanism, included, count),
-                         d->scale_log2, mean, &clipped, &problem))
+  if (cns_dequantize_sum(sum, cns_plan_dim(&fake->plan), &range,
+                         cns_mechanism_divisor(&mechanism, included, count), d->scale_log2, mean, &clipped,
+                         &problem))
     fail_msg("%s", problem.text);
   assert_int_equal(clipped, 0);
   if (d->unit == CNS_UNIT_HOSPITAL) return;
-  for (uint64_t i = 0; i < d->dim; i++)
+  for (uint64_t i = 0; i < cns_plan_dim(&fake->plan); i++)
     mean[i] = (float)(-fake->plan.learning_rate * (double)mean[i]);
 }
 
@@ -178,11 +180,25 @@ static void step_model(struct fake *fake, const struct cns_agreement *agreement)
     fail_msg("%s", problem.text);
   fake->metrics = (struct cns_manifest_metrics){d->metrics_dim > 0, metrics.has_auc, metrics.loss,
                                                 metrics.auc, metrics.count};
-  assert_int_equal(cns_fedavg_step(fake->params, mean, d->dim, fake->params, &problem), 0);
+  assert_int_equal(cns_fedavg_step(fake->params, mean, cns_plan_dim(&fake->plan), fake->params, &problem), 0);
   fake_set_model(fake);
   free(fake->sum);
   fake->sum = sum;
   free(mean);
+}
+
+/* An adaptive clip norm, from the last number of the update. */
+static void adapt_clip(struct fake *fake, struct cns_manifest *manifest) {
+  struct cns_mechanism_numbers numbers;
+  const struct cns_adaptive_clip *adaptive = &fake->plan.adaptive_clip;
+  if (adaptive->share == 0) return;
+  assert_int_equal(cns_descriptor_numbers(&fake->descriptor, &numbers, NULL), 0);
+  manifest->clip = (struct cns_manifest_clip){.norm = fake->clip_norm,
+                                              .released = (int32_t)fake->sum[fake->descriptor.dim - 1],
+                                              .unit = numbers.indicator};
+  manifest->clip.next =
+      cns_adaptive_clip_next(adaptive, manifest->clip.norm, cns_manifest_fraction(manifest));
+  fake->clip_norm = manifest->clip.next;
 }
 
 static void complete(struct fake *fake) {
@@ -200,6 +216,8 @@ static void complete(struct fake *fake) {
       .sampling_rate = fake->descriptor.sampling_rate,
       .epsilon = fake->descriptor.noise_placement ? 1 : 0, /* the hospital's own ledger is what it goes by */
       .delta = fake->kit.policy.privacy.delta};
+  adapt_clip(fake, &manifest);
+  if (fake->on_manifest) fake->on_manifest(fake, &manifest);
   free(fake->manifest);
   fake->manifest = NULL;
   assert_int_equal(cns_manifest_make(&manifest, fake->kit.identity, &fake->manifest, &fake->manifest_len), 0);

@@ -17,21 +17,32 @@
 #define NOISY_ONE_ROUND 1.5
 #define NOISY_TWO_ROUNDS 2.0
 
+#define NOISY_ADAPTIVE                                                                                       \
+  "{\"noise_multiplier\": 2, \"sampling_rate\": 0.5, \"adaptive_clip\": {\"quantile\": 0.5,"                 \
+  " \"rate\": 0.5, \"share\": 0.05, \"min\": 0.5, \"max\": 2}}"
+
 static inline void noisy_attempts(struct cns_policy *policy) {
   policy->attempts_per_parent = 5;
 }
 
-static inline struct fake *noisy_consortium(enum cns_privacy_unit unit, double epsilon,
-                                            void (*policy)(struct cns_policy *policy)) {
+static inline struct fake *noisy_study(enum cns_privacy_unit unit, const char *noise, double epsilon,
+                                       void (*policy)(struct cns_policy *policy)) {
   const struct fake_options options = {
       .n = 4,
       .seed = 4713,
       .model = "{\"kind\": \"logistic\"}",
       .training = NOISY_TRAINING,
-      .noise = unit == CNS_UNIT_PATIENT ? NOISY_PATIENT : "{\"noise_multiplier\": 40, \"sampling_rate\": 1}",
+      .noise = noise,
       .privacy = {.epsilon = epsilon, .delta = NOISY_DELTA, .unit = unit, .placement = CNS_NOISE_DISTRIBUTED},
       .policy = policy ? policy : noisy_attempts};
   return fake_new(&options);
+}
+
+static inline struct fake *noisy_consortium(enum cns_privacy_unit unit, double epsilon,
+                                            void (*policy)(struct cns_policy *policy)) {
+  const char *noise =
+      unit == CNS_UNIT_PATIENT ? NOISY_PATIENT : "{\"noise_multiplier\": 40, \"sampling_rate\": 1}";
+  return noisy_study(unit, noise, epsilon, policy);
 }
 
 /* As another process reads it, the agent running or not. */

@@ -40,6 +40,8 @@ static uint64_t below(struct world *w, uint64_t bound) {
   return value;
 }
 
+static double share; /* of an indicator; 0: none */
+
 static void describe(struct world *w, enum cns_privacy_unit unit, enum cns_noise_placement placement,
                      const uint32_t *weights, uint64_t dim, uint32_t metrics) {
   struct cns_problem problem = {0};
@@ -49,6 +51,7 @@ static void describe(struct world *w, enum cns_privacy_unit unit, enum cns_noise
                                           .unit = (uint8_t)unit,
                                           .noise_placement = (uint8_t)placement,
                                           .noise_multiplier = 1.25,
+                                          .indicator_share = share,
                                           .sampling_rate = unit == CNS_UNIT_PATIENT ? 0.25 : 1,
                                           .colluders = 1,
                                           .minimum_included = 3,
@@ -277,6 +280,65 @@ static void unit_patient_takes_a_step_of_the_expected_batch(void **state) {
   deinit(&w);
 }
 
+/* The last number of the update is for the manifest, with the noise; the model has none of it. */
+static void the_indicators_are_released_and_not_learnt(void **state) {
+  struct world w = {0};
+  (void)state;
+  for (enum cns_noise_placement placement = CNS_NOISE_CENTRAL; placement <= CNS_NOISE_DISTRIBUTED;
+       placement++)
+    for (uint64_t dim = BLOCK; dim <= BLOCK + 1; dim++) { /* the last of a block, and alone in one */
+      share = 0.05;
+      describe(&w, CNS_UNIT_PATIENT, placement, equal, dim, 0);
+      share = 0;
+      init(&w, 4, 1000);
+      w.params[dim - 1] = 77; /* beyond the model */
+      struct cns_rng_seeded again = w.random;
+      uint32_t *sum = plain_sum(&w);
+      aggregate(&w);
+      if (placement == CNS_NOISE_CENTRAL) {
+        struct cns_discrete_gaussian *noise = NULL;
+        assert_int_equal(cns_discrete_gaussian_new(w.numbers.sigma, &noise, NULL), 0);
+        for (uint64_t first = 0; first < dim; first += BLOCK)
+          assert_int_equal(cns_discrete_gaussian_add(noise, cns_rng_seeded(&again), sum + first,
+                                                     dim - first < BLOCK ? (size_t)(dim - first) : BLOCK),
+                           0);
+        cns_discrete_gaussian_free(noise);
+      }
+      assert_true(w.a.released == (int32_t)sum[dim - 1] && w.a.unit == w.numbers.indicator && w.a.unit > 0);
+      assert_true(w.params[dim - 1] == 77);
+      for (uint64_t k = 0; k + 1 < dim; k++)
+        assert_true(w.params[k] ==
+                    (float)ldexp((double)(int32_t)sum[k] / (0.25 * 400), -w.descriptor.scale_log2));
+      free(sum);
+      deinit(&w);
+    }
+}
+
+/* Beyond what honest hospitals and their noise can add up to it is cut off; further out
+ * the sum is void, as any number of the update would make it. */
+static void a_count_out_of_range_is_cut_off_or_voids_the_sum(void **state) {
+  struct cns_problem problem = {0};
+  struct world w = {0};
+  (void)state;
+  for (int far = 0; far < 2; far++) {
+    share = 0.05;
+    describe(&w, CNS_UNIT_PATIENT, CNS_NOISE_DISTRIBUTED, equal, 300, 0);
+    share = 0;
+    init(&w, COUNT, 0);
+    uint32_t word = (uint32_t)(w.numbers.range.honest + 5);
+    if (far) word = (uint32_t) - (int64_t)(w.numbers.range.second + 1);
+    for (size_t h = 0; h < COUNT; h++) {
+      uint32_t mine = h == 0 ? word : 0;
+      assert_int_equal(cns_vector_file_write(w.files[h], 299, &mine, 1, &problem), 0);
+    }
+    int r = cns_aggregate(&w.a, &problem);
+    assert_int_equal(r, far ? CNS_ERR_RANGE : 0);
+    if (far) assert_non_null(strstr(problem.text, "the sum is void"));
+    if (!far) assert_true(w.a.released == (int64_t)w.numbers.range.honest && w.a.clipped == 1);
+    deinit(&w);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(central_noise_is_in_the_sum_and_its_digest),
@@ -284,6 +346,8 @@ int main(void) {
       cmocka_unit_test(noise_made_for_a_heavier_hospital_fits),
       cmocka_unit_test(without_randomness_there_is_no_model),
       cmocka_unit_test(unit_patient_takes_a_step_of_the_expected_batch),
+      cmocka_unit_test(the_indicators_are_released_and_not_learnt),
+      cmocka_unit_test(a_count_out_of_range_is_cut_off_or_voids_the_sum),
   };
   if (cns_init() < 0) return 1;
   return cmocka_run_group_tests(tests, NULL, NULL);

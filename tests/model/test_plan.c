@@ -140,6 +140,66 @@ static const struct {
     {"\"validation_share\": 0.25}", "\"validation_share\": 0.25", "toy.json"},
 };
 
+#define ADAPTIVE "\"quantile\": 0.6, \"rate\": 0.3, \"share\": 0.05, \"min\": 0.1, \"max\": 20"
+#define PRIVACY(adaptive)                                                                                    \
+  "\"validation_share\": 0.25, \"privacy\": {\"noise_multiplier\": 2, \"sampling_rate\": 0.5,"               \
+  " \"adaptive_clip\": " adaptive "}"
+
+static void an_adaptive_clip_norm_is_read(void **state) {
+  char *text = replaced(toy_study, "\"validation_share\": 0.25", PRIVACY("{" ADAPTIVE "}"));
+  struct cns_plan plan = {0};
+  struct cns_problem problem = {{0}};
+  if (cns_plan_parse(text, strlen(text), "toy.json", &plan, &problem)) fail_msg("%s", problem.text);
+  const struct cns_adaptive_clip *a = &plan.adaptive_clip;
+  assert_true(a->quantile == 0.6 && a->rate == 0.3 && a->share == 0.05 && a->min == 0.1 && a->max == 20);
+  assert_int_equal(cns_plan_update_dim(&plan), cns_plan_dim(&plan) + 1);
+  assert_true(cns_plan_clip_norm_max(&plan) == 20 && plan.clip_norm == 1.5);
+  cns_plan_deinit(&plan);
+  free(text);
+}
+
+static void damaged_adaptive_clip_norms_are_refused(void **state) {
+  static const struct {
+    const char *study, *word;
+  } bad[] = {
+      {PRIVACY("{\"quantile\": 1, \"rate\": 0.3, \"share\": 0.05, \"min\": 0.1, \"max\": 20}"),
+       "privacy.adaptive_clip.quantile"},
+      {PRIVACY("{\"quantile\": \"median\", \"rate\": 0.3, \"share\": 0.05, \"min\": 0.1, \"max\": 20}"),
+       "privacy.adaptive_clip.quantile"},
+      {PRIVACY("{\"quantile\": 0.6, \"rate\": 0, \"share\": 0.05, \"min\": 0.1, \"max\": 20}"),
+       "privacy.adaptive_clip.rate"},
+      {PRIVACY("{\"quantile\": 0.6, \"rate\": 6, \"share\": 0.05, \"min\": 0.1, \"max\": 20}"),
+       "privacy.adaptive_clip.rate"},
+      {PRIVACY("{\"quantile\": 0.6, \"rate\": 0.3, \"share\": 0.51, \"min\": 0.1, \"max\": 20}"),
+       "privacy.adaptive_clip.share"},
+      {PRIVACY("{\"quantile\": 0.6, \"rate\": 0.3, \"share\": 0, \"min\": 0.1, \"max\": 20}"),
+       "privacy.adaptive_clip.share"},
+      {PRIVACY("{\"quantile\": 0.6, \"rate\": 0.3, \"share\": 0.05, \"max\": 20}"),
+       "privacy.adaptive_clip.min is missing"},
+      {PRIVACY("{\"quantile\": 0.6, \"rate\": 0.3, \"share\": 0.05, \"min\": 0.1, \"max\": 1e9}"),
+       "privacy.adaptive_clip.max"},
+      {PRIVACY(
+           "{\"quantile\": 0.6, \"rate\": 0.3, \"share\": 0.05, \"min\": 0.1, \"max\": 20, \"momentum\": 1}"),
+       "privacy.adaptive_clip.momentum"},
+      {PRIVACY("{\"quantile\": 0.6, \"rate\": 0.3, \"share\": 0.05, \"min\": 0.1, \"max\": 1.4}"),
+       "training.clip_norm (1.5)"},
+      {PRIVACY("{\"quantile\": 0.6, \"rate\": 0.3, \"share\": 0.05, \"min\": 1.6, \"max\": 20}"),
+       "training.clip_norm (1.5)"},
+      {PRIVACY("{\"quantile\": 0.6, \"rate\": 0.3, \"share\": 0.05, \"min\": 20, \"max\": 20}"),
+       "must be below max"},
+      {PRIVACY("0.5"), "privacy.adaptive_clip"},
+  };
+  for (size_t i = 0; i < LENGTH_OF(bad); i++) {
+    char *text = replaced(toy_study, "\"validation_share\": 0.25", bad[i].study);
+    struct cns_plan plan = {.version = 77};
+    struct cns_problem problem = {{0}};
+    int r = cns_plan_parse(text, strlen(text), "toy.json", &plan, &problem);
+    if (r >= 0 || !strstr(problem.text, bad[i].word)) fail_msg("%s: %d, %s", bad[i].study, r, problem.text);
+    assert_true(plan.version == 77);
+    free(text);
+  }
+}
+
 static void damaged_studies_are_refused(void **state) {
   for (size_t i = 0; i < LENGTH_OF(damages); i++) {
     char *text = replaced(toy_study, damages[i].from, damages[i].to);
@@ -174,6 +234,8 @@ int main(void) {
       cmocka_unit_test(logistic_and_file_are_read),
       cmocka_unit_test(shipped_study_is_read),
       cmocka_unit_test(damaged_studies_are_refused),
+      cmocka_unit_test(an_adaptive_clip_norm_is_read),
+      cmocka_unit_test(damaged_adaptive_clip_norms_are_refused),
       cmocka_unit_test(truncated_studies_are_refused),
   };
   return cmocka_run_group_tests(tests, setup, NULL);

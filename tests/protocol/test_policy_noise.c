@@ -118,11 +118,26 @@ static void a_study_must_fit_the_policy(void **state) {
   bad = study;
   bad.by_patients = false;
   assert_int_equal(cns_policy_check_study(&policy, &bad, &problem), CNS_ERR_REFUSED);
+  bad = study;
+  bad.adaptive_clip = true;
+  assert_int_equal(cns_policy_check_study(&policy, &bad, &problem), 0);
+  cns_policy_set_audit(&policy, 128);
+  assert_int_equal(cns_policy_check_study(&policy, &bad, &problem), CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "aren't offered together"));
+  policy.audit_level = CNS_AUDIT_NONE;
+  bad.clip_norm = 10.5; /* the largest that it may become */
+  assert_int_equal(cns_policy_check_study(&policy, &bad, &problem), CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "clip norm is 10.5, but the policy allows 10"));
   policy.privacy.rate_max = 0.05;
   assert_int_equal(cns_policy_check_study(&policy, &study, &problem), CNS_ERR_REFUSED);
   cns_policy_set_privacy(&policy, CNS_UNIT_HOSPITAL, CNS_NOISE_DISTRIBUTED, 3, 1e-5);
   assert_int_equal(cns_policy_check_study(&policy, &study, &problem), CNS_ERR_REFUSED);
   assert_non_null(strstr(problem.text, "must be 1"));
+  bad = study;
+  bad.sampling_rate = 1;
+  bad.adaptive_clip = true;
+  assert_int_equal(cns_policy_check_study(&policy, &bad, &problem), CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "adaptive clip norms are for unit patient"));
   cns_roster_deinit(&roster);
 }
 

@@ -105,6 +105,25 @@ static void costs_are_those_of_the_formulas(void **state) {
     }
 }
 
+/* As with a fixed one, whatever it is by now: a cost that depended on earlier results
+ * would not be covered by what the accountant composes. */
+static void an_adaptive_clip_norm_costs_the_same_at_every_norm(void **state) {
+  struct cns_budget_cost fixed[CNS_LEDGER_OBSERVERS], costs[CNS_LEDGER_OBSERVERS];
+  (void)state;
+  for (enum cns_noise_placement placement = CNS_NOISE_CENTRAL; placement <= CNS_NOISE_DISTRIBUTED;
+       placement++) {
+    struct cns_descriptor d = make_descriptor(CNS_UNIT_PATIENT, placement, false);
+    assert_int_equal(cns_charge_costs(&d, fixed), 0);
+    d.indicator_share = 0.05;
+    for (int k = 0; k < 200; k++) {
+      d.clip_norm = 1e-3 * pow(1.07, k);
+      assert_int_equal(cns_descriptor_choose_scale(&d, &problem), 0);
+      assert_int_equal(cns_charge_costs(&d, costs), 0);
+      assert_memory_equal(costs, fixed, sizeof costs);
+    }
+  }
+}
+
 /* Every share is by itself worth less than the accountant knows. */
 static void a_share_that_is_worth_next_to_nothing_is_nothing(void **state) {
   struct cns_budget_cost costs[CNS_LEDGER_OBSERVERS];
@@ -316,6 +335,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(rounds_without_noise_have_no_place_here),
       cmocka_unit_test(costs_are_those_of_the_formulas),
+      cmocka_unit_test(an_adaptive_clip_norm_costs_the_same_at_every_norm),
       cmocka_unit_test(a_share_that_is_worth_next_to_nothing_is_nothing),
       cmocka_unit_test(what_is_expected_is_never_less_than_what_is_charged),
       cmocka_unit_test(a_round_has_all_that_names_it),

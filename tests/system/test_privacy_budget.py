@@ -4,6 +4,7 @@
 crashes, and ledgers that were lost, cut or restored from an old copy. TAP."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -119,6 +120,71 @@ def test_central_noise_and_unit_hospital():
         for name in f.names:
             f.wait_exit(name, EXIT_BUDGET)
         assert len(f.completed()) == 2
+
+
+def manifests(f):
+    """By round, as the coordinator signed them."""
+    folder = os.path.join(f.state("coordinator"), "models", "manifests")
+    found = {}
+    for name in os.listdir(folder):
+        with open(os.path.join(folder, name)) as file:
+            manifest = json.loads(file.read().split("\n-- consilium")[0])
+        found[manifest["round"]] = manifest
+    return [found[number] for number in sorted(found)]
+
+
+def follows(manifest, adaptive):
+    """The next clip norm, computed again from what was published."""
+    clip = manifest["clip"]
+    patients = sum(one["weight"] for one in manifest["hospitals"] if one["outcome"] == "included")
+    within = 0.5 + clip["released"] / (2 * clip["unit"] * RATE * patients)
+    step = math.exp(-adaptive["rate"] * (min(max(within, 0), 1) - adaptive["quantile"]))
+    return min(max(clip["norm"] * step, adaptive["min"]), adaptive["max"])
+
+
+def test_an_adaptive_clip_norm():
+    """It follows from what is published, over a restart of everybody and a missed round,
+    and costs no more rounds than a fixed one does."""
+    adaptive = {"quantile": 0.5, "rate": 0.4, "share": 0.05, "min": 0.02, "max": 8}
+    study = {"noise_multiplier": NOISE, "sampling_rate": RATE, "adaptive_clip": adaptive}
+    budget = (epsilon_of(8) + epsilon_of(9)) / 2
+    with Federation(rounds=20, privacy=study, clip_norm=4,
+                    init=["--epsilon", str(budget), "--delta", str(DELTA), "--smallest-sum", "4"]) as f:
+        assert "at most 8 before" in run("policy", "show", os.path.join(f.kit("h1"), "policy.json"))
+        assert "follows the gradients" in run("budget", "statement", f.kit("h1"))
+        start_all(f)
+        f.wait(lambda: f.completed(), "a round")
+        f.kill("h5")
+        f.wait(lambda: any(event["included"] == 4 for event in f.completed()), "a round without h5")
+        f.start("h5", "--until-finished")
+        f.kill("h1")
+        f.kill("coordinator")
+        f.start_coordinator()
+        f.start("h1", "--until-finished")
+        f.wait(lambda: "the study ends after" in f.said(0), "the end")
+        chain = manifests(f)
+        # A kill may leave a round charged without a result.
+        assert [one["round"] for one in chain] == list(range(1, len(chain) + 1)) and 5 <= len(chain) <= 8, chain
+        norm = 4
+        for one in chain:
+            assert one["clip"]["norm"] == norm, (one, norm)
+            norm = one["clip"]["next"]
+            assert abs(norm / follows(one, adaptive) - 1) < 1e-11, one
+        assert norm < 2, norm  # hardly a patient's gradient was beyond 4
+        for name in f.names:
+            assert "refused" not in f.log(name), f.log(name)
+            assert counted(f, name)[0] <= 8, (name, counted(f, name))
+
+
+def test_the_demo_with_an_adaptive_clip_norm():
+    done = json.loads(run("demo", "--epsilon", "3", "--adaptive-clip", "--rounds", "4", "--hospitals", "4", "--no-kill",
+                          "--json"))
+    rounds = done["rounds"]
+    assert [one["round"] for one in rounds] == [1, 2, 3, 4] and rounds[0]["clip_norm"] == 1, rounds
+    for before, after in zip(rounds, rounds[1:]):
+        assert after["clip_norm"] == before["next_clip_norm"] != before["clip_norm"], (before, after)
+    assert 2.9 < done["epsilon_spent"] <= 3, done
+    assert "--adaptive-clip is for --epsilon" in run("demo", "--adaptive-clip", expect=2)
 
 
 def test_public_metrics():
