@@ -31,10 +31,12 @@ CNS_MUST_CHECK int cns_robust_chain_check(const struct cns_robust_chain *chain, 
 /* Rows after the pre-aggregations. */
 size_t cns_robust_chain_rows(const struct cns_robust_chain *chain, size_t n);
 /*
- * The result: d elements, or cns_robust_chain_rows x d without a rule. The
- * matrix is not changed. ret_result must not overlap it. Errors as those of
- * cns_robust_aggregate, of which the sentence names the step.
+ * ret_result: d elements, or cns_robust_chain_rows x d without a rule; it must
+ * not overlap the matrix, which is not changed. ret_weights (NULL if not wanted):
+ * the weights of the cns_robust_chain_rows rows before the rule, if the chain has
+ * weights; else each 1. Errors as those of cns_robust_chain_check and
+ * cns_robust_aggregate, with a sentence that names the step.
  */
 CNS_MUST_CHECK int cns_robust_chain_run(const struct cns_robust_chain *chain, enum cns_robust_type type,
                                         const void *matrix, size_t n, size_t d, void *ret_result,
-                                        struct cns_problem *problem);
+                                        double *ret_weights, struct cns_problem *problem);
