@@ -146,7 +146,7 @@ static int read_weights(const char *verb, const char *path, size_t n, double **r
   struct cns_problem problem = {0};
   double *weights = NULL;
   size_t count = 0;
-  int r = cns_matrix_read_numbers(path, CNS_ROBUST_ROWS_MAX, &weights, &count, &problem);
+  int r = cns_npy_matrix_read_numbers(path, CNS_ROBUST_ROWS_MAX, &weights, &count, &problem);
   if (r < 0) return cns_robust_call_fail(verb, r, &problem);
   int code = 0;
   if (count != n)
@@ -175,7 +175,7 @@ int cns_robust_call_files(const char *verb, const struct cns_robust_call *call, 
 
 void cns_robust_prepared_deinit(struct cns_robust_prepared *prepared) {
   free(prepared->weights);
-  cns_matrix_deinit(&prepared->reference);
+  cns_npy_matrix_deinit(&prepared->reference);
   *prepared = (struct cns_robust_prepared){0};
 }
 
@@ -196,10 +196,10 @@ int cns_robust_call_fail(const char *verb, int error, const struct cns_problem *
   return cns_cli_fail(error, problem);
 }
 
-int cns_robust_call_matrix(const char *verb, const char *path, struct cns_matrix *ret_matrix) {
+int cns_robust_call_matrix(const char *verb, const char *path, struct cns_npy_matrix *ret_matrix) {
   struct cns_problem problem = {0};
-  struct cns_matrix matrix;
-  int r = cns_matrix_read(path, &matrix, &problem), code = 0;
+  struct cns_npy_matrix matrix;
+  int r = cns_npy_matrix_read(path, &matrix, &problem), code = 0;
   if (r < 0) return cns_robust_call_fail(verb, r, &problem);
   if (matrix.dimensions != 2)
     code = cns_cli_usage_error(verb, "%s: has one dimension; two are needed, hospitals x parameters", path);
@@ -207,34 +207,34 @@ int cns_robust_call_matrix(const char *verb, const char *path, struct cns_matrix
     code = cns_cli_usage_error(verb, "%s: has %zu rows, one for each hospital; there may be %d", path,
                                matrix.rows, CNS_ROBUST_ROWS_MAX);
   if (code)
-    cns_matrix_deinit(&matrix);
+    cns_npy_matrix_deinit(&matrix);
   else
     *ret_matrix = matrix;
   return code;
 }
 
-static size_t finite_rows(const struct cns_matrix *matrix, bool *ret_finite) {
+static size_t finite_rows(const struct cns_npy_matrix *matrix, bool *ret_finite) {
   return cns_robust_finite_rows((enum cns_robust_type)matrix->element_bytes, matrix->values, matrix->rows,
                                 matrix->columns, 0, ret_finite);
 }
 
 int cns_robust_call_vector(const char *verb, const char *what, const char *path, size_t d,
-                           size_t element_bytes, struct cns_matrix *ret_vector) {
+                           size_t element_bytes, struct cns_npy_matrix *ret_vector) {
   struct cns_problem problem = {0};
-  struct cns_matrix vector;
+  struct cns_npy_matrix vector;
   bool finite = false;
-  int r = cns_matrix_read(path, &vector, &problem), code = 0;
+  int r = cns_npy_matrix_read(path, &vector, &problem), code = 0;
   if (r < 0) return cns_robust_call_fail(verb, r, &problem);
   if (vector.rows != 1 || vector.columns != d)
     code =
         cns_cli_usage_error(verb, "%s: the %s is %zu x %zu; a vector of %zu is needed, as long as the rows",
                             path, what, vector.rows, vector.columns, d);
-  if (!code && (r = cns_matrix_convert(&vector, element_bytes, &problem)) < 0)
+  if (!code && (r = cns_npy_matrix_convert(&vector, element_bytes, &problem)) < 0)
     code = cns_cli_fail(r, &problem);
   if (!code && finite_rows(&vector, &finite) != 1)
     code = cns_cli_usage_error(verb, "%s: the %s holds a number that is not finite", path, what);
   if (code)
-    cns_matrix_deinit(&vector);
+    cns_npy_matrix_deinit(&vector);
   else
     *ret_vector = vector;
   return code;
@@ -265,7 +265,7 @@ void cns_robust_rows_deinit(struct cns_robust_rows *rows) {
   *rows = (struct cns_robust_rows){0};
 }
 
-static void drop_rows(struct cns_matrix *matrix, double *weights, const bool *finite,
+static void drop_rows(struct cns_npy_matrix *matrix, double *weights, const bool *finite,
                       struct cns_robust_rows *rows) {
   size_t row_bytes = matrix->columns * matrix->element_bytes, kept = 0;
   uint8_t *values = matrix->values;
@@ -278,7 +278,7 @@ static void drop_rows(struct cns_matrix *matrix, double *weights, const bool *fi
   matrix->rows = kept;
 }
 
-static void zero_rows(struct cns_matrix *matrix, const bool *finite, struct cns_robust_rows *rows) {
+static void zero_rows(struct cns_npy_matrix *matrix, const bool *finite, struct cns_robust_rows *rows) {
   size_t row_bytes = matrix->columns * matrix->element_bytes;
   for (size_t i = 0; i < matrix->rows; i++) {
     if (!finite[i]) memset((uint8_t *)matrix->values + i * row_bytes, 0, row_bytes);
@@ -286,7 +286,7 @@ static void zero_rows(struct cns_matrix *matrix, const bool *finite, struct cns_
   }
 }
 
-static int treat(const char *verb, const char *path, const char *nonfinite, struct cns_matrix *matrix,
+static int treat(const char *verb, const char *path, const char *nonfinite, struct cns_npy_matrix *matrix,
                  double *weights, const bool *finite, struct cns_robust_rows *rows) {
   char text[160];
   for (size_t i = 0; i < matrix->rows; i++)
@@ -306,7 +306,7 @@ static int treat(const char *verb, const char *path, const char *nonfinite, stru
 }
 
 int cns_robust_call_finite(const char *verb, const char *path, const char *nonfinite,
-                           struct cns_matrix *matrix, double *weights, struct cns_robust_rows *ret_rows) {
+                           struct cns_npy_matrix *matrix, double *weights, struct cns_robust_rows *ret_rows) {
   if (nonfinite && strcmp(nonfinite, "drop") != 0 && strcmp(nonfinite, "zero") != 0)
     return cns_cli_usage_error(verb, "--nonfinite %.40s: it must be drop or zero", nonfinite);
   bool *finite = calloc(matrix->rows, sizeof *finite);

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "cli/cli.h"
-#include "model/matrix.h"
+#include "model/npy_matrix.h"
 #include "robust/chain.h"
 
 /* ---- --param NAME=VALUE ---- */
@@ -67,8 +67,8 @@ struct cns_robust_call {
 /* A chain with what belongs to it; zeroed to begin with. */
 struct cns_robust_prepared {
   struct cns_robust_chain chain;
-  double *weights;             /* n; NULL if there are none */
-  struct cns_matrix reference; /* values NULL if there is none */
+  double *weights;                 /* n; NULL if there are none */
+  struct cns_npy_matrix reference; /* values NULL if there is none */
 };
 void cns_robust_prepared_deinit(struct cns_robust_prepared *prepared);
 
@@ -90,10 +90,10 @@ int cns_robust_call_files(const char *verb, const struct cns_robust_call *call, 
  * memory that doesn't suffice, is not. Returns an exit code. */
 int cns_robust_call_fail(const char *verb, int error, const struct cns_problem *problem);
 /* Two dimensions and at most CNS_ROBUST_ROWS_MAX rows, or an exit code. */
-int cns_robust_call_matrix(const char *verb, const char *path, struct cns_matrix *ret_matrix);
+int cns_robust_call_matrix(const char *verb, const char *path, struct cns_npy_matrix *ret_matrix);
 /* A vector of d numbers, all finite, in that type, or an exit code. what: "reference". */
 int cns_robust_call_vector(const char *verb, const char *what, const char *path, size_t d,
-                           size_t element_bytes, struct cns_matrix *ret_vector);
+                           size_t element_bytes, struct cns_npy_matrix *ret_vector);
 
 /* Rows with an element that isn't finite: refused (nonfinite NULL), left out
  * ("drop") or made zero ("zero"). */
@@ -106,7 +106,7 @@ struct cns_robust_rows {
 };
 /* Changes the matrix, and the weights (NULL: none) along with it. 0 or an exit code. */
 int cns_robust_call_finite(const char *verb, const char *path, const char *nonfinite,
-                           struct cns_matrix *matrix, double *weights, struct cns_robust_rows *ret_rows);
+                           struct cns_npy_matrix *matrix, double *weights, struct cns_robust_rows *ret_rows);
 void cns_robust_rows_deinit(struct cns_robust_rows *rows);
 /* "rows 3 and 7 (from 0)", cut off after some. */
 void cns_robust_rows_text(const size_t *rows, size_t count, char out[static 160]);

@@ -13,9 +13,9 @@ struct job {
   const char *in, *out;
   bool json;
   struct cns_robust_prepared prepared;
-  struct cns_matrix matrix;
+  struct cns_npy_matrix matrix;
   struct cns_robust_rows rows;
-  struct cns_matrix result;
+  struct cns_npy_matrix result;
   double *result_weights; /* of its rows, without a rule */
   double seconds;
 };
@@ -65,8 +65,8 @@ static int compute(struct job *job) {
   int r = cns_robust_chain_check(chain, n, &problem);
   if (r == 0) {
     rows = cns_robust_chain_rows(chain, n);
-    r = cns_matrix_new(job->matrix.element_bytes, chain->no_rule ? 2 : 1, chain->no_rule ? rows : 1,
-                       job->matrix.columns, &job->result, &problem);
+    r = cns_npy_matrix_new(job->matrix.element_bytes, chain->no_rule ? 2 : 1, chain->no_rule ? rows : 1,
+                           job->matrix.columns, &job->result, &problem);
   }
   if (r == 0 && !(job->result_weights = calloc(rows, sizeof *job->result_weights))) r = CNS_ERR_MEMORY;
   double start = seconds_now();
@@ -75,7 +75,7 @@ static int compute(struct job *job) {
                              job->matrix.columns, job->result.values, job->result_weights, &problem);
   job->seconds = seconds_now() - start;
   if (r < 0) return cns_robust_call_fail(VERB, r, &problem);
-  r = cns_matrix_write(job->out, &job->result, &problem);
+  r = cns_npy_matrix_write(job->out, &job->result, &problem);
   return r < 0 ? cns_cli_fail(r, &problem) : 0;
 }
 
@@ -131,9 +131,9 @@ static int run(struct job *job, const struct cns_robust_param *params) {
   if (!code) code = compute(job);
   if (!code) code = job->json ? print_json(job) : print_text(job);
   cns_robust_prepared_deinit(&job->prepared);
-  cns_matrix_deinit(&job->matrix);
+  cns_npy_matrix_deinit(&job->matrix);
   cns_robust_rows_deinit(&job->rows);
-  cns_matrix_deinit(&job->result);
+  cns_npy_matrix_deinit(&job->result);
   free(job->result_weights);
   return code;
 }

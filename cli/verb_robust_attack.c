@@ -18,9 +18,9 @@ struct job {
   struct cns_attack attack;
   const struct cns_attack_about *about;
   struct cns_robust_prepared prepared;
-  struct cns_matrix honest, target;
-  struct cns_matrix all;     /* honest rows, then the attackers' */
-  struct cns_matrix written; /* with --only; else nothing */
+  struct cns_npy_matrix honest, target;
+  struct cns_npy_matrix all;     /* honest rows, then the attackers' */
+  struct cns_npy_matrix written; /* with --only; else nothing */
   struct cns_attack_outcome outcome;
 };
 
@@ -85,7 +85,7 @@ static int check_params(const struct job *job, const struct cns_robust_param *pa
 
 /* ---- the matrix ---- */
 
-static void honest_mean(const struct cns_matrix *honest, double *ret_mean) {
+static void honest_mean(const struct cns_npy_matrix *honest, double *ret_mean) {
   for (size_t k = 0; k < honest->columns; k++) {
     double sum = 0;
     for (size_t i = 0; i < honest->rows; i++)
@@ -113,18 +113,18 @@ static int put_mean(struct job *job) {
 
 static int put_own(struct job *job) {
   struct cns_problem problem = {0};
-  struct cns_matrix own = {0};
+  struct cns_npy_matrix own = {0};
   size_t row_bytes = job->all.columns * job->all.element_bytes;
   if (!job->own) return job->about->need == CNS_ATTACK_NEEDS_OWN ? put_mean(job) : 0;
   int code = cns_robust_call_matrix(VERB, job->own, &own), r;
   if (!code && (own.rows != job->attack.count || own.columns != job->all.columns))
     code = cns_cli_usage_error(VERB, "--own %s: is %zu x %zu; %zu x %zu is needed, a row for each attacker",
                                job->own, own.rows, own.columns, job->attack.count, job->all.columns);
-  if (!code && (r = cns_matrix_convert(&own, job->all.element_bytes, &problem)) < 0)
+  if (!code && (r = cns_npy_matrix_convert(&own, job->all.element_bytes, &problem)) < 0)
     code = cns_robust_call_fail(VERB, r, &problem);
   if (!code)
     memcpy((uint8_t *)job->all.values + job->honest.rows * row_bytes, own.values, own.rows * row_bytes);
-  cns_matrix_deinit(&own);
+  cns_npy_matrix_deinit(&own);
   return code;
 }
 
@@ -144,7 +144,7 @@ static int load(struct job *job) {
     code =
         cns_robust_call_vector(VERB, "target", job->target_path, d, job->honest.element_bytes, &job->target);
   if (code) return code;
-  int r = cns_matrix_new(job->honest.element_bytes, 2, n, d, &job->all, &problem);
+  int r = cns_npy_matrix_new(job->honest.element_bytes, 2, n, d, &job->all, &problem);
   if (r < 0) return cns_robust_call_fail(VERB, r, &problem);
   memcpy(job->all.values, job->honest.values, h * d * job->honest.element_bytes);
   return put_own(job);
@@ -168,18 +168,18 @@ static int poison(struct job *job) {
 
 static int write_rows(struct job *job) {
   struct cns_problem problem = {0};
-  const struct cns_matrix *matrix = &job->all;
+  const struct cns_npy_matrix *matrix = &job->all;
   size_t row_bytes = job->all.columns * job->all.element_bytes;
   int r = 0;
   if (job->only) {
-    r = cns_matrix_new(job->all.element_bytes, 2, job->attack.count, job->all.columns, &job->written,
-                       &problem);
+    r = cns_npy_matrix_new(job->all.element_bytes, 2, job->attack.count, job->all.columns, &job->written,
+                           &problem);
     if (r == 0)
       memcpy(job->written.values, (const uint8_t *)job->all.values + job->honest.rows * row_bytes,
              job->attack.count * row_bytes);
     matrix = &job->written;
   }
-  if (r == 0) r = cns_matrix_write(job->out, matrix, &problem);
+  if (r == 0) r = cns_npy_matrix_write(job->out, matrix, &problem);
   return r < 0 ? cns_cli_fail(r, &problem) : 0;
 }
 
@@ -261,10 +261,10 @@ static int run(struct job *job, const struct cns_robust_param *params) {
   if (!code) code = write_rows(job);
   if (!code) code = job->json ? print_json(job) : print_text(job);
   cns_robust_prepared_deinit(&job->prepared);
-  cns_matrix_deinit(&job->honest);
-  cns_matrix_deinit(&job->target);
-  cns_matrix_deinit(&job->all);
-  cns_matrix_deinit(&job->written);
+  cns_npy_matrix_deinit(&job->honest);
+  cns_npy_matrix_deinit(&job->target);
+  cns_npy_matrix_deinit(&job->all);
+  cns_npy_matrix_deinit(&job->written);
   return code;
 }
 

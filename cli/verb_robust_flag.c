@@ -18,7 +18,7 @@ struct job {
   const char *in, *history_path, *weights_path, *names_path, *nonfinite;
   double rate;
   bool json;
-  struct cns_matrix matrix;
+  struct cns_npy_matrix matrix;
   double *weights; /* of the rows that are left */
   struct cns_robust_rows rows;
   double *weighted; /* rows x columns */
@@ -227,7 +227,7 @@ static int run(struct job *job) {
   int code = load(job);
   if (!code) code = detect(job);
   if (!code) code = job->json ? print_json(job) : print_text(job);
-  cns_matrix_deinit(&job->matrix);
+  cns_npy_matrix_deinit(&job->matrix);
   cns_robust_rows_deinit(&job->rows);
   cns_robust_history_deinit(&job->history);
   cns_detect_result_deinit(&job->result);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The format: numpy.lib.format, "Format Specification: Version 1.0" and 2.0. */
-#include "model/matrix.h"
+#include "model/npy_matrix.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,8 +20,8 @@
 
 /* ---- memory ---- */
 
-int cns_matrix_new(size_t element_bytes, size_t dimensions, size_t rows, size_t columns,
-                   struct cns_matrix *ret_matrix, struct cns_problem *problem) {
+int cns_npy_matrix_new(size_t element_bytes, size_t dimensions, size_t rows, size_t columns,
+                       struct cns_npy_matrix *ret_matrix, struct cns_problem *problem) {
   if ((element_bytes != 4 && element_bytes != 8) || rows < 1 || columns < 1 || dimensions < 1 ||
       dimensions > 2 || (dimensions == 1 && rows != 1))
     return CNS_ERR_ARGUMENT;
@@ -33,31 +33,32 @@ int cns_matrix_new(size_t element_bytes, size_t dimensions, size_t rows, size_t 
   uint8_t *bytes = calloc(1, HEADER_BYTES + rows * columns * element_bytes);
   if (!bytes)
     return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory for %zu x %zu numbers", rows, columns);
-  *ret_matrix = (struct cns_matrix){.element_bytes = element_bytes,
-                                    .dimensions = dimensions,
-                                    .rows = rows,
-                                    .columns = columns,
-                                    .values = bytes + HEADER_BYTES,
-                                    .bytes = bytes};
+  *ret_matrix = (struct cns_npy_matrix){.element_bytes = element_bytes,
+                                        .dimensions = dimensions,
+                                        .rows = rows,
+                                        .columns = columns,
+                                        .values = bytes + HEADER_BYTES,
+                                        .bytes = bytes};
   return 0;
 }
 
-void cns_matrix_deinit(struct cns_matrix *matrix) {
+void cns_npy_matrix_deinit(struct cns_npy_matrix *matrix) {
   free(matrix->bytes);
-  *matrix = (struct cns_matrix){0};
+  *matrix = (struct cns_npy_matrix){0};
 }
 
-int cns_matrix_convert(struct cns_matrix *matrix, size_t element_bytes, struct cns_problem *problem) {
-  struct cns_matrix other;
+int cns_npy_matrix_convert(struct cns_npy_matrix *matrix, size_t element_bytes, struct cns_problem *problem) {
+  struct cns_npy_matrix other;
   if (matrix->element_bytes == element_bytes) return 0;
-  int r = cns_matrix_new(element_bytes, matrix->dimensions, matrix->rows, matrix->columns, &other, problem);
+  int r =
+      cns_npy_matrix_new(element_bytes, matrix->dimensions, matrix->rows, matrix->columns, &other, problem);
   if (r < 0) return r;
   for (size_t i = 0; i < matrix->rows * matrix->columns; i++)
     if (element_bytes == 4)
       ((float *)other.values)[i] = (float)((const double *)matrix->values)[i];
     else
       ((double *)other.values)[i] = (double)((const float *)matrix->values)[i];
-  cns_matrix_deinit(matrix);
+  cns_npy_matrix_deinit(matrix);
   *matrix = other;
   return 0;
 }
@@ -180,7 +181,8 @@ static void transpose(const uint8_t *in, uint8_t *out, size_t rows, size_t colum
           memcpy(out + (i * columns + k) * element_bytes, in + (k * rows + i) * element_bytes, element_bytes);
 }
 
-static int read_values(const struct source *source, struct cns_matrix *matrix, struct cns_problem *problem) {
+static int read_values(const struct source *source, struct cns_npy_matrix *matrix,
+                       struct cns_problem *problem) {
   size_t len = matrix->rows * matrix->columns * matrix->element_bytes;
   bool turn = source->header.fortran && matrix->rows > 1 && matrix->columns > 1;
   uint8_t *room = turn ? malloc(len) : NULL;
@@ -192,25 +194,25 @@ static int read_values(const struct source *source, struct cns_matrix *matrix, s
   return r;
 }
 
-static int read_matrix(const struct source *source, struct cns_matrix *ret_matrix,
+static int read_matrix(const struct source *source, struct cns_npy_matrix *ret_matrix,
                        struct cns_problem *problem) {
   const char *descr = source->header.descr;
   size_t element_bytes = strcmp(descr, "<f4") == 0 ? 4 : strcmp(descr, "<f8") == 0 ? 8 : 0, rows, columns;
-  struct cns_matrix matrix;
+  struct cns_npy_matrix matrix;
   if (element_bytes == 0) return refuse_type(source, "", problem);
   int r = check_shape(source, element_bytes, &rows, &columns, problem);
   if (r < 0) return r;
-  r = cns_matrix_new(element_bytes, source->header.dimensions, rows, columns, &matrix, problem);
+  r = cns_npy_matrix_new(element_bytes, source->header.dimensions, rows, columns, &matrix, problem);
   if (r < 0) return cns_problem_prefix(problem, r, "%s", source->path);
   r = read_values(source, &matrix, problem);
   if (r < 0)
-    cns_matrix_deinit(&matrix);
+    cns_npy_matrix_deinit(&matrix);
   else
     *ret_matrix = matrix;
   return r;
 }
 
-int cns_matrix_read(const char *path, struct cns_matrix *ret_matrix, struct cns_problem *problem) {
+int cns_npy_matrix_read(const char *path, struct cns_npy_matrix *ret_matrix, struct cns_problem *problem) {
   struct source source;
   int r = open_source(path, &source, problem);
   if (r == 0) r = read_matrix(&source, ret_matrix, problem);
@@ -269,8 +271,8 @@ static int read_numbers(const struct source *source, size_t max, double **ret_nu
   return 0;
 }
 
-int cns_matrix_read_numbers(const char *path, size_t max, double **ret_numbers, size_t *ret_count,
-                            struct cns_problem *problem) {
+int cns_npy_matrix_read_numbers(const char *path, size_t max, double **ret_numbers, size_t *ret_count,
+                                struct cns_problem *problem) {
   struct source source;
   int r = open_source(path, &source, problem);
   if (r == 0) r = read_numbers(&source, max, ret_numbers, ret_count, problem);
@@ -281,7 +283,7 @@ int cns_matrix_read_numbers(const char *path, size_t max, double **ret_numbers, 
 /* ---- writing ---- */
 
 /* In front of the values, which are little-endian again if they aren't already. */
-static int write_header(const struct cns_matrix *matrix) {
+static int write_header(const struct cns_npy_matrix *matrix) {
   static const uint8_t magic[8] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0};
   char shape[64], *text = (char *)matrix->bytes + sizeof magic + 2;
   if (matrix->dimensions == 1)
@@ -299,7 +301,7 @@ static int write_header(const struct cns_matrix *matrix) {
   return 0;
 }
 
-int cns_matrix_write(const char *path, const struct cns_matrix *matrix, struct cns_problem *problem) {
+int cns_npy_matrix_write(const char *path, const struct cns_npy_matrix *matrix, struct cns_problem *problem) {
   size_t count = matrix->rows * matrix->columns;
   int r = write_header(matrix);
   if (r < 0) return r;
