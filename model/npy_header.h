@@ -16,7 +16,8 @@ struct cns_npy_header {
   size_t bytes;      /* where the elements begin */
 };
 
-/* data: the file's first bytes, up to CNS_NPY_PREFIX_MAX or more. CNS_ERR_FORMAT,
- * CNS_ERR_UNSUPPORTED or CNS_ERR_LIMIT with a sentence. Neither type nor shape are judged. */
+/* len: of the whole file; data: its first bytes, CNS_NPY_PREFIX_MAX of them or all.
+ * CNS_ERR_FORMAT, CNS_ERR_UNSUPPORTED or CNS_ERR_LIMIT with a sentence. Neither type
+ * nor shape are judged. */
 CNS_MUST_CHECK int cns_npy_header_parse(const uint8_t *data, size_t len, const char *where,
                                         struct cns_npy_header *ret_header, struct cns_problem *problem);

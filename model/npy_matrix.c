@@ -97,7 +97,7 @@ static int read_header(struct source *source, struct cns_problem *problem) {
   uint8_t prefix[CNS_NPY_PREFIX_MAX];
   size_t len = source->size < sizeof prefix ? source->size : sizeof prefix;
   int r = read_at(source, 0, prefix, len, problem);
-  return r < 0 ? r : cns_npy_header_parse(prefix, len, source->path, &source->header, problem);
+  return r < 0 ? r : cns_npy_header_parse(prefix, source->size, source->path, &source->header, problem);
 }
 
 /* The caller closes source->fd if it isn't -1, also after an error. */
