@@ -8,20 +8,27 @@ static int folded(char c) {
   return c == '_' || c == ' ' ? '-' : tolower((unsigned char)c);
 }
 
-/* Levenshtein's distance; or one more than that to the nearest beginning of
- * `full`, for a name that was cut off. */
+/* Letters to change, add, take away or swap with the next (optimal string
+ * alignment); or one more than that to the nearest beginning of `full`, for a
+ * name that was cut off. */
 static size_t distance(const char *name, const char *full) {
-  size_t row[CNS_NAMES_CHARS_MAX + 1], len = strlen(full);
+  size_t rows[3][CNS_NAMES_CHARS_MAX + 1], *before = rows[0], *last = rows[1], *row = rows[2];
+  size_t len = strlen(full);
   for (size_t j = 0; j <= len; j++)
     row[j] = j;
   for (size_t i = 1; name[i - 1]; i++) {
-    size_t diagonal = row[0];
+    size_t *oldest = before;
+    before = last;
+    last = row;
+    row = oldest;
     row[0] = i;
     for (size_t j = 1; j <= len; j++) {
-      size_t changed = diagonal + (folded(name[i - 1]) != folded(full[j - 1]));
-      size_t shifted = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-      diagonal = row[j];
-      row[j] = changed < shifted ? changed : shifted;
+      row[j] = last[j - 1] + (folded(name[i - 1]) != folded(full[j - 1]));
+      if (last[j] + 1 < row[j]) row[j] = last[j] + 1;
+      if (row[j - 1] + 1 < row[j]) row[j] = row[j - 1] + 1;
+      bool swapped = i > 1 && j > 1 && folded(name[i - 1]) == folded(full[j - 2]) &&
+                     folded(name[i - 2]) == folded(full[j - 1]);
+      if (swapped && before[j - 2] + 1 < row[j]) row[j] = before[j - 2] + 1;
     }
   }
   size_t least = row[len];

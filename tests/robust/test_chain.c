@@ -116,6 +116,7 @@ static void nearest_names(void **state) {
   static const char *const pairs[][2] = {{"trimed", "trimmed-mean"},
                                          {"Trimmed_Mean", "trimmed-mean"},
                                          {"krumm", "krum"},
+                                         {"kurm", "krum"},
                                          {"multikrum", "multi-krum"},
                                          {"meadian", "median"},
                                          {"centred-clipping", "centered-clipping"},
