@@ -173,8 +173,9 @@ def test_wrong_calls_of_aggregate():
     npy.save("in.npy", matrix(9, 4))
     ends = ("in.npy", "out.npy")
     for arguments, says in [
-            (["--rule", "krun"], "did you mean"),
-            (["--rule", "mean", "--pre", "bucket"], "did you mean"),
+            (["--rule", "krun"], "did you mean 'krum'"),
+            (["--rule", "trimed"], "did you mean 'trimmed-mean'"),
+            (["--rule", "mean", "--pre", "bucket"], "did you mean 'bucketing'"),
             ([], "--rule NAME is missing"),
             (["--rule", "none"], "--pre NAME is missing"),
             (["--rule", "krum", "--byzantine", "4"], "at least 11 rows"),
