@@ -12,7 +12,7 @@ enum cns_columns_kind {
 
 /*
  * rows: `count` row numbers of the matrix; 2 * drop < count for trimmed, drop <
- * count / 2 for meamed. Of values equally far from the median the smaller stays.
+ * count for meamed. Of values equally far from the median the smaller stays.
  * CNS_ERR_MEMORY.
  */
 CNS_MUST_CHECK int cns_columns_aggregate(const struct cns_matrix *matrix, enum cns_columns_kind kind,

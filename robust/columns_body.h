@@ -33,17 +33,20 @@ static void NAME(sum)(const T *values, size_t begin, size_t end, double *ret_sum
       ret_sum[c] += (double)values[i * STRIP + c];
 }
 
-/* The nearest count - drop values are neighbours in the sorted column: value s is
- * replaced by value s + (count - drop) as long as that is nearer to the median. */
+/* The nearest count - drop values are neighbours in the sorted column: that window moves
+ * up by one, value s leaving and value s + (count - drop) entering in its place, as long
+ * as that is nearer to the median. */
 CNS_VECTORISED
-static void NAME(nearest)(const T *values, size_t count, size_t drop, const double *middle, double *ret_sum) {
+static void NAME(nearest)(T *values, size_t count, size_t drop, const double *middle, double *ret_sum) {
   size_t keep = count - drop;
-  NAME(sum)(values, drop, keep, ret_sum);
-  for (size_t s = 0; s < drop; s++)
+  for (size_t s = 0; s < drop; s++) {
+    T *place = values + s % keep * STRIP;
     for (size_t c = 0; c < STRIP; c++) {
-      double below = (double)values[s * STRIP + c], above = (double)values[(s + keep) * STRIP + c];
-      ret_sum[c] += middle[c] - below > above - middle[c] ? above : below;
+      T below = values[s * STRIP + c], above = values[(s + keep) * STRIP + c];
+      place[c] = middle[c] - (double)below > (double)above - middle[c] ? above : place[c];
     }
+  }
+  NAME(sum)(values, 0, keep, ret_sum);
 }
 
 static void NAME(strip)(const struct columns *columns, size_t at, size_t width, T *values,
