@@ -61,7 +61,7 @@ struct columns {
   size_t count, drop;
   struct cns_columns_network network;
   void *vector;
-  atomic_bool failed;
+  atomic_bool failed, bad;
 };
 
 /* The same text for both types. */
@@ -89,18 +89,17 @@ static void columns_task(void *argument, size_t k) {
   for (size_t at = begin; at < end; at += STRIP) {
     size_t width = end - at < STRIP ? end - at : STRIP;
     double middle[STRIP];
-    if (matrix->type == CNS_ROBUST_F64)
-      strip_f64(columns, at, width, values, middle);
-    else
-      strip_f32(columns, at, width, values, middle);
-    cns_matrix_write(matrix->type, middle, width, columns->vector, at);
+    bool finite = matrix->type == CNS_ROBUST_F64 ? strip_f64(columns, at, width, values, middle)
+                                                 : strip_f32(columns, at, width, values, middle);
+    if (!cns_matrix_write(matrix->type, middle, width, columns->vector, at) || !finite)
+      atomic_store(&columns->bad, true);
   }
   free(values);
 }
 
 int cns_columns_aggregate(const struct cns_matrix *matrix, enum cns_columns_kind kind, const size_t *rows,
                           size_t count, size_t drop, void *ret_vector) {
-  struct columns columns = {matrix, kind, rows, count, drop, {0}, ret_vector, false};
+  struct columns columns = {matrix, kind, rows, count, drop, {0}, ret_vector, false, false};
   size_t first = 0, last = count - 1;
   if (kind == CNS_COLUMNS_MEDIAN) {
     first = (count - 1) / 2;
@@ -113,5 +112,5 @@ int cns_columns_aggregate(const struct cns_matrix *matrix, enum cns_columns_kind
   if (r < 0) return r;
   cns_matrix_run(matrix, (matrix->d + TASK_COLUMNS - 1) / TASK_COLUMNS, columns_task, &columns);
   free(columns.network.pair);
-  return atomic_load(&columns.failed) ? CNS_ERR_MEMORY : 0;
+  return atomic_load(&columns.failed) ? CNS_ERR_MEMORY : atomic_load(&columns.bad) ? CNS_ERR_RANGE : 0;
 }

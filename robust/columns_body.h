@@ -4,6 +4,18 @@
  * STRIP; result: one double for each column.
  */
 
+/* NaNs would be lost in the network. */
+CNS_VECTORISED
+static bool NAME(finite)(const T *values, size_t count) {
+  T bad[STRIP] = {0}, sum = 0;
+  for (size_t i = 0; i < count; i++)
+    for (size_t c = 0; c < STRIP; c++)
+      bad[c] += values[i * STRIP + c] - values[i * STRIP + c];
+  for (size_t c = 0; c < STRIP; c++)
+    sum += bad[c];
+  return sum == 0;
+}
+
 CNS_VECTORISED
 static void NAME(sort)(const struct cns_columns_network *network, T *values) {
   for (size_t k = 0; k < network->pairs; k++) {
@@ -49,7 +61,7 @@ static void NAME(nearest)(T *values, size_t count, size_t drop, const double *mi
   NAME(sum)(values, 0, keep, ret_sum);
 }
 
-static void NAME(strip)(const struct columns *columns, size_t at, size_t width, T *values,
+static bool NAME(strip)(const struct columns *columns, size_t at, size_t width, T *values,
                         double *ret_result) {
   size_t count = columns->count, drop = columns->drop;
   double middle[STRIP], divisor = 1;
@@ -57,6 +69,7 @@ static void NAME(strip)(const struct columns *columns, size_t at, size_t width, 
     memcpy(values + i * STRIP, cns_matrix_at(columns->matrix, columns->rows[i], at), width * sizeof(T));
     memset(values + i * STRIP + width, 0, (STRIP - width) * sizeof(T));
   }
+  bool finite = NAME(finite)(values, count);
   NAME(sort)(&columns->network, values);
   if (columns->kind == CNS_COLUMNS_MEDIAN)
     NAME(median)(values, count, ret_result);
@@ -70,4 +83,5 @@ static void NAME(strip)(const struct columns *columns, size_t at, size_t width, 
   }
   for (size_t c = 0; c < STRIP; c++)
     ret_result[c] /= divisor;
+  return finite;
 }

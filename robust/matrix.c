@@ -41,13 +41,30 @@ void cns_matrix_read(const struct cns_matrix *matrix, size_t row, size_t column,
       ret[c] = (double)((const float *)from)[c];
 }
 
-void cns_matrix_write(enum cns_robust_type type, const double *values, size_t count, void *vector,
+CNS_VECTORISED
+static bool write_floats(const double *values, size_t count, float *out) {
+  uint32_t bad = 0;
+  for (size_t c = 0; c < count; c++) {
+    out[c] = (float)values[c];
+    bad |= !(out[c] - out[c] == 0);
+  }
+  return !bad;
+}
+
+CNS_VECTORISED
+static bool write_doubles(const double *values, size_t count, double *out) {
+  uint64_t bad = 0;
+  for (size_t c = 0; c < count; c++) {
+    out[c] = values[c];
+    bad |= !(out[c] - out[c] == 0);
+  }
+  return !bad;
+}
+
+bool cns_matrix_write(enum cns_robust_type type, const double *values, size_t count, void *vector,
                       size_t column) {
-  if (type == CNS_ROBUST_F64)
-    memcpy((double *)vector + column, values, count * sizeof *values);
-  else
-    for (size_t c = 0; c < count; c++)
-      ((float *)vector)[column + c] = (float)values[c];
+  if (type == CNS_ROBUST_F64) return write_doubles(values, count, (double *)vector + column);
+  return write_floats(values, count, (float *)vector + column);
 }
 
 /* ---- norms ---- */
@@ -129,6 +146,7 @@ struct combine {
   const struct cns_matrix *matrix;
   const double *coefficient;
   void *vector;
+  atomic_bool bad;
 };
 
 CNS_VECTORISED
@@ -144,7 +162,7 @@ static void add_doubles(const double *row, double coefficient, size_t count, dou
 }
 
 static void combine_task(void *argument, size_t k) {
-  const struct combine *combine = argument;
+  struct combine *combine = argument;
   const struct cns_matrix *matrix = combine->matrix;
   size_t end = (k + 1) * TASK_COLUMNS < matrix->d ? (k + 1) * TASK_COLUMNS : matrix->d;
   double sum[PIECE];
@@ -160,7 +178,7 @@ static void combine_task(void *argument, size_t k) {
       else
         add_floats(row, coefficient, count, sum);
     }
-    cns_matrix_write(matrix->type, sum, count, combine->vector, at);
+    if (!cns_matrix_write(matrix->type, sum, count, combine->vector, at)) atomic_store(&combine->bad, true);
   }
 }
 
@@ -168,9 +186,10 @@ static size_t tasks_of(size_t d) {
   return (d + TASK_COLUMNS - 1) / TASK_COLUMNS;
 }
 
-void cns_matrix_combine(const struct cns_matrix *matrix, const double *coefficient, void *ret_vector) {
-  struct combine combine = {matrix, coefficient, ret_vector};
+bool cns_matrix_combine(const struct cns_matrix *matrix, const double *coefficient, void *ret_vector) {
+  struct combine combine = {matrix, coefficient, ret_vector, false};
   cns_matrix_run(matrix, tasks_of(matrix->d), combine_task, &combine);
+  return !atomic_load(&combine.bad);
 }
 
 struct product {

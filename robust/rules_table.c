@@ -206,24 +206,26 @@ const struct cns_robust_about *cns_robust_about_pre(enum cns_robust_pre pre) {
 /* Longest name that is compared letter by letter. */
 #define NAME_MAX_LEN 32
 
-/* Letters to change, add or take away (Levenshtein 1966). */
+static size_t least(size_t a, size_t b) {
+  return a < b ? a : b;
+}
+
+/* Letters to change, add, take away, or swap with their neighbour (Damerau 1964). */
 static size_t edits(const char *a, const char *b) {
-  size_t row[NAME_MAX_LEN + 1], a_len = strlen(a), b_len = strlen(b);
+  size_t cost[NAME_MAX_LEN + 1][NAME_MAX_LEN + 1], a_len = strlen(a), b_len = strlen(b);
   if (a_len > NAME_MAX_LEN || b_len > NAME_MAX_LEN) return SIZE_MAX;
-  for (size_t j = 0; j <= b_len; j++)
-    row[j] = j;
-  for (size_t i = 1; i <= a_len; i++) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b_len; j++) {
-      size_t best = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      if (row[j] + 1 < best) best = row[j] + 1;
-      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-      row[j] = best;
+  for (size_t i = 0; i <= a_len; i++)
+    for (size_t j = 0; j <= b_len; j++) {
+      if (i == 0 || j == 0) {
+        cost[i][j] = i + j;
+        continue;
+      }
+      cost[i][j] =
+          least(cost[i - 1][j - 1] + (a[i - 1] != b[j - 1]), least(cost[i - 1][j], cost[i][j - 1]) + 1);
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        cost[i][j] = least(cost[i][j], cost[i - 2][j - 2] + 1);
     }
-  }
-  return row[b_len];
+  return cost[a_len][b_len];
 }
 
 static int find(const struct cns_robust_about *list, size_t count, const char *what, const char *name,
