@@ -61,12 +61,13 @@ static void NAME(nearest)(T *values, size_t count, size_t drop, const double *mi
   NAME(sum)(values, 0, keep, ret_sum);
 }
 
-static bool NAME(strip)(const struct columns *columns, size_t at, size_t width, T *values,
-                        double *ret_result) {
+/* source: the strip's first column; rows are `stride` apart. */
+static bool NAME(strip)(const struct columns *columns, const T *source, size_t stride, size_t width,
+                        T *values, double *ret_result) {
   size_t count = columns->count, drop = columns->drop;
   double middle[STRIP], divisor = 1;
   for (size_t i = 0; i < count; i++) {
-    memcpy(values + i * STRIP, cns_matrix_at(columns->matrix, columns->rows[i], at), width * sizeof(T));
+    memcpy(values + i * STRIP, source + i * stride, width * sizeof(T));
     memset(values + i * STRIP + width, 0, (STRIP - width) * sizeof(T));
   }
   bool finite = NAME(finite)(values, count);
@@ -83,5 +84,21 @@ static bool NAME(strip)(const struct columns *columns, size_t at, size_t width, 
   }
   for (size_t c = 0; c < STRIP; c++)
     ret_result[c] /= divisor;
+  return finite;
+}
+
+/* Columns at..at+count-1; room: the tile, then the strip. */
+static bool NAME(tile)(const struct columns *columns, size_t at, size_t count, void *room) {
+  size_t stride = columns->tile;
+  T *tile = room, *values = tile + columns->count * stride;
+  bool finite = true;
+  for (size_t i = 0; i < columns->count; i++)
+    memcpy(tile + i * stride, cns_matrix_at(columns->matrix, columns->rows[i], at), count * sizeof(T));
+  for (size_t c = 0; c < count; c += STRIP) {
+    size_t width = count - c < STRIP ? count - c : STRIP;
+    double result[STRIP];
+    finite = NAME(strip)(columns, tile + c, stride, width, values, result) && finite;
+    finite = cns_matrix_write(columns->matrix->type, result, width, columns->vector, at + c) && finite;
+  }
   return finite;
 }

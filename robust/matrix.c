@@ -13,10 +13,13 @@
 /* Columns of a part of a sum over all columns, and parts at the most. */
 #define PART_COLUMNS 4096
 #define PARTS_MAX 256
-/* Columns of a piece of an output that is combined at once: stays in the nearest cache. */
-#define PIECE 1024
+/* Columns that are worked on at once: long enough that memory is read in order, short
+ * enough for the nearest caches. */
+#define PIECE 4096
 /* Columns of a task of several pieces. */
-#define TASK_COLUMNS (16 * PIECE)
+#define TASK_COLUMNS (4 * PIECE)
+/* Rows that are read side by side. */
+#define SIDE 4
 
 static once_flag blas_once = ONCE_FLAG_INIT;
 
@@ -71,39 +74,40 @@ bool cns_matrix_write(enum cns_robust_type type, const double *values, size_t co
 
 struct norms {
   const struct cns_matrix *matrix;
-  const struct cns_matrix *vector; /* one row, or NULL */
+  const void *vector; /* or NULL */
   size_t part_columns;
   double *squared, *products; /* parts x n */
 };
 
 #define LANES 8
 
-CNS_VECTORISED
-static double dot(const double *a, const double *b, size_t count) {
-  double sum[LANES] = {0};
-  size_t c = 0;
-  for (; c + LANES <= count; c += LANES)
-    for (size_t lane = 0; lane < LANES; lane++)
-      sum[lane] += a[c + lane] * b[c + lane];
-  for (; c < count; c++)
-    sum[0] += a[c] * b[c];
-  return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+/* The same text for both types. */
+#define T float
+#define NAME(x) x##_f32
+#include "robust/matrix_body.h"
+#undef T
+#undef NAME
+#define T double
+#define NAME(x) x##_f64
+#include "robust/matrix_body.h"
+#undef T
+#undef NAME
+
+static double dot(const struct cns_matrix *matrix, const void *a, const void *b, size_t count) {
+  return matrix->type == CNS_ROBUST_F64 ? dot_f64(a, b, count) : dot_f32(a, b, count);
 }
 
 static void norms_of_part(void *argument, size_t part) {
   const struct norms *norms = argument;
   const struct cns_matrix *matrix = norms->matrix;
   size_t begin = part * norms->part_columns, end = begin + norms->part_columns;
-  double row[PIECE], other[PIECE];
   if (end > matrix->d) end = matrix->d;
-  for (size_t at = begin; at < end; at += PIECE) {
-    size_t count = end - at < PIECE ? end - at : PIECE;
-    if (norms->vector) cns_matrix_read(norms->vector, 0, at, count, other);
-    for (size_t i = 0; i < matrix->n; i++) {
-      cns_matrix_read(matrix, i, at, count, row);
-      norms->squared[part * matrix->n + i] += dot(row, row, count);
-      if (norms->vector) norms->products[part * matrix->n + i] += dot(row, other, count);
-    }
+  for (size_t i = 0; i < matrix->n; i++) {
+    const void *row = cns_matrix_at(matrix, i, begin);
+    norms->squared[part * matrix->n + i] = dot(matrix, row, row, end - begin);
+    if (!norms->vector) continue;
+    const void *vector = (const char *)norms->vector + begin * (size_t)matrix->type;
+    norms->products[part * matrix->n + i] = dot(matrix, row, vector, end - begin);
   }
 }
 
@@ -127,8 +131,7 @@ int cns_matrix_norms(const struct cns_matrix *matrix, const void *vector, double
                      double *ret_products) {
   size_t n = matrix->n, columns = part_columns(matrix->d, PARTS_MAX),
          parts = (matrix->d + columns - 1) / columns;
-  struct cns_matrix other = {.type = matrix->type, .data = vector, .n = 1, .d = matrix->d};
-  struct norms norms = {.matrix = matrix, .vector = vector ? &other : NULL, .part_columns = columns};
+  struct norms norms = {.matrix = matrix, .vector = vector, .part_columns = columns};
   double *sums = calloc(2 * parts * n, sizeof *sums);
   if (!sums) return CNS_ERR_MEMORY;
   norms.squared = sums;
@@ -149,16 +152,23 @@ struct combine {
   atomic_bool bad;
 };
 
-CNS_VECTORISED
-static void add_floats(const float *row, double coefficient, size_t count, double *sum) {
-  for (size_t c = 0; c < count; c++)
-    sum[c] += coefficient * (double)row[c];
-}
-
-CNS_VECTORISED
-static void add_doubles(const double *row, double coefficient, size_t count, double *sum) {
-  for (size_t c = 0; c < count; c++)
-    sum[c] += coefficient * row[c];
+/* The rows that have a coefficient, one after the other: no sum depends on SIDE. */
+static void combine_piece(const struct combine *combine, size_t at, size_t count, double *sum) {
+  const struct cns_matrix *matrix = combine->matrix;
+  for (size_t i = 0; i < matrix->n;) {
+    const void *row[SIDE];
+    double coefficient[SIDE];
+    size_t rows = 0;
+    for (; i < matrix->n && rows < SIDE; i++)
+      if (combine->coefficient[i] != 0) {
+        row[rows] = cns_matrix_at(matrix, i, at);
+        coefficient[rows++] = combine->coefficient[i];
+      }
+    if (matrix->type == CNS_ROBUST_F64)
+      add_rows_f64(row, coefficient, rows, count, sum);
+    else
+      add_rows_f32(row, coefficient, rows, count, sum);
+  }
 }
 
 static void combine_task(void *argument, size_t k) {
@@ -169,15 +179,7 @@ static void combine_task(void *argument, size_t k) {
   for (size_t at = k * TASK_COLUMNS; at < end; at += PIECE) {
     size_t count = end - at < PIECE ? end - at : PIECE;
     memset(sum, 0, sizeof sum);
-    for (size_t i = 0; i < matrix->n; i++) {
-      double coefficient = combine->coefficient[i];
-      if (coefficient == 0) continue;
-      const void *row = cns_matrix_at(matrix, i, at);
-      if (matrix->type == CNS_ROBUST_F64)
-        add_doubles(row, coefficient, count, sum);
-      else
-        add_floats(row, coefficient, count, sum);
-    }
+    combine_piece(combine, at, count, sum);
     if (!cns_matrix_write(matrix->type, sum, count, combine->vector, at)) atomic_store(&combine->bad, true);
   }
 }
