@@ -12,7 +12,7 @@
 
 /* Columns of a part of a sum over all columns, and parts at the most. */
 #define PART_COLUMNS 4096
-#define PARTS_MAX 256
+#define PARTS_MAX 64
 /* Columns that are worked on at once: long enough that memory is read in order, short
  * enough for the nearest caches. */
 #define PIECE 4096
@@ -75,6 +75,7 @@ bool cns_matrix_write(enum cns_robust_type type, const double *values, size_t co
 struct norms {
   const struct cns_matrix *matrix;
   const void *vector; /* or NULL */
+  bool gaps;          /* `squared` of the differences from the vector instead, no products */
   size_t part_columns;
   double *squared, *products; /* parts x n */
 };
@@ -97,6 +98,10 @@ static double dot(const struct cns_matrix *matrix, const void *a, const void *b,
   return matrix->type == CNS_ROBUST_F64 ? dot_f64(a, b, count) : dot_f32(a, b, count);
 }
 
+static double gap(const struct cns_matrix *matrix, const void *a, const void *b, size_t count) {
+  return matrix->type == CNS_ROBUST_F64 ? gap_f64(a, b, count) : gap_f32(a, b, count);
+}
+
 static void norms_of_part(void *argument, size_t part) {
   const struct norms *norms = argument;
   const struct cns_matrix *matrix = norms->matrix;
@@ -104,10 +109,10 @@ static void norms_of_part(void *argument, size_t part) {
   if (end > matrix->d) end = matrix->d;
   for (size_t i = 0; i < matrix->n; i++) {
     const void *row = cns_matrix_at(matrix, i, begin);
-    norms->squared[part * matrix->n + i] = dot(matrix, row, row, end - begin);
-    if (!norms->vector) continue;
-    const void *vector = (const char *)norms->vector + begin * (size_t)matrix->type;
-    norms->products[part * matrix->n + i] = dot(matrix, row, vector, end - begin);
+    const void *vector = norms->vector ? (const char *)norms->vector + begin * (size_t)matrix->type : NULL;
+    norms->squared[part * matrix->n + i] =
+        norms->gaps ? gap(matrix, row, vector, end - begin) : dot(matrix, row, row, end - begin);
+    if (vector && !norms->gaps) norms->products[part * matrix->n + i] = dot(matrix, row, vector, end - begin);
   }
 }
 
@@ -127,20 +132,29 @@ static void add_parts(const double *parts, size_t count, size_t values, double *
   }
 }
 
-int cns_matrix_norms(const struct cns_matrix *matrix, const void *vector, double *ret_squared,
-                     double *ret_products) {
-  size_t n = matrix->n, columns = part_columns(matrix->d, PARTS_MAX),
-         parts = (matrix->d + columns - 1) / columns;
-  struct norms norms = {.matrix = matrix, .vector = vector, .part_columns = columns};
-  double *sums = calloc(2 * parts * n, sizeof *sums);
-  if (!sums) return CNS_ERR_MEMORY;
-  norms.squared = sums;
-  norms.products = sums + parts * n;
+static int sum_norms(struct norms norms, double *ret_squared, double *ret_products) {
+  const struct cns_matrix *matrix = norms.matrix;
+  size_t n = matrix->n, parts;
+  norms.part_columns = part_columns(matrix->d, PARTS_MAX);
+  parts = (matrix->d + norms.part_columns - 1) / norms.part_columns;
+  norms.squared = calloc(2 * parts * n, sizeof(double));
+  if (!norms.squared) return CNS_ERR_MEMORY;
+  norms.products = norms.squared + parts * n;
   cns_matrix_run(matrix, parts, norms_of_part, &norms);
   add_parts(norms.squared, parts, n, ret_squared);
-  if (vector) add_parts(norms.products, parts, n, ret_products);
-  free(sums);
+  if (ret_products) add_parts(norms.products, parts, n, ret_products);
+  free(norms.squared);
   return 0;
+}
+
+int cns_matrix_norms(const struct cns_matrix *matrix, const void *vector, double *ret_squared,
+                     double *ret_products) {
+  return sum_norms((struct norms){.matrix = matrix, .vector = vector}, ret_squared,
+                   vector ? ret_products : NULL);
+}
+
+int cns_matrix_gaps(const struct cns_matrix *matrix, const void *vector, double *ret_squared) {
+  return sum_norms((struct norms){.matrix = matrix, .vector = vector, .gaps = true}, ret_squared, NULL);
 }
 
 /* ---- sums of rows ---- */

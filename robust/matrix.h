@@ -48,6 +48,9 @@ CNS_MUST_CHECK int cns_matrix_distances(const struct cns_matrix *matrix, double 
 CNS_MUST_CHECK int cns_matrix_norms(const struct cns_matrix *matrix, const void *vector, double *ret_squared,
                                     double *ret_products);
 
+/* squared[i] = ||row i - vector||^2. CNS_ERR_MEMORY. */
+CNS_MUST_CHECK int cns_matrix_gaps(const struct cns_matrix *matrix, const void *vector, double *ret_squared);
+
 /* vector = sum of coefficient[i] * row i; rows with a zero aren't read. Returns whether all
  * of it is finite. */
 CNS_MUST_CHECK bool cns_matrix_combine(const struct cns_matrix *matrix, const double *coefficient,

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Included by robust/matrix.c once for each type T, and only there. */
 
+static double NAME(add_lanes)(const double *sum) {
+  return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+}
+
 /* Two sets of lanes: sums that don't wait for each other. */
 CNS_VECTORISED
 static double NAME(dot)(const T *a, const T *b, size_t count) {
@@ -11,9 +15,22 @@ static double NAME(dot)(const T *a, const T *b, size_t count) {
       sum[lane] += (double)a[c + lane] * (double)b[c + lane];
   for (; c < count; c++)
     sum[0] += (double)a[c] * (double)b[c];
-  for (size_t lane = 0; lane < LANES; lane++)
-    sum[lane] += sum[LANES + lane];
-  return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+  return NAME(add_lanes)(sum) + NAME(add_lanes)(sum + LANES);
+}
+
+/* ||a - b||^2. */
+CNS_VECTORISED
+static double NAME(gap)(const T *a, const T *b, size_t count) {
+  double sum[2 * LANES] = {0};
+  size_t c = 0;
+  for (; c + 2 * LANES <= count; c += 2 * LANES)
+    for (size_t lane = 0; lane < 2 * LANES; lane++) {
+      double difference = (double)a[c + lane] - (double)b[c + lane];
+      sum[lane] += difference * difference;
+    }
+  for (; c < count; c++)
+    sum[0] += ((double)a[c] - (double)b[c]) * ((double)a[c] - (double)b[c]);
+  return NAME(add_lanes)(sum) + NAME(add_lanes)(sum + LANES);
 }
 
 CNS_VECTORISED

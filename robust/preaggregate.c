@@ -24,7 +24,7 @@ static int nnm(const struct cns_matrix *matrix, const struct cns_robust_params *
   int r = cns_matrix_distances(matrix, room);
   if (r == 0) r = cns_rules_check_finite(matrix, room, n * n, problem);
   for (size_t i = 0; r == 0 && i < n; i++)
-    r = cns_select_nearest(room, n, i, params->byzantine, params->weights, coefficient + i * n);
+    r = cns_select_nearest(room + i * n, n, params->byzantine, params->weights, coefficient + i * n);
   if (r == 0) r = cns_matrix_product(matrix, coefficient, n, ret_matrix);
   free(room);
   return r;

@@ -112,12 +112,13 @@ static int fltrust(const struct rule *rule) {
   return 0;
 }
 
-/* Distances to the pivot: those of the rows to one of them. */
 static int monna(const struct rule *rule) {
-  int r = distances(rule);
+  size_t n = rule->matrix->n;
+  int r = cns_matrix_gaps(rule->matrix, cns_matrix_at(rule->matrix, rule->params->pivot, 0), rule->norms);
+  if (r == 0) r = cns_rules_check_finite(rule->matrix, rule->norms, n, rule->problem);
   if (r < 0) return r;
-  return cns_select_nearest(rule->squared, rule->matrix->n, rule->params->pivot, rule->params->byzantine,
-                            rule->params->weights, rule->coefficient);
+  return cns_select_nearest(rule->norms, n, rule->params->byzantine, rule->params->weights,
+                            rule->coefficient);
 }
 
 static int spectral(const struct rule *rule) {
