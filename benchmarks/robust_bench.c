@@ -6,6 +6,7 @@
  *                [--only NAME] [--json]
  */
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "bench.h"
 #include "robust/robust.h"
@@ -67,9 +68,17 @@ static int run(const struct options *options, int k, const struct data *data, st
                               options->columns, data->result, problem);
 }
 
+/* The most that this process has held so far. */
+static double peak_mib(void) {
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  return (double)usage.ru_maxrss / 1024;
+}
+
 static void measure(const struct options *options, int k, const char *name, const struct data *data) {
   double seconds[RUNS_MAX], cpu[RUNS_MAX];
   struct cns_problem problem = {{0}};
+  double before = peak_mib();
   double bytes = (double)options->rows * (double)options->columns * (double)options->type;
   for (size_t r = 0; r < options->runs + 1; r++) { /* the first warms up */
     double begin = bench_seconds(CLOCK_MONOTONIC), cpu_begin = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
@@ -86,8 +95,8 @@ static void measure(const struct options *options, int k, const char *name, cons
   }
   double middle = bench_median(seconds, options->runs), work = bench_median(cpu, options->runs);
   if (options->json)
-    printf("{\"name\": \"%s\", \"ms\": %.4f, \"least_ms\": %.4f, \"cpu_ms\": %.4f}\n", name, 1e3 * middle,
-           1e3 * seconds[0], 1e3 * work);
+    printf("{\"name\": \"%s\", \"ms\": %.4f, \"least_ms\": %.4f, \"cpu_ms\": %.4f, \"mib\": %.1f}\n", name,
+           1e3 * middle, 1e3 * seconds[0], 1e3 * work, peak_mib() - before);
   else
     printf("%-18s %10.2f ms  least %10.2f  processors %10.2f  %8.2f GB/s\n", name, 1e3 * middle,
            1e3 * seconds[0], 1e3 * work, 1e-9 * bytes / middle);
