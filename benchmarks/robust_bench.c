@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
-#include "bench.h"
+#include "benchmarks/bench.h"
 #include "robust/robust.h"
 
 #define COLUMNS_MAX 1000000000
