@@ -38,7 +38,7 @@ static size_t distance(const char *name, const char *full) {
 }
 
 const char *cns_names_nearest(const char *name, const char *const *names, size_t count) {
-  size_t len = strlen(name), least = len < 6 ? 2 : len / 3 + 1;
+  size_t len = strlen(name), least = 1 + (len < 3 ? 1 : len < 9 ? 2 : len / 3);
   const char *nearest = NULL;
   if (len < 2 || len > CNS_NAMES_CHARS_MAX) return NULL;
   for (size_t i = 0; i < count; i++) {
