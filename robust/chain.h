@@ -33,9 +33,11 @@ size_t cns_robust_chain_rows(const struct cns_robust_chain *chain, size_t n);
 /*
  * ret_result: d elements, or cns_robust_chain_rows x d without a rule; it must
  * not overlap the matrix, which is not changed. ret_weights (NULL if not wanted):
- * the weights of the cns_robust_chain_rows rows before the rule, if the chain has
- * weights; else each 1. Errors as those of cns_robust_chain_check and
- * cns_robust_aggregate, with a sentence that names the step.
+ * the weights of the cns_robust_chain_rows rows before the rule; without weights,
+ * how many rows of the last step each stands for (the last bucket may be smaller; a rule
+ * without weights takes all buckets alike). Errors as those of
+ * cns_robust_chain_check and cns_robust_aggregate, with a sentence that names the
+ * step; what is in ret_result then is undefined.
  */
 CNS_MUST_CHECK int cns_robust_chain_run(const struct cns_robust_chain *chain, enum cns_robust_type type,
                                         const void *matrix, size_t n, size_t d, void *ret_result,
