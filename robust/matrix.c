@@ -222,9 +222,9 @@ static void scale_task(void *argument, size_t k) {
   size_t count = matrix->d - begin < TASK_COLUMNS ? matrix->d - begin : TASK_COLUMNS;
   const void *from = cns_matrix_at(matrix, row, begin);
   void *out = (char *)scaling->out + (row * matrix->d + begin) * (size_t)matrix->type;
-  if (scaling->factor[row] == 1)
-    memcpy(out, from, count * (size_t)matrix->type);
-  else if (matrix->type == CNS_ROBUST_F64)
+  if (scaling->factor[row] == 1) {
+    if (out != from) memcpy(out, from, count * (size_t)matrix->type);
+  } else if (matrix->type == CNS_ROBUST_F64)
     scale_f64(from, scaling->factor[row], count, out);
   else
     scale_f32(from, scaling->factor[row], count, out);

@@ -39,7 +39,7 @@ static double NAME(gap)(const T *a, const T *b, size_t count) {
 #undef ADD_ALL
 
 CNS_VECTORISED
-static void NAME(scale)(const T *row, double factor, size_t count, T *restrict out) {
+static void NAME(scale)(const T *row, double factor, size_t count, T *out) {
   for (size_t c = 0; c < count; c++)
     out[c] = (T)(factor * (double)row[c]);
 }

@@ -122,6 +122,10 @@ static void check_pre(enum cns_robust_pre pre, const double *x, uint64_t seed, i
     agrees(cns_robust_about_pre(pre)->name, seed, kind, type, got, want, ROWS * COLUMNS);
     for (size_t i = 0; i < ROWS; i++)
       assert_true(weights[i] == 1);
+    if (pre != CNS_ROBUST_NNM) { /* in place */
+      assert_int_equal(cns_robust_preaggregate(pre, &p, type, matrix, ROWS, COLUMNS, matrix, NULL, NULL), 0);
+      assert_memory_equal(matrix, got, ROWS * COLUMNS * size);
+    }
     free(matrix);
   }
 }
