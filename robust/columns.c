@@ -15,7 +15,8 @@
 /* Bytes of a tile: rows are read in long pieces, as memory likes it, and stay near until
  * their strips are sorted. */
 #define TILE_BYTES ((size_t)256 << 10)
-#define TILE_COLUMNS_MAX 2048
+#define TILE_COLUMNS_MAX 1024
+#define LINE 64 /* bytes that memory brings at once */
 
 /* Batcher 1968, for any n: calls with each comparison (low, high) in order. */
 static size_t batcher(size_t n, uint16_t (*pair)[2]) {

@@ -66,10 +66,13 @@ static bool NAME(strip)(const struct columns *columns, const T *source, size_t s
                         T *values, double *ret_result) {
   size_t count = columns->count, drop = columns->drop;
   double middle[STRIP], divisor = 1;
-  for (size_t i = 0; i < count; i++) {
-    memcpy(values + i * STRIP, source + i * stride, width * sizeof(T));
-    memset(values + i * STRIP + width, 0, (STRIP - width) * sizeof(T));
-  }
+  for (size_t i = 0; i < count; i++)
+    if (width == STRIP) /* a constant length is a few moves, not a call */
+      memcpy(values + i * STRIP, source + i * stride, STRIP * sizeof(T));
+    else {
+      memcpy(values + i * STRIP, source + i * stride, width * sizeof(T));
+      memset(values + i * STRIP + width, 0, (STRIP - width) * sizeof(T));
+    }
   bool finite = NAME(finite)(values, count);
   NAME(sort)(&columns->network, values);
   if (columns->kind == CNS_COLUMNS_MEDIAN)
@@ -87,6 +90,15 @@ static bool NAME(strip)(const struct columns *columns, const T *source, size_t s
   return finite;
 }
 
+/* Memory brings a strip of the next tile while one of this is sorted. */
+static void NAME(fetch)(const struct columns *columns, size_t at) {
+  for (size_t i = 0; i < columns->count; i++) {
+    const T *row = cns_matrix_at(columns->matrix, columns->rows[i], at);
+    for (size_t c = 0; c < STRIP; c += LINE / sizeof(T))
+      __builtin_prefetch(row + c);
+  }
+}
+
 /* Columns at..at+count-1; room: the tile, then the strip. */
 static bool NAME(tile)(const struct columns *columns, size_t at, size_t count, void *room) {
   size_t stride = columns->tile;
@@ -97,6 +109,7 @@ static bool NAME(tile)(const struct columns *columns, size_t at, size_t count, v
   for (size_t c = 0; c < count; c += STRIP) {
     size_t width = count - c < STRIP ? count - c : STRIP;
     double result[STRIP];
+    if (at + stride + c + STRIP <= columns->matrix->d) NAME(fetch)(columns, at + stride + c);
     finite = NAME(strip)(columns, tile + c, stride, width, values, result) && finite;
     finite = cns_matrix_write(columns->matrix->type, result, width, columns->vector, at + c) && finite;
   }

@@ -58,6 +58,15 @@ static void read_tile(const struct cns_matrix *matrix, size_t tile, size_t colum
   }
 }
 
+/* Memory brings a block of rows while another one is summed. */
+static void fetch_tile(const struct cns_matrix *matrix, size_t tile, size_t column) {
+  size_t rows = least(TILE, matrix->n - tile * TILE), line = 64 / (size_t)matrix->type;
+  if (column + BLOCK > matrix->d) return;
+  for (size_t i = 0; i < rows; i++)
+    for (size_t c = 0; c < BLOCK; c += line)
+      __builtin_prefetch(cns_matrix_at(matrix, tile * TILE + i, column + c));
+}
+
 static double add_lanes(const double *sum) {
   return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
 }
@@ -93,6 +102,8 @@ static void distances_task(void *argument, size_t k) {
     read_tile(matrix, a, at, least(BLOCK, end - at), first);
     if (a != b) read_tile(matrix, b, at, least(BLOCK, end - at), second);
     const double *other = a != b ? second : first;
+    fetch_tile(matrix, a, at + BLOCK);
+    if (a != b) fetch_tile(matrix, b, at + BLOCK);
     for (size_t i = 0; i < a_groups; i++)
       for (size_t j = 0; j < (a != b ? b_groups : i + 1); j++)
         add_squares(first + i * SIDE * BLOCK, other + j * SIDE * BLOCK,

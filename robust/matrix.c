@@ -35,13 +35,18 @@ void cns_matrix_run(const struct cns_matrix *matrix, size_t count, void (*task)(
   cns_parallel_run(cns_parallel_threads_at_most(matrix->threads), count, task, argument);
 }
 
+CNS_VECTORISED
+static void read_floats(const float *from, size_t count, double *ret) {
+  for (size_t c = 0; c < count; c++)
+    ret[c] = (double)from[c];
+}
+
 void cns_matrix_read(const struct cns_matrix *matrix, size_t row, size_t column, size_t count, double *ret) {
   const void *from = cns_matrix_at(matrix, row, column);
   if (matrix->type == CNS_ROBUST_F64)
     memcpy(ret, from, count * sizeof *ret);
   else
-    for (size_t c = 0; c < count; c++)
-      ret[c] = (double)((const float *)from)[c];
+    read_floats(from, count, ret);
 }
 
 CNS_VECTORISED
@@ -81,6 +86,8 @@ struct norms {
 };
 
 #define LANES 8
+#define SETS 4
+typedef double lanes __attribute__((vector_size(LANES * sizeof(double))));
 
 /* The same text for both types. */
 #define T float
@@ -200,6 +207,32 @@ static void combine_task(void *argument, size_t k) {
 
 static size_t tasks_of(size_t d) {
   return (d + TASK_COLUMNS - 1) / TASK_COLUMNS;
+}
+
+struct scaling {
+  const struct cns_matrix *matrix;
+  const double *factor;
+  void *out;
+};
+
+static void scale_task(void *argument, size_t k) {
+  const struct scaling *scaling = argument;
+  const struct cns_matrix *matrix = scaling->matrix;
+  size_t row = k / tasks_of(matrix->d), begin = k % tasks_of(matrix->d) * TASK_COLUMNS;
+  size_t count = matrix->d - begin < TASK_COLUMNS ? matrix->d - begin : TASK_COLUMNS;
+  const void *from = cns_matrix_at(matrix, row, begin);
+  void *out = (char *)scaling->out + (row * matrix->d + begin) * (size_t)matrix->type;
+  if (scaling->factor[row] == 1) {
+    if (out != from) memcpy(out, from, count * (size_t)matrix->type);
+  } else if (matrix->type == CNS_ROBUST_F64)
+    scale_f64(from, scaling->factor[row], count, out);
+  else
+    scale_f32(from, scaling->factor[row], count, out);
+}
+
+void cns_matrix_scale(const struct cns_matrix *matrix, const double *factor, void *ret_matrix) {
+  struct scaling scaling = {matrix, factor, ret_matrix};
+  cns_matrix_run(matrix, matrix->n * tasks_of(matrix->d), scale_task, &scaling);
 }
 
 bool cns_matrix_combine(const struct cns_matrix *matrix, const double *coefficient, void *ret_vector) {

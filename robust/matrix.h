@@ -58,3 +58,5 @@ CNS_MUST_CHECK bool cns_matrix_combine(const struct cns_matrix *matrix, const do
 /* The same for m rows of n coefficients: an m x d matrix. CNS_ERR_MEMORY. */
 CNS_MUST_CHECK int cns_matrix_product(const struct cns_matrix *matrix, const double *coefficient, size_t m,
                                       void *ret_matrix);
+/* Row i times factor[i]: an n x d matrix, which may be the matrix itself. */
+void cns_matrix_scale(const struct cns_matrix *matrix, const double *factor, void *ret_matrix);

@@ -1,36 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Included by robust/matrix.c once for each type T, and only there. */
 
-static double NAME(add_lanes)(const double *sum) {
-  return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
-}
+typedef T NAME(elements) __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
 
-/* Two sets of lanes: sums that don't wait for each other. */
+/* Adds up in SETS of lanes that don't wait for each other. */
+#define ADD_ALL(product)                                                                                     \
+  lanes sum[SETS] = {{0}};                                                                                   \
+  double rest = 0;                                                                                           \
+  size_t c = 0;                                                                                              \
+  for (; c + SETS * LANES <= count; c += SETS * LANES)                                                       \
+    for (size_t set = 0; set < SETS; set++) {                                                                \
+      lanes x = __builtin_convertvector(*(const NAME(elements) *)(a + c + set * LANES), lanes);              \
+      lanes y = __builtin_convertvector(*(const NAME(elements) *)(b + c + set * LANES), lanes);              \
+      sum[set] += product;                                                                                   \
+    }                                                                                                        \
+  for (; c < count; c++) {                                                                                   \
+    double x = (double)a[c], y = (double)b[c];                                                               \
+    rest += product;                                                                                         \
+  }                                                                                                          \
+  sum[0] += sum[1];                                                                                          \
+  sum[2] += sum[3];                                                                                          \
+  sum[0] += sum[2];                                                                                          \
+  for (size_t lane = 0; lane < LANES; lane++)                                                                \
+    rest += sum[0][lane];                                                                                    \
+  return rest
+
 CNS_VECTORISED
 static double NAME(dot)(const T *a, const T *b, size_t count) {
-  double sum[2 * LANES] = {0};
-  size_t c = 0;
-  for (; c + 2 * LANES <= count; c += 2 * LANES)
-    for (size_t lane = 0; lane < 2 * LANES; lane++)
-      sum[lane] += (double)a[c + lane] * (double)b[c + lane];
-  for (; c < count; c++)
-    sum[0] += (double)a[c] * (double)b[c];
-  return NAME(add_lanes)(sum) + NAME(add_lanes)(sum + LANES);
+  ADD_ALL(x * y);
 }
 
 /* ||a - b||^2. */
 CNS_VECTORISED
 static double NAME(gap)(const T *a, const T *b, size_t count) {
-  double sum[2 * LANES] = {0};
-  size_t c = 0;
-  for (; c + 2 * LANES <= count; c += 2 * LANES)
-    for (size_t lane = 0; lane < 2 * LANES; lane++) {
-      double difference = (double)a[c + lane] - (double)b[c + lane];
-      sum[lane] += difference * difference;
-    }
-  for (; c < count; c++)
-    sum[0] += ((double)a[c] - (double)b[c]) * ((double)a[c] - (double)b[c]);
-  return NAME(add_lanes)(sum) + NAME(add_lanes)(sum + LANES);
+  ADD_ALL((x - y) * (x - y));
+}
+
+#undef ADD_ALL
+
+CNS_VECTORISED
+static void NAME(scale)(const T *row, double factor, size_t count, T *out) {
+  for (size_t c = 0; c < count; c++)
+    out[c] = (T)(factor * (double)row[c]);
 }
 
 CNS_VECTORISED

@@ -93,36 +93,6 @@ static int arc_length(const double *norms, const double *weights, size_t n, size
   return r;
 }
 
-struct scaling {
-  const struct cns_matrix *matrix;
-  const double *factor;
-  void *out;
-};
-
-#define PIECE 1024
-
-static void scale_task(void *argument, size_t k) {
-  const struct scaling *scaling = argument;
-  const struct cns_matrix *matrix = scaling->matrix;
-  size_t pieces = (matrix->d + 16 * PIECE - 1) / (16 * PIECE), row = k / pieces;
-  size_t begin = k % pieces * 16 * PIECE, end = begin + 16 * PIECE;
-  if (end > matrix->d) end = matrix->d;
-  void *out = (char *)scaling->out + row * matrix->d * (size_t)matrix->type;
-  if (scaling->factor[row] == 1) {
-    memcpy((char *)out + begin * (size_t)matrix->type, cns_matrix_at(matrix, row, begin),
-           (end - begin) * (size_t)matrix->type);
-    return;
-  }
-  for (size_t at = begin; at < end; at += PIECE) {
-    double values[PIECE];
-    size_t count = end - at < PIECE ? end - at : PIECE;
-    cns_matrix_read(matrix, row, at, count, values);
-    for (size_t c = 0; c < count; c++)
-      values[c] *= scaling->factor[row];
-    cns_matrix_write(matrix->type, values, count, out, at);
-  }
-}
-
 static int clipping(enum cns_robust_pre pre, const struct cns_matrix *matrix,
                     const struct cns_robust_params *params, void *ret_matrix, struct cns_problem *problem) {
   size_t n = matrix->n;
@@ -135,8 +105,7 @@ static int clipping(enum cns_robust_pre pre, const struct cns_matrix *matrix,
     double own = sqrt(norms[i]);
     norms[i] = own > length ? length / own : 1;
   }
-  struct scaling scaling = {matrix, norms, ret_matrix};
-  if (r == 0) cns_matrix_run(matrix, n * ((matrix->d + 16 * PIECE - 1) / (16 * PIECE)), scale_task, &scaling);
+  if (r == 0) cns_matrix_scale(matrix, norms, ret_matrix);
   free(norms);
   return r;
 }

@@ -107,7 +107,8 @@ CNS_MUST_CHECK int cns_robust_aggregate(enum cns_robust_rule rule, const struct 
 /* Rows of the result: n, and fewer for bucketing: ceil(n/size). */
 size_t cns_robust_pre_rows(enum cns_robust_pre pre, const struct cns_robust_params *params, size_t n);
 /*
- * ret_matrix: cns_robust_pre_rows x d elements, not overlapping the matrix.
+ * ret_matrix: cns_robust_pre_rows x d elements, not overlapping the matrix; for clipping and arc it
+ * may be the matrix, and rows that aren't clipped aren't touched then.
  * ret_weights: that many, what the weights of the result's rows are (bucketing
  * adds them up); NULL if not wanted. Errors as above, with undefined results too.
  */

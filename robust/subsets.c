@@ -14,14 +14,15 @@
  * conflicts (without it, or without all that it conflicts with) ends after few steps,
  * since a row with more than f conflicts has to go.
  */
-#define COVER_STEPS_MAX 20000000
+/* Pairs of rows that the search may look at: some ten seconds. */
+#define COVER_WORK_MAX 20000000000u
 
 struct cover {
   const double *squared;
   size_t n;
   double limit;
   bool *out; /* rows that are gone */
-  size_t steps;
+  uint64_t work;
 };
 
 static bool conflict(const struct cover *cover, size_t i, size_t j) {
@@ -49,7 +50,8 @@ static int coverable(struct cover *cover, size_t f) {
   uint16_t gone[CNS_HOSPITALS_MAX / 2];
   if (conflicts == 0) return 1;
   if (f == 0) return 0;
-  if (++cover->steps > COVER_STEPS_MAX) return CNS_ERR_LIMIT;
+  cover->work += (uint64_t)cover->n * cover->n;
+  if (cover->work > COVER_WORK_MAX) return CNS_ERR_LIMIT;
   if (conflicts == 1) { /* only pairs: one of each */
     size_t pairs = 0;
     for (size_t i = 0; i < cover->n; i++)

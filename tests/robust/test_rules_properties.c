@@ -92,9 +92,9 @@ static void all_versions_give_the_same_bytes(void **state) {
                   {CNS_ROBUST_TRIMMED_MEAN, 0x30a328cb080bc73a, 0xa58afb64ea62418a},
                   {CNS_ROBUST_MEAMED, 0xeef8f6c67b775cf2, 0xf6b923f3522360d4},
                   {CNS_ROBUST_BULYAN, 0xc24c34226a294b05, 0x5e109856c447e369},
-                  {CNS_ROBUST_GEOMETRIC_MEDIAN, 0xd13299fa928004fb, 0x29edd28ec2a494c2},
-                  {CNS_ROBUST_CLIPPED_MEAN, 0xe23e69162946d023, 0x337a36e97dab4bcb},
-                  {CNS_ROBUST_FLTRUST, 0x708bf6c87227edc7, 0xd29d4c3b008aade7}};
+                  {CNS_ROBUST_GEOMETRIC_MEDIAN, 0xd13299fa928004fb, 0x29732a222bccceb6},
+                  {CNS_ROBUST_CLIPPED_MEAN, 0xe23e69162946d023, 0x91ac4ae67bbf4960},
+                  {CNS_ROBUST_FLTRUST, 0x708bf6c87227edc7, 0x385ceb9b97dbfb2f}};
   static double x[ROWS * 5003], got[5003];
   world_fill(WORLD_ATTACKED, SEED, ROWS, 5003, BYZANTINE, x);
   for (size_t k = 0; k < sizeof portable / sizeof *portable; k++)
