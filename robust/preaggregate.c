@@ -19,8 +19,9 @@ static void one_for_each(const double *weights, size_t n, double *ret_weights) {
 static int nnm(const struct cns_matrix *matrix, const struct cns_robust_params *params, void *ret_matrix,
                struct cns_problem *problem) {
   size_t n = matrix->n;
-  double *room = malloc(2 * n * n * sizeof *room), *coefficient = room + n * n;
+  double *room = malloc(2 * n * n * sizeof *room);
   if (!room) return CNS_ERR_MEMORY;
+  double *coefficient = room + n * n;
   int r = cns_matrix_distances(matrix, room);
   if (r == 0) r = cns_rules_check_finite(matrix, room, n * n, problem);
   for (size_t i = 0; r == 0 && i < n; i++)
