@@ -51,15 +51,16 @@ enum cns_robust_pre {
 /* Zeroed: the defaults. What a rule doesn't take must be left zero (CNS_ERR_ARGUMENT). */
 struct cns_robust_params {
   size_t byzantine;      /* f: rows that may be anything */
-  const char *variant;   /* NULL: the paper's; "byzfl" (krum, multi-krum) or "flower" (bulyan) */
+  const char *variant;   /* NULL: the paper's; "byzfl" (krum, multi-krum, caf) or "flower" (bulyan) */
   const double *weights; /* n positive numbers, public (patients); NULL: equal */
   double nu;             /* geometric-median: smoothing, relative to nothing; 0: 0.1 */
-  size_t iterations;     /* geometric-median, centered-clipping, dnc; 0: the rule's default */
-  double tau;            /* centered-clipping: radius; must be given */
-  double norm;           /* clipping, clipped-mean: longest norm; must be given */
-  size_t pivot;          /* monna: row that is trusted, from 0 */
-  size_t size;           /* bucketing: rows in a bucket, >= 1; must be given */
-  uint64_t seed;         /* bucketing, dnc */
+  size_t
+      iterations; /* geometric-median, from zero (0: until it stands still); centered-clipping, dnc (0: 1) */
+  double tau;     /* centered-clipping: radius; must be given */
+  double norm;    /* clipping, clipped-mean: longest norm; must be given */
+  size_t pivot;   /* monna: row that is trusted, from 0 */
+  size_t size;    /* bucketing: rows in a bucket, >= 1; must be given */
+  uint64_t seed;  /* bucketing, dnc */
   const void *reference; /* fltrust: d elements of the matrix's type; must be given */
   size_t threads;        /* 0: one for each core */
 };
@@ -94,7 +95,8 @@ CNS_MUST_CHECK int cns_robust_check_pre(enum cns_robust_pre pre, const struct cn
                                         size_t n, struct cns_problem *problem);
 
 /*
- * ret_vector: d elements, not inside the matrix. params NULL: the defaults.
+ * ret_vector: d elements, not inside the matrix; after an error its content is undefined,
+ * since rows that aren't finite are noticed on the way. params NULL: the defaults.
  * CNS_ERR_RANGE also for a row that isn't finite (named), CNS_ERR_LIMIT for a
  * search that would be too long (mda, smea: too many subsets), CNS_ERR_MEMORY.
  */
@@ -105,9 +107,10 @@ CNS_MUST_CHECK int cns_robust_aggregate(enum cns_robust_rule rule, const struct 
 /* Rows of the result: n, and fewer for bucketing: ceil(n/size). */
 size_t cns_robust_pre_rows(enum cns_robust_pre pre, const struct cns_robust_params *params, size_t n);
 /*
- * ret_matrix: cns_robust_pre_rows x d elements, not overlapping the matrix.
+ * ret_matrix: cns_robust_pre_rows x d elements, not overlapping the matrix; for clipping and arc it
+ * may be the matrix, and rows that aren't clipped aren't touched then.
  * ret_weights: that many, what the weights of the result's rows are (bucketing
- * adds them up); NULL if not wanted. Errors as above.
+ * adds them up); NULL if not wanted. Errors as above, with undefined results too.
  */
 CNS_MUST_CHECK int cns_robust_preaggregate(enum cns_robust_pre pre, const struct cns_robust_params *params,
                                            enum cns_robust_type type, const void *matrix, size_t n, size_t d,
