@@ -71,7 +71,7 @@ struct cns_robust_about {
   const char *formula;   /* in plain text */
   const char *breakdown; /* largest f, "f < n/2" */
   const char *cost;      /* "O(n^2 d)" */
-  const char *source;    /* paper and section */
+  const char *source;    /* the paper, and its name for the rule */
   const char *params;    /* names it takes, separated by spaces: "nu iterations"; "" if none */
   const char *variants;  /* besides the paper's; "" if none */
   bool takes_byzantine;  /* else f must be 0..n-1 and changes nothing */
