@@ -60,7 +60,7 @@ static int krum(const struct rule *rule) {
 static int geometric_median(const struct rule *rule) {
   double nu = rule->params->nu != 0 ? rule->params->nu : GEOMETRIC_NU;
   int r = distances(rule);
-  if (r == 0) r = norms(rule);
+  if (r == 0 && rule->params->iterations) r = norms(rule); /* else it doesn't start at the origin */
   if (r < 0) return r;
   return cns_centre_geometric_median(rule->squared, rule->norms, rule->share, rule->matrix->n, nu,
                                      rule->params->iterations, rule->coefficient);
