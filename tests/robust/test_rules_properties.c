@@ -269,7 +269,7 @@ static void a_small_hospital_moves_what_its_weight_allows(void **state) {
     double plain = moved_by_small(rules[k], p, -1000);
     p.weights = weights;
     double weighted = moved_by_small(rules[k], p, -1000);
-    print_message("%-18s moved by %.4f, unweighted by %.4f\n", cns_robust_about_rule(rules[k])->name,
+    print_message("# %-18s moved by %.4f, unweighted by %.4f\n", cns_robust_about_rule(rules[k])->name,
                   weighted, plain);
     assert_true(weighted <= 0.006 * 10 * length);
     assert_true(weighted < plain / 3);
