@@ -10,18 +10,19 @@
 #define STANDS_STILL 1e-15
 
 /* Squared distances of the rows to z = sum of a[i] * row i:
- * <a, squared(., i)> - <a, squared a> / 2, with the origin as one more row. */
+ * <a, squared(., i)> - <a, squared a> / 2, with the origin as one more row whose
+ * coefficient is what a lacks of 1; norms NULL: it lacks nothing. */
 static void distances_to(const double *squared, const double *norms, const double *a, size_t n,
                          double *ret_squared) {
   double origin = 1, inner = 0;
   for (size_t i = 0; i < n; i++)
     origin -= a[i];
-  if (fabs(origin) < 1e-15 * (double)n) origin = 0;
+  if (!norms || fabs(origin) < 1e-15 * (double)n) origin = 0;
   for (size_t i = 0; i < n; i++) {
-    double sum = origin * norms[i];
+    double to_origin = origin != 0 ? origin * norms[i] : 0, sum = to_origin;
     for (size_t j = 0; j < n; j++)
       sum += a[j] * squared[i * n + j];
-    inner += a[i] * (sum + origin * norms[i]);
+    inner += a[i] * (sum + to_origin);
     ret_squared[i] = sum;
   }
   for (size_t i = 0; i < n; i++)
@@ -32,10 +33,11 @@ int cns_centre_geometric_median(const double *squared, const double *norms, cons
                                 double nu, size_t iterations, double *ret_coefficient) {
   double *distance = malloc(n * sizeof *distance);
   if (!distance) return CNS_ERR_MEMORY;
-  memset(ret_coefficient, 0, n * sizeof *ret_coefficient);
+  for (size_t i = 0; i < n; i++)
+    ret_coefficient[i] = iterations ? 0 : share[i];
   for (size_t step = 0; step < (iterations ? iterations : MEDIAN_STEPS_MAX); step++) {
     double sum = 0, moved = 0;
-    distances_to(squared, norms, ret_coefficient, n, distance);
+    distances_to(squared, iterations ? norms : NULL, ret_coefficient, n, distance);
     for (size_t i = 0; i < n; i++)
       sum += share[i] / fmax(sqrt(distance[i]), nu);
     for (size_t i = 0; i < n; i++) {

@@ -54,13 +54,12 @@ struct cns_robust_params {
   const char *variant;   /* NULL: the paper's; "byzfl" (krum, multi-krum, caf) or "flower" (bulyan) */
   const double *weights; /* n positive numbers, public (patients); NULL: equal */
   double nu;             /* geometric-median: smoothing, relative to nothing; 0: 0.1 */
-  size_t
-      iterations; /* geometric-median, from zero (0: until it stands still); centered-clipping, dnc (0: 1) */
-  double tau;     /* centered-clipping: radius; must be given */
-  double norm;    /* clipping, clipped-mean: longest norm; must be given */
-  size_t pivot;   /* monna: row that is trusted, from 0 */
-  size_t size;    /* bucketing: rows in a bucket, >= 1; must be given */
-  uint64_t seed;  /* bucketing, dnc */
+  size_t iterations;     /* centered-clipping, dnc (0: 1), geometric-median (0: until it stands still) */
+  double tau;            /* centered-clipping: radius; must be given */
+  double norm;           /* clipping, clipped-mean: longest norm; must be given */
+  size_t pivot;          /* monna: row that is trusted, from 0 */
+  size_t size;           /* bucketing: rows in a bucket, >= 1; must be given */
+  uint64_t seed;         /* bucketing, dnc */
   const void *reference; /* fltrust: d elements of the matrix's type; must be given */
   size_t threads;        /* 0: one for each core */
 };
@@ -71,7 +70,7 @@ struct cns_robust_about {
   const char *formula;   /* in plain text */
   const char *breakdown; /* largest f, "f < n/2" */
   const char *cost;      /* "O(n^2 d)" */
-  const char *source;    /* paper and section */
+  const char *source;    /* the paper, and its name for the rule */
   const char *params;    /* names it takes, separated by spaces: "nu iterations"; "" if none */
   const char *variants;  /* besides the paper's; "" if none */
   bool takes_byzantine;  /* else f must be 0..n-1 and changes nothing */

@@ -60,7 +60,7 @@ static int krum(const struct rule *rule) {
 static int geometric_median(const struct rule *rule) {
   double nu = rule->params->nu != 0 ? rule->params->nu : GEOMETRIC_NU;
   int r = distances(rule);
-  if (r == 0) r = norms(rule);
+  if (r == 0 && rule->params->iterations) r = norms(rule); /* else it doesn't start at the origin */
   if (r < 0) return r;
   return cns_centre_geometric_median(rule->squared, rule->norms, rule->share, rule->matrix->n, nu,
                                      rule->params->iterations, rule->coefficient);
@@ -142,19 +142,29 @@ static int spectral(const struct rule *rule) {
 
 /* ---- dnc ---- */
 
-/* `count` of d columns, in ascending order (Knuth, TAOCP 2, 3.4.2, algorithm S). */
-static int draw_columns(const struct cns_matrix *matrix, size_t count, struct cns_rng rng, void *ret_part) {
-  size_t size = (size_t)matrix->type, taken = 0;
-  for (size_t column = 0; column < matrix->d && taken < count; column++) {
-    uint64_t place;
-    int r = cns_rng_uniform_u64(rng, matrix->d - column, &place);
+/* `count` of d columns (Bentley and Floyd 1987); ret_taken: d bits. */
+static int draw_columns(size_t d, size_t count, struct cns_rng rng, uint64_t *ret_taken) {
+  memset(ret_taken, 0, (d + 63) / 64 * sizeof *ret_taken);
+  for (size_t last = d - count; last < d; last++) {
+    uint64_t column;
+    int r = cns_rng_uniform_u64(rng, last + 1, &column);
     if (r < 0) return r;
-    if (place >= count - taken) continue;
-    for (size_t i = 0; i < matrix->n; i++)
-      memcpy((char *)ret_part + (i * count + taken) * size, cns_matrix_at(matrix, i, column), size);
-    taken++;
+    if (ret_taken[column / 64] >> column % 64 & 1) column = last;
+    ret_taken[column / 64] |= (uint64_t)1 << column % 64;
   }
   return 0;
+}
+
+/* The drawn columns in ascending order: n rows of `count`. */
+static void copy_columns(const struct cns_matrix *matrix, const uint64_t *taken, size_t count,
+                         void *ret_part) {
+  size_t size = (size_t)matrix->type;
+  for (size_t i = 0; i < matrix->n; i++) {
+    char *out = (char *)ret_part + i * count * size;
+    for (size_t word = 0; word < (matrix->d + 63) / 64; word++)
+      for (uint64_t bits = taken[word]; bits; bits &= bits - 1, out += size)
+        memcpy(out, cns_matrix_at(matrix, i, word * 64 + (size_t)__builtin_ctzll(bits)), size);
+  }
 }
 
 /* Marks the f rows of largest projection in one draw. */
@@ -173,21 +183,24 @@ static int dnc(const struct rule *rule) {
   size_t n = rule->matrix->n, iterations = rule->params->iterations ? rule->params->iterations : 1, kept = 0;
   struct cns_matrix part = *rule->matrix;
   struct cns_rng_seeded generator;
-  bool finite[CNS_ROBUST_ROWS_MAX]; /* what is drawn doesn't say it */
+  bool finite[CNS_ROBUST_ROWS_MAX]; /* the drawn columns don't say it of all */
   if (cns_robust_finite_rows(part.type, part.data, n, part.d, part.threads, finite) < n)
     return cns_rules_not_finite(&part, rule->problem);
   bool *out = calloc(n, sizeof *out);
   size_t *order = malloc(n * sizeof *order);
   void *drawn = NULL;
+  uint64_t *taken = NULL;
   int r = out && order ? 0 : CNS_ERR_MEMORY;
   if (part.d > DNC_COLUMNS) {
+    taken = malloc((part.d + 63) / 64 * sizeof *taken);
     part.d = DNC_COLUMNS;
     part.data = drawn = malloc(n * part.d * (size_t)part.type);
-    if (!drawn) r = CNS_ERR_MEMORY;
+    if (!drawn || !taken) r = CNS_ERR_MEMORY;
   }
   cns_rng_seeded_init_label(&generator, rule->params->seed, "dnc");
   for (size_t k = 0; r == 0 && k < iterations; k++) {
-    if (drawn) r = draw_columns(rule->matrix, part.d, cns_rng_seeded(&generator), drawn);
+    if (drawn) r = draw_columns(rule->matrix->d, part.d, cns_rng_seeded(&generator), taken);
+    if (drawn && r == 0) copy_columns(rule->matrix, taken, part.d, drawn);
     if (r == 0) r = dnc_draw(rule, &part, order, out);
   }
   for (size_t i = 0; r == 0 && i < n; i++)
@@ -197,6 +210,7 @@ static int dnc(const struct rule *rule) {
   free(out);
   free(order);
   free(drawn);
+  free(taken);
   return r;
 }
 

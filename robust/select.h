@@ -26,7 +26,8 @@ CNS_MUST_CHECK int cns_select_nearest(const double *squared, size_t n, size_t f,
 CNS_MUST_CHECK int cns_select_order(const double *keys, size_t n, size_t *ret_order);
 
 /* robust/centre.c. Points are the rows and the origin, whose coefficient is 1 - sum.
- * norms: squared; share: weights with sum 1. */
+ * norms: squared; share: weights with sum 1. iterations 0: from the mean until it stands still,
+ * and norms aren't read. */
 CNS_MUST_CHECK int cns_centre_geometric_median(const double *squared, const double *norms,
                                                const double *share, size_t n, double nu, size_t iterations,
                                                double *ret_coefficient);

@@ -269,7 +269,7 @@ static void a_small_hospital_moves_what_its_weight_allows(void **state) {
     double plain = moved_by_small(rules[k], p, -1000);
     p.weights = weights;
     double weighted = moved_by_small(rules[k], p, -1000);
-    print_message("%-18s moved by %.4f, unweighted by %.4f\n", cns_robust_about_rule(rules[k])->name,
+    print_message("# %-18s moved by %.4f, unweighted by %.4f\n", cns_robust_about_rule(rules[k])->name,
                   weighted, plain);
     assert_true(weighted <= 0.006 * 10 * length);
     assert_true(weighted < plain / 3);
@@ -390,6 +390,34 @@ static void huge_numbers_are_safe(void **state) {
   }
 }
 
+/*
+ * Rows that differ in every second coordinate only, all by as much: each draw sees the
+ * attackers at about the same place, and different seeds draw different coordinates,
+ * which the honest row that goes when too many are to go shows.
+ */
+static void dnc_draws_from_its_seed(void **state) {
+  enum { WIDE = 40000 };
+  static float x[ROWS * WIDE], got[WIDE], first[WIDE];
+  static double numbers[ROWS * WIDE];
+  size_t different = 0;
+  world_fill(WORLD_IID, SEED, ROWS, WIDE, 0, numbers);
+  for (size_t k = 0; k < ROWS * WIDE; k++)
+    x[k] = (float)numbers[k] + (k < BYZANTINE * WIDE && k % 2 ? 5 : 0);
+  for (uint64_t seed = 0; seed < 6; seed++) {
+    struct cns_robust_params p = {.byzantine = BYZANTINE, .seed = seed};
+    double shift = 0;
+    assert_int_equal(cns_robust_aggregate(CNS_ROBUST_DNC, &p, CNS_ROBUST_F32, x, ROWS, WIDE, got, NULL), 0);
+    for (size_t c = 1; c < WIDE; c += 2)
+      shift += (double)got[c] / (WIDE / 2);
+    if (!(fabs(shift - 0.25) < 0.05)) fail_msg("seed %llu: %g", (unsigned long long)seed, shift);
+    p.byzantine = BYZANTINE + 2;
+    assert_int_equal(cns_robust_aggregate(CNS_ROBUST_DNC, &p, CNS_ROBUST_F32, x, ROWS, WIDE, got, NULL), 0);
+    if (seed == 0) memcpy(first, got, sizeof got);
+    different += memcmp(first, got, sizeof got) != 0;
+  }
+  assert_true(different > 0);
+}
+
 /* All rows equal: no direction, no diameter, scores that all tie. */
 static void equal_rows_give_that_row(void **state) {
   double x[ROWS * COLUMNS], got[COLUMNS];
@@ -447,6 +475,7 @@ int main(void) {
       cmocka_unit_test(wrong_numbers_are_refused),
       cmocka_unit_test(wrong_matrices_are_refused),
       cmocka_unit_test(huge_numbers_are_safe),
+      cmocka_unit_test(dnc_draws_from_its_seed),
       cmocka_unit_test(equal_rows_give_that_row),
       cmocka_unit_test(names_are_found_or_guessed),
   };
