@@ -242,6 +242,7 @@ static int log_audits(const struct cns_agent *agent, struct cns_problem *problem
 static int open_all(struct cns_agent *agent, struct cns_problem *problem) {
   struct cns_consent consent;
   int r = cns_site_open(agent->options.kit_folder, &agent->site, problem);
+  if (!r) r = cns_agent_ledger_begin(agent, problem);
   if (r) return r;
   const struct cns_kit *kit = &agent->site.kit;
   cns_client_log(&agent->log, "start",

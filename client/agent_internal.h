@@ -175,7 +175,10 @@ void cns_agent_log_audit(struct cns_agent *agent, enum cns_phase phase, const ui
 
 /* ---- ledger.c: what rounds cost in privacy; nothing under a policy without noise ---- */
 
-/* CNS_ERR_BUDGET: a limit would be exceeded; the sentence has the arithmetic. */
+/* What an agent before this one had only reserved is free again. */
+CNS_MUST_CHECK int cns_agent_ledger_begin(struct cns_agent *agent, struct cns_problem *problem);
+/* CNS_ERR_BUDGET: a limit would be exceeded; the sentence has the arithmetic. CNS_ERR_EXISTS: the
+ * round is on record, whoever joined it. */
 CNS_MUST_CHECK int cns_agent_ledger_reserve(struct cns_agent *agent, const struct cns_descriptor *descriptor,
                                             struct cns_problem *problem);
 /* Durable, and shown to the coordinator, before the first byte leaves. */
@@ -201,6 +204,8 @@ void cns_agent_abandon_asked(struct cns_agent *agent, const struct cns_digest *d
 void cns_agent_abandoned(struct cns_agent *agent, const uint8_t *data, size_t len);
 /* After the last round: logs, and asks for the last model. */
 void cns_agent_check_finished(struct cns_agent *agent);
+/* A further round after the coordinator's word that there is none: a late refund. */
+void cns_agent_goes_on(struct cns_agent *agent);
 
 /* ---- download.c ---- */
 

@@ -240,6 +240,13 @@ static void on_last_model_late(uv_timer_t *timer) {
   cns_agent_finish(agent);
 }
 
+void cns_agent_goes_on(struct cns_agent *agent) {
+  if (!agent->over.text[0]) return;
+  agent->over.text[0] = '\0';
+  agent->last_model_asked = agent->finished = false;
+  uv_timer_stop(&agent->timer);
+}
+
 void cns_agent_check_finished(struct cns_agent *agent) {
   struct cns_problem problem = {0};
   uint8_t *model = NULL;

@@ -39,6 +39,11 @@ static int refuse_spent(struct cns_agent *agent, const struct cns_ledger_verdict
                          problem);
 }
 
+int cns_agent_ledger_begin(struct cns_agent *agent, struct cns_problem *problem) {
+  struct cns_site *site = &agent->site;
+  return site->ledger ? cns_charge_cancel_stale(site->ledger, &site->study, NULL, now(), problem) : 0;
+}
+
 int cns_agent_ledger_reserve(struct cns_agent *agent, const struct cns_descriptor *descriptor,
                              struct cns_problem *problem) {
   struct cns_site *site = &agent->site;
@@ -53,19 +58,12 @@ int cns_agent_ledger_reserve(struct cns_agent *agent, const struct cns_descripto
   int r = cns_charge_round(descriptor, site->plan.name, &site->data_set, &round);
   if (r)
     return cns_problem_set(problem, r, "what this round costs can't be computed (%s)", cns_error_name(r));
-  /* Joined once: a second sum under one charge would be one too many. */
-  enum cns_ledger_kind state;
-  if ((r = cns_ledger_state(site->ledger, &round.descriptor, &state, problem)))
-    return keep_here(agent, r, unusable, problem);
-  if ((int)state != 0)
-    return cns_problem_set(problem, CNS_ERR_REFUSED,
-                           "this round is in the data's privacy ledger already, as %s: it isn't joined again",
-                           cns_ledger_kind_name(state));
+  /* Joined once, also by two kits on one table: a second sum under one charge would be one too many. */
   size_t count = cns_site_limits(site, limits);
-  r = cns_ledger_reserve(site->ledger, &round, limits, count, now(), &verdict, problem);
+  r = cns_ledger_reserve_once(site->ledger, &round, limits, count, now(), &verdict, problem);
   say_clock(agent);
   if (r == CNS_BUDGET_EXCEEDED) return refuse_spent(agent, &verdict, problem);
-  return r ? keep_here(agent, r, unusable, problem) : 0;
+  return r && r != CNS_ERR_EXISTS ? keep_here(agent, r, unusable, problem) : r;
 }
 
 int cns_agent_ledger_charge(struct cns_agent *agent, struct cns_problem *problem) {

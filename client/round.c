@@ -327,13 +327,14 @@ static int begin(struct cns_agent *agent, const uint8_t *data, size_t len,
   if (r) return r;
   cns_agent_drop_round(agent); /* what that one had only reserved is free again */
   r = cns_agent_ledger_reserve(agent, descriptor, problem);
+  bool reserved = !r;
   /* The announcement too: what abandon and refund are checked against. */
   if (!r) r = cns_hospital_store_put_message(agent->site.store, digest, CNS_PHASE_NONE, data, len, problem);
   if (!r)
     r = cns_hospital_store_sign_round(agent->site.store, &agent->site.study, descriptor->round,
                                       descriptor->attempt, digest, problem);
   if (r) {
-    cns_agent_ledger_dropped(agent, digest);
+    if (reserved) cns_agent_ledger_dropped(agent, digest);
     round_free(round);
     return r;
   }
@@ -370,7 +371,7 @@ void cns_agent_announced(struct cns_agent *agent, const uint8_t *data, size_t le
     if (r)
       cns_agent_decline(agent, &digest, &problem);
     else
-      agent->over.text[0] = '\0'; /* a late refund lets the study go on */
+      cns_agent_goes_on(agent);
     if (!r && cns_agent_may_log_round(agent, descriptor.attempt))
       cns_client_log(&agent->log, "round", "round %" PRIu64 " attempt %u: %u hospitals, threshold %u",
                      descriptor.round, descriptor.attempt, descriptor.member_count, descriptor.threshold);

@@ -8,10 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "client/site_internal.h"
+
+/* For a process that opens the same ledger: ten seconds. */
+#define LOCK_WAITS 200
+#define LOCK_WAIT_US 50000
 
 static char *with(const char *path, const char *suffix) {
   char *longer = NULL;
@@ -63,9 +67,16 @@ static int lock_folder(const char *path, int *ret_fd, struct cns_problem *proble
   char *copy = strdup(path);
   if (!copy) return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
   int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  int r = fd >= 0 && flock(fd, LOCK_EX) == 0 ? 0 : cns_error_from_errno(errno);
-  if (r) {
-    cns_problem_set(problem, r, "%s: the folder can't be opened, or locked (%s)", copy, strerror(errno));
+  int r = fd < 0 ? -1 : flock(fd, LOCK_EX | LOCK_NB);
+  for (int wait = 0; fd >= 0 && r != 0 && errno == EWOULDBLOCK && wait < LOCK_WAITS; wait++) {
+    usleep(LOCK_WAIT_US);
+    r = flock(fd, LOCK_EX | LOCK_NB);
+  }
+  if (r != 0) {
+    int number = errno;
+    r = cns_error_from_errno(number);
+    cns_problem_set(problem, r, "%s: the folder can't be opened, or another process holds a lock on it (%s)",
+                    copy, strerror(number));
     if (fd >= 0) close(fd);
   } else
     *ret_fd = fd;
@@ -85,16 +96,17 @@ static int open_locked(struct cns_site *site, const char *path, const char *key,
   return r;
 }
 
-/* A round that this hospital signed was reserved before. */
+/* A round that this hospital signed was reserved before. With site->ledger NULL: there is no file,
+ * and none is made where one is missing. */
 static int check_signed_rounds(const struct cns_site *site, const char *path, struct cns_problem *problem) {
   uint64_t round;
   uint32_t attempt;
   struct cns_digest digest;
-  enum cns_ledger_kind known;
+  enum cns_ledger_kind known = 0;
   int r = cns_hospital_store_signed_round(site->store, &site->study, &round, &attempt, &digest);
   if (r == CNS_ERR_NOT_FOUND) return 0;
   if (r) return cns_problem_set(problem, r, "the record of rounds can't be read (%s)", cns_error_name(r));
-  r = cns_ledger_state(site->ledger, &digest, &known, problem);
+  if (site->ledger) r = cns_ledger_state(site->ledger, &digest, &known, problem);
   if (r || (int)known != 0 || round <= site->kit.config.lost_through) return r;
   return cns_problem_set(
       problem, CNS_ERR_REFUSED,
@@ -104,12 +116,34 @@ static int check_signed_rounds(const struct cns_site *site, const char *path, st
       path, (unsigned long long)round);
 }
 
+static bool same_file(const char *a, const char *b) {
+  struct stat one, other;
+  return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
+         one.st_ino == other.st_ino;
+}
+
+/* One beside a link to the table is in the way: which of two counts? */
+static int check_beside_link(const struct cns_site *site, const char *path, struct cns_problem *problem) {
+  if (site->kit.config.ledger_path) return 0;
+  char *beside = with(site->kit.config.data_path, ".ledger"), *real = beside ? realpath(beside, NULL) : NULL;
+  int r = beside ? 0 : cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  if (!r && real && strcmp(real, path) != 0 && !same_file(real, path))
+    r = cns_problem_set(problem, CNS_ERR_REFUSED,
+                        "there is %s, but the ledger of a table that is linked to is %s: say in config.json "
+                        "which one counts (\"ledger\"), or move the older one there with its key",
+                        beside, path);
+  free(beside);
+  free(real);
+  return r;
+}
+
 int cns_site_open_ledger(struct cns_site *site, struct cns_problem *problem) {
   char *path = cns_site_ledger_path(site), *key = path ? with(path, ".key") : NULL;
   int r = key ? 0 : cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  if (!r) r = check_beside_link(site, path, problem);
+  if (!r && access(path, F_OK) != 0 && access(key, F_OK) != 0) r = check_signed_rounds(site, path, problem);
   if (!r) r = open_locked(site, path, key, problem);
   if (!r) r = check_signed_rounds(site, path, problem);
-  if (!r) r = cns_charge_cancel_stale(site->ledger, &site->study, NULL, (int64_t)time(NULL), problem);
   if (r) cns_problem_prefix(problem, r, "the privacy ledger of the data");
   free(path);
   free(key);

@@ -120,7 +120,8 @@ int cns_budget_refund(struct cns_server *s, const struct cns_descriptor *d, cons
                       struct cns_problem *problem) {
   if (!s->ledger) return 0;
   int r = cns_charge_refund(s->ledger, d, round, now(), problem);
-  if (r == 0) r = cns_budget_look_ahead(s, problem);
+  if (r < 0 || s->machine) return r; /* what a running round has reserved may come back too */
+  r = cns_budget_look_ahead(s, problem);
   if (!s->budget_spent.text[0]) s->said_finished = false; /* the study goes on */
   return r;
 }

@@ -6,6 +6,7 @@
  * is missing, and deadlines follow from measured rounds.
  */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -253,6 +254,25 @@ static void wait_for_next_month(struct cns_server *s, const struct cns_problem *
   s->not_before_ms = cns_server_now(s) + CNS_SERVER_MONTH_MS;
 }
 
+/* An adaptive clip norm may come to any within its bounds, and the grid fit some and not others: its
+ * step is a power of two. Better refused before anything is spent. */
+static int check_clip_norms(const struct cns_server *s, const struct cns_descriptor *d,
+                            struct cns_problem *problem) {
+  const struct cns_adaptive_clip *adaptive = &s->plan.adaptive_clip;
+  const int steps = 64;
+  if (adaptive->share == 0 || s->completed > 0) return 0;
+  for (int k = -1; k <= steps; k++) {
+    struct cns_descriptor other = *d;
+    double norm = k < 0 ? adaptive->max : adaptive->min * exp2((double)k / steps);
+    other.clip_norm = fmin(norm, adaptive->max);
+    int r = cns_descriptor_choose_scale(&other, problem);
+    if (r < 0)
+      return cns_problem_prefix(problem, r, "with a clip norm of %.4g, which the study's may come to",
+                                other.clip_norm);
+  }
+  return 0;
+}
+
 static void begin_round(struct cns_server *s) {
   struct cns_problem problem = {0};
   struct cns_descriptor d = {0};
@@ -273,6 +293,7 @@ static void begin_round(struct cns_server *s) {
   if (r == 0) {
     d.threshold = cns_policy_threshold(d.member_count, d.colluders);
     r = cns_descriptor_choose_scale(&d, &problem);
+    if (r == 0) r = check_clip_norms(s, &d, &problem);
   }
   if (r == 0) r = cns_budget_choose_attempt(s, &d, &problem);
   if (r == 0) r = check_descriptor(s, &d, &problem);

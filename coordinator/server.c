@@ -193,8 +193,8 @@ static int prepare(struct cns_server *s, struct cns_problem *problem) {
   s->watch = calloc(1, sizeof *s->watch);
   if (r == 0 && !s->watch) r = CNS_ERR_MEMORY;
   if (r == 0) r = open_folders(s, problem);
-  if (r == 0) r = cns_policy_record_accept(s->kit.config.state_path, &s->kit, problem);
   if (r == 0) r = load_study(s, problem);
+  if (r == 0) r = cns_policy_record_accept(s->kit.config.state_path, &s->kit, problem);
   if (r == 0) r = cns_budget_open(s, problem);
   if (r == 0) r = make_sessions(s);
   if (r == 0) raise_file_limit(s);

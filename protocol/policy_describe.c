@@ -150,7 +150,7 @@ static void describe_budget(FILE *out, const struct cns_policy *policy) {
           "  with a probability of at most %g.\n",
           p->multiplier_min, patients ? "patient" : "hospital", patients ? "patient" : "hospital",
           p->rate_max);
-  if (patients)
+  if (patients && policy->audit_level == CNS_AUDIT_NONE)
     fprintf(out,
             "  A study may let the length that gradients are shortened to follow them from round to round,\n"
             "  up to %g: how many are within it is counted under the same noise, at the same cost.\n",

@@ -140,6 +140,12 @@ struct cns_ledger_verdict {
 CNS_MUST_CHECK int cns_ledger_reserve(struct cns_ledger *ledger, const struct cns_ledger_round *round,
                                       const struct cns_ledger_limit *limits, size_t limit_count, int64_t now,
                                       struct cns_ledger_verdict *ret_verdict, struct cns_problem *problem);
+/* The same, for who may take part in a round once only, as a hospital's data: CNS_ERR_EXISTS if it
+ * is on record, whoever wrote it and whatever became of it. */
+CNS_MUST_CHECK int cns_ledger_reserve_once(struct cns_ledger *ledger, const struct cns_ledger_round *round,
+                                           const struct cns_ledger_limit *limits, size_t limit_count,
+                                           int64_t now, struct cns_ledger_verdict *ret_verdict,
+                                           struct cns_problem *problem);
 /* 0 also if it is charged, or released, already. CNS_ERR_STATE: never reserved;
  * CNS_ERR_REFUSED: cancelled or refunded. */
 CNS_MUST_CHECK int cns_ledger_charge(struct cns_ledger *ledger, const struct cns_digest *descriptor,

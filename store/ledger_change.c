@@ -213,14 +213,24 @@ static int decide_reservation(const struct cns_ledger_record *record, const stru
   return decide(record, CNS_LEDGER_RESERVED, CNS_LEDGER_EVERYONE, problem);
 }
 
-int cns_ledger_reserve(struct cns_ledger *ledger, const struct cns_ledger_round *round,
-                       const struct cns_ledger_limit *limits, size_t limit_count, int64_t now,
-                       struct cns_ledger_verdict *ret_verdict, struct cns_problem *problem) {
+static int refuse_again(const struct cns_ledger_record *record, struct cns_problem *problem) {
+  return cns_problem_set(problem, CNS_ERR_EXISTS,
+                         "round %llu, attempt %u, is in the data's privacy ledger already, as %s: it isn't "
+                         "joined again",
+                         (unsigned long long)record->round.round, record->round.attempt,
+                         names[record->state]);
+}
+
+/* Known and new are told apart within the transaction: another process may be at it. */
+static int reserve(struct cns_ledger *ledger, const struct cns_ledger_round *round, bool once,
+                   const struct cns_ledger_limit *limits, size_t limit_count, int64_t now,
+                   struct cns_ledger_verdict *ret_verdict, struct cns_problem *problem) {
   int error = check_arguments(round, limits, limit_count, now, problem);
   if (!error) error = cns_ledger_begin(ledger, problem);
   if (error) return error;
   observe_clock(ledger, now);
-  error = decide_reservation(cns_ledger_book_find(&ledger->book, &round->descriptor), round, problem);
+  const struct cns_ledger_record *record = cns_ledger_book_find(&ledger->book, &round->descriptor);
+  error = once && record ? refuse_again(record, problem) : decide_reservation(record, round, problem);
   if (error) return finish(ledger, error, problem);
   uint32_t month = cns_ledger_month(entry_time(ledger, now));
   error = check_room(ledger, round, problem);
@@ -231,4 +241,16 @@ int cns_ledger_reserve(struct cns_ledger *ledger, const struct cns_ledger_round 
   }
   error = append(ledger, CNS_LEDGER_RESERVED, CNS_LEDGER_EVERYONE, round, now, problem);
   return finish(ledger, error, problem);
+}
+
+int cns_ledger_reserve(struct cns_ledger *ledger, const struct cns_ledger_round *round,
+                       const struct cns_ledger_limit *limits, size_t limit_count, int64_t now,
+                       struct cns_ledger_verdict *ret_verdict, struct cns_problem *problem) {
+  return reserve(ledger, round, false, limits, limit_count, now, ret_verdict, problem);
+}
+
+int cns_ledger_reserve_once(struct cns_ledger *ledger, const struct cns_ledger_round *round,
+                            const struct cns_ledger_limit *limits, size_t limit_count, int64_t now,
+                            struct cns_ledger_verdict *ret_verdict, struct cns_problem *problem) {
+  return reserve(ledger, round, true, limits, limit_count, now, ret_verdict, problem);
 }
