@@ -24,7 +24,7 @@
 
 #define CNS_BENCH_CONFIG_BYTES_MAX (1u << 20)
 #define CNS_BENCH_EXPERIMENTS_MAX 32
-#define CNS_BENCH_LIST_MAX 64  /* entries of a list in the configuration */
+#define CNS_BENCH_LIST_MAX 64 /* entries of a list in the configuration */
 #define CNS_BENCH_SEEDS_MAX 1000
 #define CNS_BENCH_CELLS_MAX 1000000
 #define CNS_BENCH_ROUNDS_MAX 100000
@@ -35,19 +35,19 @@ enum cns_bench_data_kind { CNS_BENCH_SHIPPED = 0, CNS_BENCH_CSV, CNS_BENCH_NPY, 
 /* Strings belong to the configuration's JSON; NULL: not given. */
 struct cns_bench_source {
   enum cns_bench_data_kind kind;
-  const char *path;   /* of the table or the archive; NPY: of the features */
-  const char *study;  /* CSV: the study file that says what the columns are */
-  const char *label;  /* CSV without a study: the label's column */
-  const cJSON *ignore; /* CSV without a study: columns that are no features */
+  const char *path;              /* of the table or the archive; NPY: of the features */
+  const char *study;             /* CSV: the study file that says what the columns are */
+  const char *label;             /* CSV without a study: the label's column */
+  const cJSON *ignore;           /* CSV without a study: columns that are no features */
   const char *features, *labels; /* NPZ: names of arrays; NPY: labels is a path */
 };
 
 enum cns_bench_split_kind {
   CNS_BENCH_IID = 0,
   CNS_BENCH_DIRICHLET,
-  CNS_BENCH_BY_SIZE,  /* sizes fall geometrically, largest to smallest by `value` */
+  CNS_BENCH_BY_SIZE,   /* sizes fall geometrically, largest to smallest by `value` */
   CNS_BENCH_ONE_SMALL, /* the last hospital has the share `value` of the patients, the others the rest */
-  CNS_BENCH_BY_LABEL, /* each hospital has patients of `value` classes */
+  CNS_BENCH_BY_LABEL,  /* each hospital has patients of `value` classes */
 };
 struct cns_bench_split {
   char label[CNS_BENCH_LABEL_MAX];
@@ -58,8 +58,9 @@ struct cns_bench_split {
 struct cns_bench_rule {
   char label[CNS_BENCH_LABEL_MAX];
   enum cns_robust_rule rule;
-  struct cns_robust_params params; /* byzantine, weights, seed, pivot and reference are filled in by the run */
-  bool weighted;                   /* by patients */
+  struct cns_robust_params
+      params;    /* byzantine, weights, seed, pivot and reference are filled in by the run */
+  bool weighted; /* by patients */
 };
 
 struct cns_bench_pre {
@@ -223,8 +224,8 @@ struct cns_bench_result {
   double *accuracy, *auc, *loss; /* evaluations each, on the test set */
   uint64_t diverged;             /* round in which the model stopped being finite; 0: it didn't */
   uint64_t attacker_rounds, attackers_flagged, honest_rounds, honest_flagged; /* audit open */
-  double share;     /* of the patients that are with attackers */
-  double moved;     /* mean over rounds: what attackers move, over the mean honest norm; NAN unless measured */
+  double share; /* of the patients that are with attackers */
+  double moved; /* mean over rounds: what attackers move, over the mean honest norm; NAN unless measured */
   double mean_moved; /* what they would move a mean with the rule's weights */
   double seconds;    /* of the run; in results.jsonl only */
 };
@@ -252,8 +253,7 @@ CNS_MUST_CHECK int cns_bench_store_open(const char *folder, const struct cns_ben
                                         struct cns_problem *problem);
 /* Appends a line and syncs it. */
 CNS_MUST_CHECK int cns_bench_store_append(struct cns_bench_store *store,
-                                          const struct cns_bench_result *result,
-                                          struct cns_problem *problem);
+                                          const struct cns_bench_result *result, struct cns_problem *problem);
 struct cns_bench_store *cns_bench_store_free(struct cns_bench_store *store);
 
 /* ---- the run of all cells ---- */

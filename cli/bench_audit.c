@@ -11,11 +11,11 @@
 
 struct cns_bench_audit_state {
   int8_t scale;
-  double *bounds;         /* n, theta */
-  uint32_t *x;            /* n x dim */
-  const uint32_t **rows;  /* n */
-  uint32_t *sketches;     /* n x k */
-  double *numbers;        /* n x k */
+  double *bounds;        /* n, theta */
+  uint32_t *x;           /* n x dim */
+  const uint32_t **rows; /* n */
+  uint32_t *sketches;    /* n x k */
+  double *numbers;       /* n x k */
   struct cns_detect_history history;
 };
 
@@ -98,10 +98,8 @@ static void count_flags(const struct cns_bench_world *world, const struct cns_de
 static int exclude(struct cns_bench_world *world, const struct cns_detect_result *found) {
   size_t byzantine = world->experiment->byzantine[world->cell->byzantine], count = 0;
   enum cns_detect_action action = world->experiment->audits[world->cell->audit].on_flag;
-  struct cns_detect_policy policy = {.on_flag = action,
-                                     .on_twins = action,
-                                     .exclusions_max = byzantine,
-                                     .remain_min = world->n - byzantine};
+  struct cns_detect_policy policy = {
+      .on_flag = action, .on_twins = action, .exclusions_max = byzantine, .remain_min = world->n - byzantine};
   struct cns_detect_exclusion *out = calloc(world->n, sizeof *out);
   int r = out ? cns_detect_decide(found, &policy, out, &count, NULL) : CNS_ERR_MEMORY;
   for (size_t i = 0; r == 0 && i < count; i++)

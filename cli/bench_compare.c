@@ -8,7 +8,7 @@
 
 #define WORST "worst"
 
-static const char *const filters[] = {"experiment", "split", "rule",  "pre",
+static const char *const filters[] = {"experiment", "split", "rule",      "pre",
                                       "attack",     "audit", "byzantine", NULL};
 static const char *const metrics[] = {"accuracy", "auc", "moved", NULL};
 static const char *const expectations[] = {"above", "below", NULL};
@@ -33,10 +33,11 @@ static const char *label_of(const struct cns_bench_config *config, const struct 
 
 /* The side's own filter, or that of both sides. */
 static const cJSON *filter_of(const cJSON *comparison, const char *side, const char *filter) {
-  const cJSON *own = cJSON_GetObjectItemCaseSensitive(
-      cJSON_GetObjectItemCaseSensitive(comparison, side), filter);
+  const cJSON *own =
+      cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(comparison, side), filter);
   return own ? own
-             : cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(comparison, "where"), filter);
+             : cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(comparison, "where"),
+                                                filter);
 }
 
 static bool is_worst(const cJSON *comparison, const char *side) {
@@ -91,8 +92,7 @@ static int check_side(const struct cns_bench_config *config, const cJSON *compar
   const cJSON *object = cJSON_GetObjectItemCaseSensitive(comparison, side);
   snprintf(at, sizeof at, "%s.%s", path, side);
   if (!object && strcmp(side, "where") == 0) return 0;
-  if (!object)
-    return cns_problem_set(problem, CNS_ERR_FORMAT, "%s: the key \"%s\" is missing", path, side);
+  if (!object) return cns_problem_set(problem, CNS_ERR_FORMAT, "%s: the key \"%s\" is missing", path, side);
   int r = cns_bench_only(object, at, filters, problem);
   for (const cJSON *item = r == 0 ? object->child : NULL; r == 0 && item; item = item->next) {
     bool number = strcmp(item->string, "byzantine") == 0;
@@ -113,7 +113,8 @@ int cns_bench_comparison_check(const struct cns_bench_config *config, const cJSO
   int r = cns_bench_only(comparison, path, keys, problem);
   if (r == 0) r = cns_bench_text(comparison, path, "title", &title, problem);
   if (r == 0 && (!title || strpbrk(title, "\"\n\r")))
-    r = cns_problem_set(problem, CNS_ERR_FORMAT, "%s.title must be a text without quotes and line breaks", path);
+    r = cns_problem_set(problem, CNS_ERR_FORMAT, "%s.title must be a text without quotes and line breaks",
+                        path);
   if (r == 0) r = cns_bench_text(comparison, path, "metric", &metric, problem);
   if (r == 0) r = cns_bench_choose(path, "metric", metric, metrics, &index, problem);
   if (r == 0) r = cns_bench_text(comparison, path, "expect", &expect, problem);
@@ -144,8 +145,7 @@ static int side_values(const struct cns_bench_report *report, const cJSON *compa
     first = e;
     settings++;
   }
-  if (!first)
-    return cns_problem_set(problem, CNS_ERR_NOT_FOUND, "side %s selects no cell of the grid", side);
+  if (!first) return cns_problem_set(problem, CNS_ERR_NOT_FOUND, "side %s selects no cell of the grid", side);
   for (size_t s = 0; s < first->seed_count; s++)
     values[s] /= (double)settings;
   *ret_experiment = first;
@@ -155,7 +155,8 @@ static int side_values(const struct cns_bench_report *report, const cJSON *compa
 static const char *verdict_of(const char *expect, struct cns_statistics_interval difference) {
   if (!expect) return "";
   double sign = strcmp(expect, "above") == 0 ? 1 : -1;
-  double near = sign > 0 ? difference.low : -difference.high, far = sign > 0 ? difference.high : -difference.low;
+  double near = sign > 0 ? difference.low : -difference.high,
+         far = sign > 0 ? difference.high : -difference.low;
   return near > 0 ? "holds" : far < 0 ? "opposite" : "not decided";
 }
 
@@ -169,8 +170,8 @@ int cns_bench_compare(const struct cns_bench_report *report, size_t index,
   size_t kind = 0;
   while (metric && strcmp(metrics[kind], metric->valuestring) != 0)
     kind++;
-  struct cns_bench_comparison comparison = {
-      .title = cJSON_GetObjectItemCaseSensitive(json, "title")->valuestring};
+  struct cns_bench_comparison comparison = {.title =
+                                                cJSON_GetObjectItemCaseSensitive(json, "title")->valuestring};
   int r = side_values(report, json, "a", (enum cns_bench_metric)kind, a, &of_a, problem);
   if (r == 0) r = side_values(report, json, "b", (enum cns_bench_metric)kind, b, &of_b, problem);
   if (r == 0 && (of_a->seed_count != of_b->seed_count ||

@@ -103,15 +103,15 @@ static int read_byzantine(const struct reader *reader, struct cns_bench_experime
   if (r < 0) return r;
   e->byzantine_count = list ? (size_t)cJSON_GetArraySize(list) : 1;
   if (e->byzantine_count < 1 || e->byzantine_count > CNS_BENCH_LIST_MAX)
-    return cns_problem_set(reader->problem, CNS_ERR_FORMAT, "%s must be a list of 1 to %d whole numbers", path,
-                           CNS_BENCH_LIST_MAX);
+    return cns_problem_set(reader->problem, CNS_ERR_FORMAT, "%s must be a list of 1 to %d whole numbers",
+                           path, CNS_BENCH_LIST_MAX);
   size_t i = 0;
   for (const cJSON *item = list ? list->child : NULL; item; item = item->next, i++) {
     if (!cJSON_IsNumber(item) || item->valuedouble != (double)(size_t)item->valueint || item->valueint < 0 ||
         (size_t)item->valueint >= e->hospitals)
       return cns_problem_set(reader->problem, CNS_ERR_RANGE,
-                             "%s[%zu] must be a whole number from 0 to %zu, fewer than the hospitals", path, i,
-                             e->hospitals - 1);
+                             "%s[%zu] must be a whole number from 0 to %zu, fewer than the hospitals", path,
+                             i, e->hospitals - 1);
     e->byzantine[i] = (size_t)item->valueint;
     for (size_t j = 0; j < i; j++)
       if (e->byzantine[j] == e->byzantine[i])
@@ -137,9 +137,10 @@ static int read_seeds(const struct reader *reader, struct cns_bench_experiment *
     if (r < 0) return r;
   } else {
     if (!cJSON_IsArray(seeds) || cJSON_GetArraySize(seeds) > CNS_BENCH_SEEDS_MAX)
-      return cns_problem_set(reader->problem, CNS_ERR_FORMAT,
-                             "seeds must be a list of at most %d whole numbers, or {\"first\": 1, \"count\": 5}",
-                             CNS_BENCH_SEEDS_MAX);
+      return cns_problem_set(
+          reader->problem, CNS_ERR_FORMAT,
+          "seeds must be a list of at most %d whole numbers, or {\"first\": 1, \"count\": 5}",
+          CNS_BENCH_SEEDS_MAX);
     for (const cJSON *item = seeds->child; item; item = item->next, i++) {
       if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0) || !(item->valuedouble <= CNS_PLAN_SEED_MAX) ||
           item->valuedouble != (double)(uint64_t)item->valuedouble)
@@ -166,8 +167,8 @@ static int read_hidden(const cJSON *model, const char *path, struct cns_bench_ex
   for (const cJSON *item = hidden->child; item; item = item->next) {
     if (!cJSON_IsNumber(item) || item->valueint < 1 || item->valueint > CNS_PLAN_WIDTH_MAX ||
         item->valuedouble != item->valueint)
-      return cns_problem_set(problem, CNS_ERR_RANGE, "%s.hidden: a width is a whole number from 1 to %d", path,
-                             CNS_PLAN_WIDTH_MAX);
+      return cns_problem_set(problem, CNS_ERR_RANGE, "%s.hidden: a width is a whole number from 1 to %d",
+                             path, CNS_PLAN_WIDTH_MAX);
     e->hidden[e->hidden_count++] = (size_t)item->valueint;
   }
   return 0;
@@ -175,8 +176,8 @@ static int read_hidden(const cJSON *model, const char *path, struct cns_bench_ex
 
 static int read_model(const struct reader *reader, struct cns_bench_experiment *e) {
   static const char *const kinds[] = {"logistic", "mlp", NULL}, *const activations[] = {"relu", "tanh", NULL};
-  static const char *const of_logistic[] = {"kind", NULL},
-                           *const of_mlp[] = {"kind", "hidden", "activation", NULL};
+  static const char *const of_logistic[] = {"kind", NULL}, *const of_mlp[] = {"kind", "hidden", "activation",
+                                                                              NULL};
   const cJSON *model = NULL;
   char path[PATH_BYTES];
   const char *kind = kinds[0], *activation = activations[0];
@@ -257,10 +258,11 @@ static int check_together(const struct reader *reader, const struct cns_bench_ex
       if (e->byzantine[f] == 0)
         return cns_problem_set(reader->problem, CNS_ERR_RANGE,
                                "experiment \"%s\": attack \"%s\" needs attackers, but byzantine %s 0",
-                               e->name, e->attacks[a].label, cJSON_HasObjectItem(reader->own, "byzantine") ||
-                                                                     cJSON_HasObjectItem(reader->shared, "byzantine")
-                                                                 ? "holds"
-                                                                 : "isn't given and so is");
+                               e->name, e->attacks[a].label,
+                               cJSON_HasObjectItem(reader->own, "byzantine") ||
+                                       cJSON_HasObjectItem(reader->shared, "byzantine")
+                                   ? "holds"
+                                   : "isn't given and so is");
   for (size_t a = 0; a < e->audit_count; a++) {
     if (e->audits[a].open && !(e->training.clip > 0))
       return cns_problem_set(reader->problem, CNS_ERR_FORMAT,
@@ -274,18 +276,19 @@ static int check_together(const struct reader *reader, const struct cns_bench_ex
   }
   for (size_t i = 0; i < e->rule_count; i++)
     if (e->rules[i].rule == CNS_ROBUST_FLTRUST && !(e->root_share > 0))
-      return cns_problem_set(reader->problem, CNS_ERR_FORMAT,
-                             "experiment \"%s\": rule \"fltrust\" needs root_share, the share of the patients "
-                             "that the server itself has",
-                             e->name);
+      return cns_problem_set(
+          reader->problem, CNS_ERR_FORMAT,
+          "experiment \"%s\": rule \"fltrust\" needs root_share, the share of the patients "
+          "that the server itself has",
+          e->name);
   return 0;
 }
 
 static int read_experiment(const struct reader *reader, struct cns_bench_experiment *e) {
   *e = (struct cns_bench_experiment){.name = "main", .test_share = 0.3};
   int r = cns_bench_text(reader->own, reader->path, "name", &e->name, reader->problem);
-  if (r == 0 && strspn(e->name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") !=
-                    strlen(e->name))
+  if (r == 0 &&
+      strspn(e->name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != strlen(e->name))
     r = cns_problem_set(reader->problem, CNS_ERR_FORMAT,
                         "%s.name: letters, digits, '-' and '_' only, since files are named so", reader->path);
   if (r == 0) r = read_numbers(reader, e);
@@ -317,7 +320,8 @@ static int read_data(const cJSON *top, struct cns_bench_source *source, struct c
   size_t kind = 0, given = 0;
   if (!data) return 0;
   if (!cJSON_IsObject(data))
-    return cns_problem_set(problem, CNS_ERR_FORMAT, "data must be an object, for example {\"csv\": \"t.csv\"}");
+    return cns_problem_set(problem, CNS_ERR_FORMAT,
+                           "data must be an object, for example {\"csv\": \"t.csv\"}");
   for (size_t k = 0; kinds[k]; k++)
     if (cns_json_has(data, kinds[k])) {
       kind = k;

@@ -97,8 +97,9 @@ static int count_rows(struct reading *reading, struct cns_problem *problem) {
   }
   if (r < 0) return r;
   if (reading->class_count < 2)
-    return cns_problem_set(problem, CNS_ERR_RANGE, "%s: column \"%s\" must have at least two different values",
-                           path, reading->source->label);
+    return cns_problem_set(problem, CNS_ERR_RANGE,
+                           "%s: column \"%s\" must have at least two different values", path,
+                           reading->source->label);
   qsort(reading->classes, reading->class_count, sizeof reading->classes[0], by_name);
   return 0;
 }
@@ -121,8 +122,8 @@ static int read_row(struct reading *reading, size_t row, struct cns_problem *pro
 
 /* Second pass. */
 static int read_rows(struct reading *reading, const char *text, size_t len, struct cns_problem *problem) {
-  int r = cns_bench_table_new(reading->rows, reading->features, &reading->table, reading->source->path,
-                              problem);
+  int r =
+      cns_bench_table_new(reading->rows, reading->features, &reading->table, reading->source->path, problem);
   if (r < 0) return r;
   cns_csv_deinit(&reading->csv);
   cns_csv_init(&reading->csv, text, len, reading->source->path);

@@ -62,10 +62,9 @@ static int load_study(const struct cns_bench_source *source, struct cns_table *t
                   : cns_file_read(source->study, CNS_PLAN_BYTES_MAX, &text, &len, problem);
   if (r == 0 && !shipped) r = cns_plan_parse((const char *)text, len, source->study, &plan, problem);
   if (r == 0)
-    r = shipped
-            ? cns_table_parse(&plan, (const char *)cns_demo_data_table, cns_demo_data_table_bytes,
-                              "the built-in table", CNS_TABLE_TRAINING, table, NULL, problem)
-            : cns_table_read(&plan, source->path, CNS_TABLE_TRAINING, table, NULL, problem);
+    r = shipped ? cns_table_parse(&plan, (const char *)cns_demo_data_table, cns_demo_data_table_bytes,
+                                  "the built-in table", CNS_TABLE_TRAINING, table, NULL, problem)
+                : cns_table_read(&plan, source->path, CNS_TABLE_TRAINING, table, NULL, problem);
   cns_plan_deinit(&plan);
   free(text);
   return r;
@@ -98,9 +97,10 @@ static int from_arrays(const struct cns_npy_array *features, const struct cns_np
                        struct cns_problem *problem) {
   struct cns_table table = {0};
   if (features->dimensions < 2)
-    return cns_problem_set(problem, CNS_ERR_UNSUPPORTED,
-                           "%s: has %zu dimensions; rows x features are needed, or rows x the sides of an image",
-                           of_features, features->dimensions);
+    return cns_problem_set(
+        problem, CNS_ERR_UNSUPPORTED,
+        "%s: has %zu dimensions; rows x features are needed, or rows x the sides of an image", of_features,
+        features->dimensions);
   size_t rows = features->shape[0];
   int r = cns_bench_table_new(rows, features->count / rows, &table, of_features, problem);
   if (r < 0) return r;

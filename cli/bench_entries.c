@@ -36,10 +36,9 @@ static int make_label(const char *name, const cJSON *object, const char *key, co
   for (const cJSON *item = object && !given ? object->child : NULL; item; item = item->next) {
     if (strcmp(item->string, key) == 0 || used < 0 || used >= CNS_BENCH_LABEL_MAX) continue;
     size_t left = CNS_BENCH_LABEL_MAX - (size_t)used;
-    used += cJSON_IsNumber(item)
-                ? snprintf(ret_label + used, left, " %s=%g", item->string, item->valuedouble)
-                : snprintf(ret_label + used, left, " %s=%s", item->string,
-                           cJSON_IsString(item) ? item->valuestring : "?");
+    used += cJSON_IsNumber(item) ? snprintf(ret_label + used, left, " %s=%g", item->string, item->valuedouble)
+                                 : snprintf(ret_label + used, left, " %s=%s", item->string,
+                                            cJSON_IsString(item) ? item->valuestring : "?");
   }
   if (used < 0 || used >= CNS_BENCH_LABEL_MAX)
     return cns_problem_set(problem, CNS_ERR_LIMIT,
@@ -97,8 +96,8 @@ static int read_params(const cJSON *object, const char *path, const struct cns_r
                        const char *key, struct cns_robust_params *params, bool *weighted,
                        struct cns_problem *problem) {
   static const char *const weightings[] = {"equal", "patients", NULL};
-  static const char *const fields[] = {"nu",   "iterations", "tau",     "norm",  "size",
-                                       "variant", "weights", "label", NULL, NULL};
+  static const char *const fields[] = {"nu",      "iterations", "tau",   "norm", "size",
+                                       "variant", "weights",    "label", NULL,   NULL};
   const char *names[sizeof fields / sizeof fields[0]], *weights = NULL;
   size_t count = 0, index = 0;
   uint64_t iterations = 0, size = 0;
@@ -242,7 +241,8 @@ int cns_bench_parse_audit(const cJSON *json, const char *path, struct cns_bench_
   audit.on_flag = on_flag == 1 ? CNS_DETECT_EXCLUDE : CNS_DETECT_REPORT;
   if (audit.open && !cns_sketch_size_valid(audit.sketch))
     return cns_problem_set(problem, CNS_ERR_RANGE,
-                           "%s: audit \"open\" needs \"k\", numbers of a sketch: 128, 256, 512 or 1024", path);
+                           "%s: audit \"open\" needs \"k\", numbers of a sketch: 128, 256, 512 or 1024",
+                           path);
   *ret = audit;
   return 0;
 }

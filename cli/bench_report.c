@@ -30,7 +30,8 @@ void cns_bench_seeds(const struct cns_bench_report *report, size_t first_cell, b
     begin--;
   for (size_t s = 0; s < e->seed_count; s++)
     ret_values[s] = largest ? -INFINITY : INFINITY;
-  for (size_t i = begin; i < report->grid->count && cns_bench_same_setting(&cells[i], first, any_attack); i++) {
+  for (size_t i = begin; i < report->grid->count && cns_bench_same_setting(&cells[i], first, any_attack);
+       i++) {
     double *value = &ret_values[cells[i].seed], here = cns_bench_metric_of(&report->results[i], metric);
     if (largest && isnan(here) && report->results[i].accuracy) continue; /* nobody attacked */
     if (isnan(here) || isnan(*value))
@@ -74,7 +75,8 @@ static size_t worst_attack(const struct cns_bench_report *report, size_t first) 
   double values[CNS_BENCH_SEEDS_MAX], lowest = INFINITY;
   size_t worst = cells[first].attack;
   const struct cns_bench_experiment *e = &report->config->experiments[cells[first].experiment];
-  for (size_t i = first; i < report->grid->count && cns_bench_same_setting(&cells[i], &cells[first], true); i++) {
+  for (size_t i = first; i < report->grid->count && cns_bench_same_setting(&cells[i], &cells[first], true);
+       i++) {
     if (cells[i].seed != 0) continue;
     cns_bench_seeds(report, i, false, CNS_BENCH_ACCURACY, values);
     double mean = cns_bench_interval(values, NULL, e->seed_count, NULL).mean;

@@ -51,8 +51,8 @@ static void show(struct run *run) {
   duration(run->done ? seconds / (double)run->done * (double)(run->count - run->done) : 0, left);
   if (run->terminal) {
     fprintf(stderr, "\r[%.*s%.*s] %zu of %zu cells, %s, %s left  ", (int)filled,
-            "##############################", (int)(BAR - filled), "..............................", run->done,
-            run->count, spent, left);
+            "##############################", (int)(BAR - filled), "..............................",
+            run->done, run->count, spent, left);
     if (run->done == run->count) fputc('\n', stderr);
   } else if (run->done * LINES / run->count > run->said || run->done == run->count) {
     run->said = run->done * LINES / run->count;
@@ -66,8 +66,9 @@ static int blame(const struct run *run, size_t index, int error, struct cns_prob
   const struct cns_bench_cell *cell = &run->grid->cells[index];
   const struct cns_bench_experiment *e = &run->config->experiments[cell->experiment];
   if (!problem->text[0]) cns_problem_set(problem, error, "failed (%s)", cns_error_name(error));
-  return cns_problem_prefix(problem, error, "experiment \"%s\", split \"%s\", rule \"%s\", attack \"%s\", seed %llu",
-                            e->name, e->splits[cell->split].label, e->rules[cell->rule].label,
+  return cns_problem_prefix(problem, error,
+                            "experiment \"%s\", split \"%s\", rule \"%s\", attack \"%s\", seed %llu", e->name,
+                            e->splits[cell->split].label, e->rules[cell->rule].label,
                             e->attacks[cell->attack].label, (unsigned long long)e->seeds[cell->seed]);
 }
 

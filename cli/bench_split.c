@@ -104,10 +104,11 @@ static bool all_have_some(const struct cns_table *table, size_t hospitals, const
 
 int cns_bench_split_deal(const struct cns_bench_split *split, const struct cns_table *table, size_t hospitals,
                          uint64_t seed, uint16_t *ret_part, struct cns_problem *problem) {
-  struct cns_split_dirichlet_options options = {.seed = seed,
-                                                .hospitals = hospitals,
-                                                .size_ratio = split->kind == CNS_BENCH_BY_SIZE ? split->value : 1,
-                                                .alpha = split->kind == CNS_BENCH_DIRICHLET ? split->value : ALIKE};
+  struct cns_split_dirichlet_options options = {
+      .seed = seed,
+      .hospitals = hospitals,
+      .size_ratio = split->kind == CNS_BENCH_BY_SIZE ? split->value : 1,
+      .alpha = split->kind == CNS_BENCH_DIRICHLET ? split->value : ALIKE};
   int r;
   if (split->kind == CNS_BENCH_ONE_SMALL || split->kind == CNS_BENCH_BY_LABEL) {
     r = deal_patients(split, table, hospitals, seed, ret_part);
@@ -117,9 +118,10 @@ int cns_bench_split_deal(const struct cns_bench_split *split, const struct cns_t
       ret_part[i]--; /* part 0 is the test set, which was held out before */
   }
   if (r == CNS_ERR_RANGE || (r == 0 && !all_have_some(table, hospitals, ret_part)))
-    return cns_problem_set(problem, CNS_ERR_RANGE,
-                           "split \"%s\": the %zu patients for training can't be dealt to %zu hospitals so that "
-                           "each has one: choose fewer hospitals",
-                           split->label, table->patients, hospitals);
+    return cns_problem_set(
+        problem, CNS_ERR_RANGE,
+        "split \"%s\": the %zu patients for training can't be dealt to %zu hospitals so that "
+        "each has one: choose fewer hospitals",
+        split->label, table->patients, hospitals);
   return r;
 }

@@ -128,8 +128,7 @@ static int from_json(const struct cns_bench_store *store, const cJSON *line, str
   key_of(store, (size_t)index, key);
   if (!cJSON_IsString(text) || strcmp(text->valuestring, key) != 0 || seed != seed_of(store, (size_t)index))
     return 0;
-  const struct cns_bench_experiment *e =
-      &store->config->experiments[store->grid->cells[index].experiment];
+  const struct cns_bench_experiment *e = &store->config->experiments[store->grid->cells[index].experiment];
   struct cns_bench_result result = {.cell = (size_t)index, .evaluations = cns_bench_evaluations(e)};
   result.accuracy = calloc(3 * result.evaluations, sizeof *result.accuracy);
   if (!result.accuracy) return CNS_ERR_MEMORY;
@@ -163,9 +162,10 @@ static int read_line(const struct cns_bench_store *store, const char *text, size
     r = r == 0 ? from_json(store, line, results, &good) : 0;
   cJSON_Delete(line);
   if (r == 0 && !good)
-    r = cns_problem_set(problem, CNS_ERR_FORMAT,
-                        "%s, line %zu: was not written by this program; remove the line or choose another folder",
-                        store->path, number);
+    r = cns_problem_set(
+        problem, CNS_ERR_FORMAT,
+        "%s, line %zu: was not written by this program; remove the line or choose another folder",
+        store->path, number);
   return r;
 }
 
@@ -203,10 +203,11 @@ static int check_config(const char *path, const char *text, size_t len, struct c
   size_t there_len = 0;
   int r = cns_file_read(path, CNS_BENCH_CONFIG_BYTES_MAX, &there, &there_len, problem);
   if (r == 0 && (there_len != len || memcmp(there, text, len) != 0))
-    r = cns_problem_set(problem, CNS_ERR_EXISTS,
-                        "%s: is another configuration than this one; choose another folder (--out), or remove "
-                        "that one",
-                        path);
+    r = cns_problem_set(
+        problem, CNS_ERR_EXISTS,
+        "%s: is another configuration than this one; choose another folder (--out), or remove "
+        "that one",
+        path);
   free(there);
   return r;
 }
@@ -217,8 +218,7 @@ static int open_folder(const char *folder, const char *text, size_t len, bool cr
   if (snprintf(path, sizeof path, "%s/config.json", folder) >= (int)sizeof path)
     return cns_problem_set(problem, CNS_ERR_LIMIT, "the folder's name is too long");
   if (access(path, F_OK) == 0) return check_config(path, text, len, problem);
-  if (!create)
-    return cns_problem_set(problem, CNS_ERR_NOT_FOUND, "%s: holds no results of a bench", folder);
+  if (!create) return cns_problem_set(problem, CNS_ERR_NOT_FOUND, "%s: holds no results of a bench", folder);
   if (mkdir(folder, 0755) != 0 && errno != EEXIST)
     return cns_problem_set(problem, cns_error_from_errno(errno), "%s: can't be made: %s", folder,
                            strerror(errno));
@@ -238,7 +238,8 @@ static int open_results(struct cns_bench_store *store, bool create, struct cns_b
     return cns_problem_set(problem, cns_error_from_errno(errno), "%s: can't be opened: %s", store->path,
                            strerror(errno));
   if (flock(store->file, LOCK_EX | LOCK_NB) != 0)
-    return cns_problem_set(problem, CNS_ERR_STATE, "%s: another bench is running in this folder", store->path);
+    return cns_problem_set(problem, CNS_ERR_STATE, "%s: another bench is running in this folder",
+                           store->path);
   if (fstat(store->file, &about) != 0 || !S_ISREG(about.st_mode))
     return cns_problem_set(problem, CNS_ERR_IO, "%s: is no plain file", store->path);
   *ret_torn = false;
@@ -262,7 +263,8 @@ int cns_bench_store_open(const char *folder, const struct cns_bench_config *conf
   *store = (struct cns_bench_store){.file = -1, .config = config, .grid = grid};
   int r = cns_json_canonical(config->json, &text, &len);
   if (r == 0) r = open_folder(folder, text, len, create, problem);
-  if (r == 0 && snprintf(store->path, sizeof store->path, "%s/results.jsonl", folder) >= (int)sizeof store->path)
+  if (r == 0 &&
+      snprintf(store->path, sizeof store->path, "%s/results.jsonl", folder) >= (int)sizeof store->path)
     r = cns_problem_set(problem, CNS_ERR_LIMIT, "the folder's name is too long");
   if (r == 0) {
     cns_hash_init(&hash, "consilium/1 bench config");

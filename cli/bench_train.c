@@ -71,8 +71,7 @@ int cns_bench_train(struct cns_bench_world *world, uint32_t round, struct cns_pr
   world->honest_norm = 0;
   for (size_t h = 0; r == 0 && h <= world->n; h++) {
     if (world->tables[h].rows == 0) continue; /* the server without a sample of its own */
-    r = local ? local_update(world, h, round, problem)
-              : momentum_update(world, h, round, gradient, x, label);
+    r = local ? local_update(world, h, round, problem) : momentum_update(world, h, round, gradient, x, label);
     if (r == 0) r = clip_and_measure(world, h, problem);
   }
   free(gradient);

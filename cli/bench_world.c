@@ -27,7 +27,8 @@ double cns_bench_final(const double *values, size_t count) {
 }
 
 /* A model that isn't finite any more guesses. */
-static void count_as_guessing(const struct cns_bench_world *world, struct cns_bench_result *result, size_t at) {
+static void count_as_guessing(const struct cns_bench_world *world, struct cns_bench_result *result,
+                              size_t at) {
   result->accuracy[at] = 1 / (double)world->plan.class_count;
   result->auc[at] = 0.5;
   result->loss[at] = log((double)world->plan.class_count);
@@ -109,8 +110,8 @@ static int attack(struct cns_bench_world *world, uint32_t round, struct cns_prob
   }
   struct cns_attack with_count = setting->attack;
   with_count.count = world->attacking;
-  return cns_attack_apply(&with_count, world->updates, world->n, world->dim, world->weights,
-                          world->attackers, world->rng, problem);
+  return cns_attack_apply(&with_count, world->updates, world->n, world->dim, world->weights, world->attackers,
+                          world->rng, problem);
 }
 
 /* How far the attackers move the result from what it is with their honest updates; and
@@ -154,8 +155,7 @@ static int one_round(struct cns_bench_world *world, uint32_t round, struct cns_b
                      struct cns_problem *problem) {
   memset(world->excluded, 0, world->n * sizeof *world->excluded);
   int r = diverged_if(world, cns_bench_train(world, round, problem));
-  if (r == 0 && world->own)
-    memcpy(world->own, world->updates, world->n * world->dim * sizeof *world->own);
+  if (r == 0 && world->own) memcpy(world->own, world->updates, world->n * world->dim * sizeof *world->own);
   if (r == 0) r = attack(world, round, problem);
   if (r == 0 && !all_finite(world->updates, world->n * world->dim)) r = 1;
   if (r == 0 && world->audit) r = cns_bench_audit_round(world, result, problem);

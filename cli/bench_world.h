@@ -11,10 +11,10 @@ struct cns_bench_world {
   uint64_t seed;
   struct cns_plan plan; /* what model/network.h reads of it */
   size_t n, dim;
-  size_t attacking;           /* hospitals that attack */
-  bool *malicious;            /* n */
-  size_t *attackers;          /* attacking */
-  struct cns_table *tables;   /* n, and the server's own as the last (no rows without root_share) */
+  size_t attacking;         /* hospitals that attack */
+  bool *malicious;          /* n */
+  size_t *attackers;        /* attacking */
+  struct cns_table *tables; /* n, and the server's own as the last (no rows without root_share) */
   struct cns_table test;
   double *weights;            /* n, patients */
   uint32_t *whole_weights;    /* the same */

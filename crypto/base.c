@@ -94,10 +94,6 @@ int cns_forbid_core_files(struct cns_problem *problem) {
   return cns_problem_set(problem, CNS_ERR_LIBRARY, "core files can't be forbidden for this process");
 }
 
-void cns_wipe(void *secret, size_t len) {
-  sodium_memzero(secret, len);
-}
-
 int cns_error_from_errno(int number) {
   switch (number) {
   case ENOENT:

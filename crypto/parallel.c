@@ -29,10 +29,10 @@ size_t cns_parallel_processors(void) {
 }
 
 static void run_threads(void *context, size_t count, void (*task)(void *argument, size_t k), void *argument) {
-  size_t wanted = cns_parallel_processors(), started = 0;
+  size_t wanted = (uintptr_t)context ? (uintptr_t)context : cns_parallel_processors(), started = 0;
   pthread_t threads[CNS_PARALLEL_THREADS_MAX];
   struct loop loop = {.count = count, .task = task, .argument = argument};
-  (void)context;
+  if (wanted > CNS_PARALLEL_THREADS_MAX) wanted = CNS_PARALLEL_THREADS_MAX;
   if (wanted > count) wanted = count;
   atomic_init(&loop.next, 0);
   /* With fewer threads than wanted the work is the same, only slower. */
@@ -45,6 +45,10 @@ static void run_threads(void *context, size_t count, void (*task)(void *argument
 
 struct cns_parallel cns_parallel_threads(void) {
   return (struct cns_parallel){.run = run_threads};
+}
+
+struct cns_parallel cns_parallel_threads_at_most(size_t threads) {
+  return (struct cns_parallel){.run = run_threads, .context = (void *)(uintptr_t)threads};
 }
 
 void cns_parallel_run(struct cns_parallel parallel, size_t count, void (*task)(void *argument, size_t k),

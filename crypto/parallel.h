@@ -16,6 +16,8 @@ struct cns_parallel {
 
 /* Threads that live for one call, as many as this process may use processors. */
 struct cns_parallel cns_parallel_threads(void);
+/* The same with at most so many threads, the caller's among them; 0: as above. */
+struct cns_parallel cns_parallel_threads_at_most(size_t threads);
 /* Runs with whatever was handed in. */
 void cns_parallel_run(struct cns_parallel parallel, size_t count, void (*task)(void *argument, size_t k),
                       void *argument);

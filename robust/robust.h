@@ -51,15 +51,16 @@ enum cns_robust_pre {
 /* Zeroed: the defaults. What a rule doesn't take must be left zero (CNS_ERR_ARGUMENT). */
 struct cns_robust_params {
   size_t byzantine;      /* f: rows that may be anything */
-  const char *variant;   /* NULL: the paper's; "byzfl" (krum, multi-krum) or "flower" (bulyan) */
+  const char *variant;   /* NULL: the paper's; "byzfl" (krum, multi-krum, caf) or "flower" (bulyan) */
   const double *weights; /* n positive numbers, public (patients); NULL: equal */
   double nu;             /* geometric-median: smoothing, relative to nothing; 0: 0.1 */
-  size_t iterations;     /* geometric-median, centered-clipping, dnc; 0: the rule's default */
-  double tau;            /* centered-clipping: radius; must be given */
-  double norm;           /* clipping, clipped-mean: longest norm; must be given */
-  size_t pivot;          /* monna: row that is trusted, from 0 */
-  size_t size;           /* bucketing: rows in a bucket, >= 1; must be given */
-  uint64_t seed;         /* bucketing, dnc */
+  size_t
+      iterations; /* geometric-median, from zero (0: until it stands still); centered-clipping, dnc (0: 1) */
+  double tau;     /* centered-clipping: radius; must be given */
+  double norm;    /* clipping, clipped-mean: longest norm; must be given */
+  size_t pivot;   /* monna: row that is trusted, from 0 */
+  size_t size;    /* bucketing: rows in a bucket, >= 1; must be given */
+  uint64_t seed;  /* bucketing, dnc */
   const void *reference; /* fltrust: d elements of the matrix's type; must be given */
   size_t threads;        /* 0: one for each core */
 };
