@@ -189,7 +189,7 @@ struct cns_bench_cell {
 };
 struct cns_bench_skipped {
   struct cns_bench_cell cell; /* seed 0: stands for all seeds */
-  char why[200];
+  char why[sizeof(struct cns_problem)];
 };
 struct cns_bench_grid {
   struct cns_bench_cell *cells; /* in the order of the tables */

@@ -70,7 +70,7 @@ static int audit_entry(const cJSON *json, const char *path, void *ret, struct cn
 static int read_list(const struct reader *reader, const char *key, const char *otherwise, parse_entry *parse,
                      void *ret, size_t size, size_t *ret_count) {
   const cJSON *list = NULL;
-  char path[PATH_BYTES], at[PATH_BYTES + 16];
+  char path[PATH_BYTES], at[PATH_BYTES + 24];
   int r = nested(reader, key, true, &list, path);
   if (r < 0) return r;
   if (!list && otherwise) {

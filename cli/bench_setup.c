@@ -147,7 +147,8 @@ static void make_plan(struct cns_bench_world *world, const struct cns_table *all
                                   .batch = e->training.batch,
                                   .seed = world->seed};
   memcpy(world->plan.hidden, e->hidden, sizeof world->plan.hidden);
-  world->plan.dim = cns_plan_dim(&world->plan);
+  for (size_t l = 0; l < cns_plan_layer_count(&world->plan); l++)
+    world->plan.dim += (cns_plan_layer_inputs(&world->plan, l) + 1) * cns_plan_layer_outputs(&world->plan, l);
   world->dim = world->plan.dim;
 }
 
