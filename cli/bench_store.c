@@ -43,17 +43,23 @@ static uint64_t seed_of(const struct cns_bench_store *store, size_t index) {
 
 /* ---- a line ---- */
 
+/* 17 digits, which read back to the same double: the tables of a bench that was resumed are those of
+ * one that wasn't. */
+static cJSON *exact(double value) {
+  char text[40];
+  if (!isfinite(value)) return cJSON_CreateNull();
+  snprintf(text, sizeof text, "%.17g", value);
+  return cJSON_CreateRaw(text);
+}
+
 static void add_series(cJSON *object, const char *name, const double *values, size_t count) {
   cJSON *array = cJSON_AddArrayToObject(object, name);
   for (size_t i = 0; i < count; i++)
-    cJSON_AddItemToArray(array, cJSON_CreateNumber(values[i]));
+    cJSON_AddItemToArray(array, exact(values[i]));
 }
 
 static void add_number(cJSON *object, const char *name, double value) {
-  if (isfinite(value))
-    cJSON_AddNumberToObject(object, name, value);
-  else
-    cJSON_AddNullToObject(object, name);
+  cJSON_AddItemToObject(object, name, exact(value));
 }
 
 static cJSON *to_json(const struct cns_bench_store *store, const struct cns_bench_result *result) {
