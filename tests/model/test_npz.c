@@ -160,12 +160,12 @@ static void stored_and_deflated_arrays_are_read(void **state) {
   static const float y_values[] = {0, 1, 1, 255}, whole_values[] = {0, -1, 1000}, wide_values[] = {0.5f, -2};
   uint8_t y[512], w[512], d[512];
   const struct wish wishes[] = {
-      {"y.npy", y, npy(y, "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 2), }\n", "\x00\x01\x01\xff", 4),
-       true},
+      {"y.npy", y,
+       npy(y, "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 2), }\n", "\x00\x01\x01\xff", 4), true},
       {"w.npy", w, npy(w, "{'descr': '<i8', 'fortran_order': False, 'shape': (3,), }\n", whole, sizeof whole),
        false},
-      {"d.npy", d, npy(d, "{'descr': '<f8', 'fortran_order': False, 'shape': (1, 2, 1), }\n", wide, sizeof wide),
-       true}};
+      {"d.npy", d,
+       npy(d, "{'descr': '<f8', 'fortran_order': False, 'shape': (1, 2, 1), }\n", wide, sizeof wide), true}};
   struct archive a = zip(wishes, 3);
   expect(&a, "y", 2, y_values, 4);
   expect(&a, "w", 1, whole_values, 3);
