@@ -2,6 +2,7 @@
 /* Accuracy over the rounds: a panel for each attack, a line for each rule, with the 95 %
  * interval of the mean over the seeds as a band. */
 #include <math.h>
+#include <string.h>
 
 #include "cli/bench_plot.h"
 
@@ -75,15 +76,24 @@ static void write_panel(const struct cns_bench_picture *picture, uint16_t attack
   fprintf(out, "%s\n", any ? "" : "NaN notitle");
 }
 
+/* As many entries of the key side by side as the longest leaves room for. */
+static size_t key_columns(const struct cns_bench_experiment *e, unsigned width) {
+  size_t longest = 8;
+  for (size_t rule = 0; rule < e->rule_count; rule++)
+    if (strlen(e->rules[rule].label) > longest) longest = strlen(e->rules[rule].label);
+  size_t columns = width / (8 * longest + 70);
+  return columns < 1 ? 1 : columns;
+}
+
 /* The key has the bottom of the picture for itself. */
-static void write_key(const struct cns_bench_picture *picture, double share, FILE *out) {
+static void write_key(const struct cns_bench_picture *picture, double share, size_t columns, FILE *out) {
   const struct cns_bench_experiment *e = experiment_of(picture);
   fprintf(out,
           "set size 1,%.4f\nset origin 0,0\nunset title\nunset border\nunset tics\nunset xlabel\n"
           "unset ylabel\nunset grid\nset lmargin 2\nset rmargin 2\nset tmargin 0\nset bmargin 0\n"
-          "set key center center horizontal maxcols %d samplen 2.5 width 2\nset yrange [0:1]\n"
+          "set key center center horizontal maxcols %zu samplen 2.5 width 2\nset yrange [0:1]\n"
           "set xrange [0:1]\nplot ",
-          share, COLUMNS + 1);
+          share, columns);
   bool any = false;
   for (uint16_t rule = 0; rule < e->rule_count; rule++) {
     if (find_cell(picture, rule, 0) >= picture->report->grid->count) continue;
@@ -101,8 +111,10 @@ void cns_bench_plot_rounds(const void *context, FILE *out) {
   const struct cns_bench_experiment *e = experiment_of(picture);
   const struct cns_bench_cell *cell = &picture->report->grid->cells[picture->cell];
   size_t columns = e->attack_count < COLUMNS ? e->attack_count : COLUMNS,
-         lines = (e->attack_count + columns - 1) / columns, keys = e->rule_count / (COLUMNS + 1) + 1;
+         lines = (e->attack_count + columns - 1) / columns, across;
   unsigned width = (unsigned)(columns < 2 ? 2 : columns) * PANEL_WIDTH;
+  across = key_columns(e, width);
+  size_t keys = (e->rule_count + across - 1) / across;
   double title = 34, key = (double)keys * KEY_HEIGHT + 16,
          height = title + (double)lines * PANEL_HEIGHT + key;
   char text[400];
@@ -127,6 +139,6 @@ void cns_bench_plot_rounds(const void *context, FILE *out) {
     write_panel(picture, attack, out);
     if (attack == 0) fprintf(out, "unset label 1\n");
   }
-  write_key(picture, key / height, out);
+  write_key(picture, key / height, across, out);
   fprintf(out, "unset multiplot\n");
 }
