@@ -48,7 +48,11 @@ static uint64_t seed_of(const struct cns_bench_store *store, size_t index) {
 static cJSON *exact(double value) {
   char text[40];
   if (!isfinite(value)) return cJSON_CreateNull();
-  snprintf(text, sizeof text, "%.17g", value);
+  /* The loss of a diverging model is a large number, which must not look like a whole one. */
+  if (fabs(value) < 1e15)
+    snprintf(text, sizeof text, "%.17g", value);
+  else
+    snprintf(text, sizeof text, "%.16e", value);
   return cJSON_CreateRaw(text);
 }
 
@@ -170,8 +174,8 @@ static int read_line(const struct cns_bench_store *store, const char *text, size
   if (r == 0 && !good)
     r = cns_problem_set(
         problem, CNS_ERR_FORMAT,
-        "%s, line %zu: was not written by this program; remove the line or choose another folder",
-        store->path, number);
+        "%s, line %zu: was not written by this program; remove the line or choose another folder%s%s",
+        store->path, number, why.text[0] ? ": " : "", why.text);
   return r;
 }
 

@@ -127,6 +127,20 @@ def test_a_killed_run_goes_on():
         assert tables(out) == tables(whole)
 
 
+def test_a_model_that_diverges_is_told_and_read_again():
+    with tempfile.TemporaryDirectory() as folder:
+        config = write_config(folder, rounds=40, rules=["mean"], attacks=["mean-flip:scale=1000"], comparisons=[],
+                              model={"kind": "mlp", "hidden": [8]}, training={"learning_rate": 0.5})
+        out, _ = whole_run(folder, config, "out")
+        losses = [json.loads(line)["loss"] for line in lines(out)]
+        assert any(loss > 1e15 for series in losses for loss in series), losses
+        diverged = [json.loads(line)["diverged"] for line in lines(out)]
+        assert any(diverged), diverged
+        before = tables(out)
+        call("--config", config, "--out", out, "--pictures", "none")
+        assert tables(out) == before
+
+
 def test_other_folders_are_refused():
     with tempfile.TemporaryDirectory() as folder:
         out, _ = whole_run(folder, write_config(folder), "out")
