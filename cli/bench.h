@@ -128,7 +128,7 @@ struct cns_bench_config {
 };
 
 /* text: JSON of the configuration; where for sentences. CNS_ERR_FORMAT, CNS_ERR_RANGE,
- * CNS_ERR_LIMIT, CNS_ERR_NOT_FOUND with a sentence that names the path
+ * CNS_ERR_LIMIT, CNS_ERR_ARGUMENT with a sentence that names the path
  * ("experiments[1].rules[0].tau"). deinit it. */
 CNS_MUST_CHECK int cns_bench_config_parse(const char *text, size_t len, const char *where,
                                           struct cns_bench_config *ret_config, struct cns_problem *problem);

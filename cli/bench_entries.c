@@ -132,7 +132,7 @@ int cns_bench_parse_rule(const cJSON *json, const char *path, struct cns_bench_r
   int r = read_name(json, path, "rule", &name, &object, problem);
   if (r < 0) return r;
   r = cns_robust_find_rule(name, &rule.rule, problem);
-  if (r < 0) return cns_problem_prefix(problem, r, "%s", path);
+  if (r < 0) return cns_problem_prefix(problem, CNS_ERR_FORMAT, "%s", path);
   if (object)
     r = read_params(object, path, cns_robust_about_rule(rule.rule), "rule", &rule.params, &rule.weighted,
                     problem);
@@ -151,7 +151,7 @@ static int parse_link(const cJSON *json, const char *path, struct cns_bench_pre 
   int r = read_name(json, path, "pre", &name, &object, problem);
   if (r < 0) return r;
   r = cns_robust_find_pre(name, &pre->kind[at], problem);
-  if (r < 0) return cns_problem_prefix(problem, r, "%s", path);
+  if (r < 0) return cns_problem_prefix(problem, CNS_ERR_FORMAT, "%s", path);
   if (object)
     r = read_params(object, path, cns_robust_about_pre(pre->kind[at]), "pre", &params, NULL, problem);
   if (r == 0) r = cns_bench_merge(&pre->params, &params, path, problem);

@@ -61,7 +61,7 @@ static void bench_deinit(struct bench *bench) {
 /* Files that are missing are exit 4; all else that the configuration caused is a wrong call. */
 static int fail_config(int error, const struct cns_problem *problem) {
   bool file = error == CNS_ERR_IO || error == CNS_ERR_PERMISSION || error == CNS_ERR_MEMORY ||
-              (error == CNS_ERR_NOT_FOUND && strstr(problem->text, "there is no rule") == NULL);
+              error == CNS_ERR_NOT_FOUND;
   return file ? cns_cli_fail(error, problem) : cns_cli_usage_error(VERB, "%s", problem->text);
 }
 

@@ -110,7 +110,7 @@ static void mistakes_are_told_where_they_are(void **state) {
       {"{" MINIMAL ", \"splits\": [{\"split\": \"dirichlet\", \"alpha\": 0}]}", "splits[0].alpha is 0",
        CNS_ERR_RANGE},
       {"{" MINIMAL ", \"pres\": [{\"pre\": \"nnm\", \"size\": 2}]}", "\"size\"", CNS_ERR_FORMAT},
-      {"{" MINIMAL ", \"pres\": [\"nmm\"]}", "nnm", CNS_ERR_NOT_FOUND},
+      {"{" MINIMAL ", \"pres\": [\"nmm\"]}", "nnm", CNS_ERR_FORMAT},
       {"{" MINIMAL
        ", \"pres\": [[{\"pre\": \"clipping\", \"norm\": 1}, {\"pre\": \"clipping\", \"norm\": 2}]]}",
        "two values", CNS_ERR_ARGUMENT},
