@@ -20,7 +20,6 @@
 #include "robust/attack.h"
 #include "robust/chain.h"
 #include "robust/detect.h"
-#include "robust/optimise.h"
 
 #define CNS_BENCH_CONFIG_BYTES_MAX (1u << 20)
 #define CNS_BENCH_EXPERIMENTS_MAX 32
@@ -72,8 +71,7 @@ struct cns_bench_pre {
 
 struct cns_bench_attack {
   char label[CNS_BENCH_LABEL_MAX];
-  bool none, optimised; /* optimised: fitted to the rule in each round, robust/optimise.h */
-  enum cns_optimise_kind optimise;
+  bool none;
   struct cns_attack attack; /* count is filled in */
 };
 

@@ -71,7 +71,7 @@ static int sketch(struct cns_bench_world *world, struct cns_problem *problem) {
   for (size_t h = 0; r == 0 && h < world->n; h++) {
     const float *update = &world->updates[h * world->dim];
     uint32_t *x = &audit->x[h * world->dim];
-    if (world->malicious[h])
+    if (world->malicious[h]) /* NaN becomes the lowest number */
       round_freely(update, world->dim, ldexp(world->weights[h], audit->scale), x);
     else
       r = cns_quantize(update, world->dim, world->experiment->training.clip, world->whole_weights[h],

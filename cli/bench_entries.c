@@ -183,18 +183,6 @@ int cns_bench_parse_pre(const cJSON *json, const char *path, struct cns_bench_pr
   return r;
 }
 
-/* "alie-optimised" and "ipm-optimised". */
-static bool find_optimised(const char *text, struct cns_bench_attack *attack) {
-  static const char *const names[] = {
-      [CNS_OPTIMISE_ALIE] = "alie-optimised", [CNS_OPTIMISE_IPM] = "ipm-optimised", NULL};
-  for (int kind = 0; names[kind]; kind++)
-    if (strcmp(names[kind], text) == 0) {
-      attack->optimised = true;
-      attack->optimise = (enum cns_optimise_kind)kind;
-    }
-  return attack->optimised;
-}
-
 /* "alie", "alie:z=1.5:jitter=0.1": what cns_attack_parse takes, without the number of hospitals. */
 int cns_bench_parse_attack(const cJSON *json, const char *path, struct cns_bench_attack *ret,
                            struct cns_problem *problem) {
@@ -207,11 +195,15 @@ int cns_bench_parse_attack(const cJSON *json, const char *path, struct cns_bench
   int r = make_label(text, NULL, "", path, attack.label, problem);
   if (r < 0) return r;
   attack.none = strcmp(text, "none") == 0;
-  if (!attack.none && !find_optimised(text, &attack)) {
+  if (!attack.none) {
     size_t name = strcspn(text, ":");
     snprintf(spec, sizeof spec, "%.*s:1%s", (int)name, text, text + name);
     r = cns_attack_parse(spec, &attack.attack, problem);
-    if (r < 0) return cns_problem_prefix(problem, r, "%s", path);
+    if (r < 0) return cns_problem_prefix(problem, CNS_ERR_FORMAT, "%s", path);
+    if (cns_attack_about(attack.attack.kind)->need == CNS_ATTACK_NEEDS_TARGET)
+      return cns_problem_set(problem, CNS_ERR_FORMAT,
+                             "%s: attack \"%s\" needs a poisoned model to aim at, which a bench doesn't have",
+                             path, text);
   }
   *ret = attack;
   return 0;

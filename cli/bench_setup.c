@@ -104,7 +104,7 @@ static int choose_attackers(struct cns_bench_world *world) {
     }
     world->malicious[best] = true;
     world->attackers[a] = best;
-    if (!attack->optimised && cns_attack_flips_labels(attack->attack.kind)) flip_labels(&world->tables[best]);
+    if (cns_attack_flips_labels(attack->attack.kind)) flip_labels(&world->tables[best]);
   }
   return 0;
 }

@@ -99,19 +99,19 @@ static int aggregate(struct cns_bench_world *world, uint32_t round, const float 
 
 static int attack(struct cns_bench_world *world, uint32_t round, struct cns_problem *problem) {
   const struct cns_bench_attack *setting = &world->experiment->attacks[world->cell->attack];
+  struct cns_attack with_count = setting->attack;
+  struct cns_robust_chain chain;
+  struct cns_attack_extra extra = {0};
   if (setting->none) return 0;
-  if (setting->optimised) {
-    struct cns_robust_chain chain;
-    size_t left = gather(world, world->updates); /* nobody is excluded yet: the weights of all */
+  with_count.count = world->attacking;
+  if (cns_attack_about(with_count.kind)->need == CNS_ATTACK_NEEDS_RULE) {
+    size_t left = gather(world, world->updates); /* nobody is left out yet: the weights of all */
     int r = prepare_chain(world, round, left, &chain, problem);
     if (r < 0) return r;
-    return cns_attack_optimise(setting->optimise, &chain, CNS_ROBUST_F32, world->updates, world->n,
-                               world->dim, world->attackers, world->attacking, NULL, NULL, problem);
+    extra.chain = &chain;
   }
-  struct cns_attack with_count = setting->attack;
-  with_count.count = world->attacking;
-  return cns_attack_apply(&with_count, world->updates, world->n, world->dim, world->weights, world->attackers,
-                          world->rng, problem);
+  return cns_attack_apply_matrix(&with_count, &extra, CNS_ROBUST_F32, world->updates, world->n, world->dim,
+                                 world->weights, world->attackers, world->rng, NULL, problem);
 }
 
 /* How far the attackers move the result from what it is with their honest updates; and
@@ -140,10 +140,11 @@ static int measure(struct cns_bench_world *world, uint32_t round, struct cns_pro
   return 0;
 }
 
-static bool all_finite(const float *values, size_t count) {
-  for (size_t i = 0; i < count; i++)
-    if (!isfinite(values[i])) return false;
-  return true;
+/* What is no number is noticed by everybody, and left out. */
+static void leave_out_infinite(struct cns_bench_world *world) {
+  for (size_t h = 0; h < world->n; h++)
+    for (size_t k = 0; k < world->dim && !world->excluded[h]; k++)
+      world->excluded[h] = !isfinite(world->updates[h * world->dim + k]);
 }
 
 /* 1: poisoned until nothing is finite any more; without an attack that is an error. */
@@ -156,8 +157,8 @@ static int one_round(struct cns_bench_world *world, uint32_t round, struct cns_b
   memset(world->excluded, 0, world->n * sizeof *world->excluded);
   int r = diverged_if(world, cns_bench_train(world, round, problem));
   if (r == 0 && world->own) memcpy(world->own, world->updates, world->n * world->dim * sizeof *world->own);
-  if (r == 0) r = attack(world, round, problem);
-  if (r == 0 && !all_finite(world->updates, world->n * world->dim)) r = 1;
+  if (r == 0) r = diverged_if(world, attack(world, round, problem));
+  if (r == 0) leave_out_infinite(world);
   if (r == 0 && world->audit) r = cns_bench_audit_round(world, result, problem);
   if (r == 0) r = aggregate(world, round, world->updates, world->aggregate, problem);
   if (r == 0 && world->own && world->attacking > 0) r = measure(world, round, problem);

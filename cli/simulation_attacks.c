@@ -2,10 +2,12 @@
 /* Attacks as they are written on the command line. */
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/simulation.h"
+#include "robust/names.h"
 
 static const struct kind {
   const char *name;
@@ -34,17 +36,22 @@ static int find_lie(const char *spec, size_t len) {
 }
 
 static int no_such_attack(const char *spec, size_t len, struct cns_problem *problem) {
-  char names[400] = "";
-  for (int k = 0; k < CNS_ATTACK_KIND_COUNT; k++) {
-    strcat(names, cns_attack_name((enum cns_attack_kind)k));
-    strcat(names, ", ");
-  }
-  for (int lie = CNS_LIE_NUMBERS + 1; lie < CNS_LIE_COUNT; lie++) {
-    strcat(names, kinds[lie].name);
-    if (lie + 1 < CNS_LIE_COUNT) strcat(names, ", ");
-  }
-  return cns_problem_set(problem, CNS_ERR_FORMAT, "there is no attack '%.*s'; there are %s",
-                         (int)(len < 40 ? len : 40), spec, names);
+  const char *all[CNS_ATTACK_KIND_COUNT + CNS_LIE_COUNT];
+  size_t count = 0;
+  char names[400] = "", name[CNS_NAMES_CHARS_MAX + 1];
+  for (int k = 0; k < CNS_ATTACK_KIND_COUNT; k++)
+    if (cns_attack_check_masked((enum cns_attack_kind)k, NULL) == 0)
+      all[count++] = cns_attack_name((enum cns_attack_kind)k);
+  for (int lie = CNS_LIE_NUMBERS + 1; lie < CNS_LIE_COUNT; lie++)
+    all[count++] = kinds[lie].name;
+  for (size_t a = 0; a < count; a++)
+    strncat(strncat(names, a > 0 ? ", " : "", 3), all[a], 20);
+  snprintf(name, sizeof name, "%.*s", (int)(len < CNS_NAMES_CHARS_MAX ? len : CNS_NAMES_CHARS_MAX), spec);
+  const char *nearest = cns_names_nearest(name, all, count);
+  if (nearest)
+    return cns_problem_set(problem, CNS_ERR_FORMAT, "there is no attack '%s'; did you mean %s? There are %s",
+                           name, nearest, names);
+  return cns_problem_set(problem, CNS_ERR_FORMAT, "there is no attack '%s'; there are %s", name, names);
 }
 
 static int parse_scale(const char *text, struct cns_simulation_attack *attack, struct cns_problem *problem) {
@@ -89,13 +96,18 @@ static int parse_lie(const char *spec, enum cns_simulation_lie lie, struct cns_s
   return at[digits] == '\0' ? 0 : parse_scale(at + digits + 1, attack, problem);
 }
 
+static int parse_numbers(const char *spec, struct cns_attack *attack, struct cns_problem *problem) {
+  int r = cns_attack_parse(spec, attack, problem);
+  return r < 0 ? r : cns_attack_check_masked(attack->kind, problem);
+}
+
 int cns_simulation_attack_parse(const char *spec, struct cns_simulation_attack *ret_attack,
                                 struct cns_problem *problem) {
   struct cns_simulation_attack attack = {.lie = CNS_LIE_NUMBERS};
   size_t len = strcspn(spec, ":");
   int lie = find_lie(spec, len);
   if (lie < 0 && !cns_attack_is_name(spec)) return no_such_attack(spec, len, problem);
-  int r = lie < 0 ? cns_attack_parse(spec, &attack.numbers, problem)
+  int r = lie < 0 ? parse_numbers(spec, &attack.numbers, problem)
                   : parse_lie(spec, (enum cns_simulation_lie)lie, &attack, problem);
   if (r < 0) return r;
   if (lie < 0) attack.count = attack.numbers.count;

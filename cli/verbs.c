@@ -16,6 +16,8 @@ const struct cns_verb cns_verbs[] = {
     {"evidence", "check what proves that a hospital broke the protocol", cns_cli_evidence},
     {"dp", "what rounds with noise cost in privacy, and how much noise is needed", cns_cli_dp},
     {"simulate", "run whole rounds in one process and check the sum", cns_cli_simulate},
+    {"robust", "aggregate updates by a rule that withstands bad ones; attack it; flag outliers",
+     cns_cli_robust},
     {"bench", "what robust rules do on data and under attacks", cns_cli_bench},
     {NULL, NULL, NULL},
 };

@@ -8,6 +8,7 @@
 
 #include "crypto/bytes.h"
 #include "crypto/json.h"
+#include "model/npy_header.h"
 
 #define MAGIC "\x93NUMPY"
 #define MAGIC_BYTES 6
@@ -171,6 +172,25 @@ static int find_header(const uint8_t *data, size_t len, const char *where, struc
     return cns_problem_set(problem, CNS_ERR_LIMIT, "%s: a header of %zu bytes; at most %u are read", where,
                            header, CNS_NPY_HEADER_MAX);
   *ret_header = (struct header){.at = (const char *)data + first, .end = (const char *)data + first + header};
+  return 0;
+}
+
+int cns_npy_header_parse(const uint8_t *data, size_t len, const char *where,
+                         struct cns_npy_header *ret_header, struct cns_problem *problem) {
+  struct header header;
+  int r = find_header(data, len, where, &header, problem);
+  if (r < 0) return r;
+  if (!parse_header(&header))
+    return cns_problem_set(
+        problem, CNS_ERR_FORMAT,
+        "%s: the header isn't a dict of exactly 'descr', 'fortran_order' and 'shape'; structured types are "
+        "not read",
+        where);
+  *ret_header = (struct cns_npy_header){.fortran = header.fortran,
+                                        .dimensions = header.dimensions,
+                                        .bytes = (size_t)((const uint8_t *)header.end - data)};
+  memcpy(ret_header->descr, header.descr, sizeof ret_header->descr);
+  memcpy(ret_header->shape, header.shape, sizeof ret_header->shape);
   return 0;
 }
 

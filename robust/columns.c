@@ -12,6 +12,10 @@
 /* Columns that are sorted side by side. */
 #define STRIP 64
 #define TASK_COLUMNS 8192
+/* Bytes of a tile: rows are read in long pieces, as memory likes it, and stay near until
+ * their strips are sorted. */
+#define TILE_BYTES ((size_t)256 << 10)
+#define TILE_COLUMNS_MAX 2048
 
 /* Batcher 1968, for any n: calls with each comparison (low, high) in order. */
 static size_t batcher(size_t n, uint16_t (*pair)[2]) {
@@ -58,10 +62,10 @@ struct columns {
   const struct cns_matrix *matrix;
   enum cns_columns_kind kind;
   const size_t *rows;
-  size_t count, drop;
+  size_t count, drop, tile; /* columns */
   struct cns_columns_network network;
   void *vector;
-  atomic_bool failed;
+  atomic_bool failed, bad;
 };
 
 /* The same text for both types. */
@@ -80,27 +84,32 @@ static void columns_task(void *argument, size_t k) {
   struct columns *columns = argument;
   const struct cns_matrix *matrix = columns->matrix;
   size_t begin = k * TASK_COLUMNS, end = begin + TASK_COLUMNS;
-  void *values = malloc(columns->count * STRIP * (size_t)matrix->type);
-  if (!values) {
+  void *room = malloc(columns->count * (columns->tile + STRIP) * (size_t)matrix->type);
+  if (!room) {
     atomic_store(&columns->failed, true);
     return;
   }
   if (end > matrix->d) end = matrix->d;
-  for (size_t at = begin; at < end; at += STRIP) {
-    size_t width = end - at < STRIP ? end - at : STRIP;
-    double middle[STRIP];
-    if (matrix->type == CNS_ROBUST_F64)
-      strip_f64(columns, at, width, values, middle);
-    else
-      strip_f32(columns, at, width, values, middle);
-    cns_matrix_write(matrix->type, middle, width, columns->vector, at);
+  for (size_t at = begin; at < end; at += columns->tile) {
+    size_t count = end - at < columns->tile ? end - at : columns->tile;
+    if (!(matrix->type == CNS_ROBUST_F64 ? tile_f64(columns, at, count, room)
+                                         : tile_f32(columns, at, count, room)))
+      atomic_store(&columns->bad, true);
   }
-  free(values);
+  free(room);
+}
+
+static size_t tile_columns(size_t rows, enum cns_robust_type type) {
+  size_t columns = TILE_BYTES / (rows * (size_t)type) / STRIP * STRIP;
+  if (columns < STRIP) return STRIP;
+  return columns < TILE_COLUMNS_MAX ? columns : TILE_COLUMNS_MAX;
 }
 
 int cns_columns_aggregate(const struct cns_matrix *matrix, enum cns_columns_kind kind, const size_t *rows,
                           size_t count, size_t drop, void *ret_vector) {
-  struct columns columns = {matrix, kind, rows, count, drop, {0}, ret_vector, false};
+  struct columns columns = {.matrix = matrix, .kind = kind, .rows = rows, .count = count, .drop = drop};
+  columns.tile = tile_columns(count, matrix->type);
+  columns.vector = ret_vector;
   size_t first = 0, last = count - 1;
   if (kind == CNS_COLUMNS_MEDIAN) {
     first = (count - 1) / 2;
@@ -113,5 +122,5 @@ int cns_columns_aggregate(const struct cns_matrix *matrix, enum cns_columns_kind
   if (r < 0) return r;
   cns_matrix_run(matrix, (matrix->d + TASK_COLUMNS - 1) / TASK_COLUMNS, columns_task, &columns);
   free(columns.network.pair);
-  return atomic_load(&columns.failed) ? CNS_ERR_MEMORY : 0;
+  return atomic_load(&columns.failed) ? CNS_ERR_MEMORY : atomic_load(&columns.bad) ? CNS_ERR_RANGE : 0;
 }

@@ -12,8 +12,8 @@ enum cns_columns_kind {
 
 /*
  * rows: `count` row numbers of the matrix; 2 * drop < count for trimmed, drop <
- * count / 2 for meamed. Of values equally far from the median the smaller stays.
- * CNS_ERR_MEMORY.
+ * count for meamed. Of values equally far from the median the smaller stays.
+ * CNS_ERR_MEMORY; CNS_ERR_RANGE if a value or a result isn't finite.
  */
 CNS_MUST_CHECK int cns_columns_aggregate(const struct cns_matrix *matrix, enum cns_columns_kind kind,
                                          const size_t *rows, size_t count, size_t drop, void *ret_vector);

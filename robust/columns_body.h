@@ -4,6 +4,18 @@
  * STRIP; result: one double for each column.
  */
 
+/* NaNs would be lost in the network. */
+CNS_VECTORISED
+static bool NAME(finite)(const T *values, size_t count) {
+  T bad[STRIP] = {0}, sum = 0;
+  for (size_t i = 0; i < count; i++)
+    for (size_t c = 0; c < STRIP; c++)
+      bad[c] += values[i * STRIP + c] - values[i * STRIP + c];
+  for (size_t c = 0; c < STRIP; c++)
+    sum += bad[c];
+  return sum == 0;
+}
+
 CNS_VECTORISED
 static void NAME(sort)(const struct cns_columns_network *network, T *values) {
   for (size_t k = 0; k < network->pairs; k++) {
@@ -33,27 +45,32 @@ static void NAME(sum)(const T *values, size_t begin, size_t end, double *ret_sum
       ret_sum[c] += (double)values[i * STRIP + c];
 }
 
-/* The nearest count - drop values are neighbours in the sorted column: value s is
- * replaced by value s + (count - drop) as long as that is nearer to the median. */
+/* The nearest count - drop values are neighbours in the sorted column: that window moves
+ * up by one, value s leaving and value s + (count - drop) entering in its place, as long
+ * as that is nearer to the median. */
 CNS_VECTORISED
-static void NAME(nearest)(const T *values, size_t count, size_t drop, const double *middle, double *ret_sum) {
+static void NAME(nearest)(T *values, size_t count, size_t drop, const double *middle, double *ret_sum) {
   size_t keep = count - drop;
-  NAME(sum)(values, drop, keep, ret_sum);
-  for (size_t s = 0; s < drop; s++)
+  for (size_t s = 0; s < drop; s++) {
+    T *place = values + s % keep * STRIP;
     for (size_t c = 0; c < STRIP; c++) {
-      double below = (double)values[s * STRIP + c], above = (double)values[(s + keep) * STRIP + c];
-      ret_sum[c] += middle[c] - below > above - middle[c] ? above : below;
+      T below = values[s * STRIP + c], above = values[(s + keep) * STRIP + c];
+      place[c] = middle[c] - (double)below > (double)above - middle[c] ? above : place[c];
     }
+  }
+  NAME(sum)(values, 0, keep, ret_sum);
 }
 
-static void NAME(strip)(const struct columns *columns, size_t at, size_t width, T *values,
-                        double *ret_result) {
+/* source: the strip's first column; rows are `stride` apart. */
+static bool NAME(strip)(const struct columns *columns, const T *source, size_t stride, size_t width,
+                        T *values, double *ret_result) {
   size_t count = columns->count, drop = columns->drop;
   double middle[STRIP], divisor = 1;
   for (size_t i = 0; i < count; i++) {
-    memcpy(values + i * STRIP, cns_matrix_at(columns->matrix, columns->rows[i], at), width * sizeof(T));
+    memcpy(values + i * STRIP, source + i * stride, width * sizeof(T));
     memset(values + i * STRIP + width, 0, (STRIP - width) * sizeof(T));
   }
+  bool finite = NAME(finite)(values, count);
   NAME(sort)(&columns->network, values);
   if (columns->kind == CNS_COLUMNS_MEDIAN)
     NAME(median)(values, count, ret_result);
@@ -67,4 +84,21 @@ static void NAME(strip)(const struct columns *columns, size_t at, size_t width, 
   }
   for (size_t c = 0; c < STRIP; c++)
     ret_result[c] /= divisor;
+  return finite;
+}
+
+/* Columns at..at+count-1; room: the tile, then the strip. */
+static bool NAME(tile)(const struct columns *columns, size_t at, size_t count, void *room) {
+  size_t stride = columns->tile;
+  T *tile = room, *values = tile + columns->count * stride;
+  bool finite = true;
+  for (size_t i = 0; i < columns->count; i++)
+    memcpy(tile + i * stride, cns_matrix_at(columns->matrix, columns->rows[i], at), count * sizeof(T));
+  for (size_t c = 0; c < count; c += STRIP) {
+    size_t width = count - c < STRIP ? count - c : STRIP;
+    double result[STRIP];
+    finite = NAME(strip)(columns, tile + c, stride, width, values, result) && finite;
+    finite = cns_matrix_write(columns->matrix->type, result, width, columns->vector, at + c) && finite;
+  }
+  return finite;
 }

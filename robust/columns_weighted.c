@@ -21,7 +21,7 @@ struct weighted {
   double total, drop; /* weight */
   struct cns_columns_network network;
   void *vector;
-  atomic_bool failed;
+  atomic_bool failed, bad;
 };
 
 /* Values and row numbers of a strip of columns, n x STRIP; sorted together. */
@@ -117,12 +117,13 @@ static double finish(const struct column *column) {
   return column->all->kind == CNS_COLUMNS_TRIMMED ? trimmed(column) : meamed(column);
 }
 
-static void weighted_strip(const struct weighted *weighted, size_t at, size_t width,
-                           const struct strip *strip) {
+static void weighted_strip(struct weighted *weighted, size_t at, size_t width, const struct strip *strip) {
   size_t n = weighted->matrix->n;
-  double result[STRIP];
+  double result[STRIP], bad = 0;
   for (size_t i = 0; i < n; i++) {
     cns_matrix_read(weighted->matrix, i, at, width, strip->value + i * STRIP);
+    for (size_t c = 0; c < width; c++)
+      bad += strip->value[i * STRIP + c] - strip->value[i * STRIP + c];
     for (size_t c = 0; c < STRIP; c++)
       strip->row[i * STRIP + c] = i;
     for (size_t c = width; c < STRIP; c++)
@@ -133,7 +134,8 @@ static void weighted_strip(const struct weighted *weighted, size_t at, size_t wi
     struct column column = {weighted, strip->value + c, strip->row + c, n};
     result[c] = finish(&column);
   }
-  cns_matrix_write(weighted->matrix->type, result, width, weighted->vector, at);
+  if (!cns_matrix_write(weighted->matrix->type, result, width, weighted->vector, at) || bad != 0)
+    atomic_store(&weighted->bad, true);
 }
 
 static void weighted_task(void *argument, size_t k) {
@@ -160,5 +162,5 @@ int cns_columns_aggregate_weighted(const struct cns_matrix *matrix, enum cns_col
   if (r < 0) return r;
   cns_matrix_run(matrix, (matrix->d + TASK_COLUMNS - 1) / TASK_COLUMNS, weighted_task, &weighted);
   free(weighted.network.pair);
-  return atomic_load(&weighted.failed) ? CNS_ERR_MEMORY : 0;
+  return atomic_load(&weighted.failed) ? CNS_ERR_MEMORY : atomic_load(&weighted.bad) ? CNS_ERR_RANGE : 0;
 }

@@ -11,9 +11,9 @@
 #include "robust/matrix.h"
 
 #define LANES 8
-#define BLOCK 64 /* columns */
-#define TILE 32  /* rows */
-#define SIDE 4   /* rows of a group */
+#define BLOCK 128 /* columns */
+#define TILE 32   /* rows */
+#define SIDE 4    /* rows of a group */
 #define PART_COLUMNS 4096
 #define PARTS_MAX 256
 /* Doubles that the parts' sums may take together, unless one part takes more. */

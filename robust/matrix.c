@@ -12,11 +12,14 @@
 
 /* Columns of a part of a sum over all columns, and parts at the most. */
 #define PART_COLUMNS 4096
-#define PARTS_MAX 256
-/* Columns of a piece of an output that is combined at once: stays in the nearest cache. */
-#define PIECE 1024
+#define PARTS_MAX 64
+/* Columns that are worked on at once: long enough that memory is read in order, short
+ * enough for the nearest caches. */
+#define PIECE 4096
 /* Columns of a task of several pieces. */
-#define TASK_COLUMNS (16 * PIECE)
+#define TASK_COLUMNS (4 * PIECE)
+/* Rows that are read side by side. */
+#define SIDE 4
 
 static once_flag blas_once = ONCE_FLAG_INIT;
 
@@ -41,52 +44,75 @@ void cns_matrix_read(const struct cns_matrix *matrix, size_t row, size_t column,
       ret[c] = (double)((const float *)from)[c];
 }
 
-void cns_matrix_write(enum cns_robust_type type, const double *values, size_t count, void *vector,
+CNS_VECTORISED
+static bool write_floats(const double *values, size_t count, float *out) {
+  uint32_t bad = 0;
+  for (size_t c = 0; c < count; c++) {
+    out[c] = (float)values[c];
+    bad |= !(out[c] - out[c] == 0);
+  }
+  return !bad;
+}
+
+CNS_VECTORISED
+static bool write_doubles(const double *values, size_t count, double *out) {
+  uint64_t bad = 0;
+  for (size_t c = 0; c < count; c++) {
+    out[c] = values[c];
+    bad |= !(out[c] - out[c] == 0);
+  }
+  return !bad;
+}
+
+bool cns_matrix_write(enum cns_robust_type type, const double *values, size_t count, void *vector,
                       size_t column) {
-  if (type == CNS_ROBUST_F64)
-    memcpy((double *)vector + column, values, count * sizeof *values);
-  else
-    for (size_t c = 0; c < count; c++)
-      ((float *)vector)[column + c] = (float)values[c];
+  if (type == CNS_ROBUST_F64) return write_doubles(values, count, (double *)vector + column);
+  return write_floats(values, count, (float *)vector + column);
 }
 
 /* ---- norms ---- */
 
 struct norms {
   const struct cns_matrix *matrix;
-  const struct cns_matrix *vector; /* one row, or NULL */
+  const void *vector; /* or NULL */
+  bool gaps;          /* `squared` of the differences from the vector instead, no products */
   size_t part_columns;
   double *squared, *products; /* parts x n */
 };
 
 #define LANES 8
 
-CNS_VECTORISED
-static double dot(const double *a, const double *b, size_t count) {
-  double sum[LANES] = {0};
-  size_t c = 0;
-  for (; c + LANES <= count; c += LANES)
-    for (size_t lane = 0; lane < LANES; lane++)
-      sum[lane] += a[c + lane] * b[c + lane];
-  for (; c < count; c++)
-    sum[0] += a[c] * b[c];
-  return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+/* The same text for both types. */
+#define T float
+#define NAME(x) x##_f32
+#include "robust/matrix_body.h"
+#undef T
+#undef NAME
+#define T double
+#define NAME(x) x##_f64
+#include "robust/matrix_body.h"
+#undef T
+#undef NAME
+
+static double dot(const struct cns_matrix *matrix, const void *a, const void *b, size_t count) {
+  return matrix->type == CNS_ROBUST_F64 ? dot_f64(a, b, count) : dot_f32(a, b, count);
+}
+
+static double gap(const struct cns_matrix *matrix, const void *a, const void *b, size_t count) {
+  return matrix->type == CNS_ROBUST_F64 ? gap_f64(a, b, count) : gap_f32(a, b, count);
 }
 
 static void norms_of_part(void *argument, size_t part) {
   const struct norms *norms = argument;
   const struct cns_matrix *matrix = norms->matrix;
   size_t begin = part * norms->part_columns, end = begin + norms->part_columns;
-  double row[PIECE], other[PIECE];
   if (end > matrix->d) end = matrix->d;
-  for (size_t at = begin; at < end; at += PIECE) {
-    size_t count = end - at < PIECE ? end - at : PIECE;
-    if (norms->vector) cns_matrix_read(norms->vector, 0, at, count, other);
-    for (size_t i = 0; i < matrix->n; i++) {
-      cns_matrix_read(matrix, i, at, count, row);
-      norms->squared[part * matrix->n + i] += dot(row, row, count);
-      if (norms->vector) norms->products[part * matrix->n + i] += dot(row, other, count);
-    }
+  for (size_t i = 0; i < matrix->n; i++) {
+    const void *row = cns_matrix_at(matrix, i, begin);
+    const void *vector = norms->vector ? (const char *)norms->vector + begin * (size_t)matrix->type : NULL;
+    norms->squared[part * matrix->n + i] =
+        norms->gaps ? gap(matrix, row, vector, end - begin) : dot(matrix, row, row, end - begin);
+    if (vector && !norms->gaps) norms->products[part * matrix->n + i] = dot(matrix, row, vector, end - begin);
   }
 }
 
@@ -106,21 +132,29 @@ static void add_parts(const double *parts, size_t count, size_t values, double *
   }
 }
 
-int cns_matrix_norms(const struct cns_matrix *matrix, const void *vector, double *ret_squared,
-                     double *ret_products) {
-  size_t n = matrix->n, columns = part_columns(matrix->d, PARTS_MAX),
-         parts = (matrix->d + columns - 1) / columns;
-  struct cns_matrix other = {.type = matrix->type, .data = vector, .n = 1, .d = matrix->d};
-  struct norms norms = {.matrix = matrix, .vector = vector ? &other : NULL, .part_columns = columns};
-  double *sums = calloc(2 * parts * n, sizeof *sums);
-  if (!sums) return CNS_ERR_MEMORY;
-  norms.squared = sums;
-  norms.products = sums + parts * n;
+static int sum_norms(struct norms norms, double *ret_squared, double *ret_products) {
+  const struct cns_matrix *matrix = norms.matrix;
+  size_t n = matrix->n, parts;
+  norms.part_columns = part_columns(matrix->d, PARTS_MAX);
+  parts = (matrix->d + norms.part_columns - 1) / norms.part_columns;
+  norms.squared = calloc(2 * parts * n, sizeof(double));
+  if (!norms.squared) return CNS_ERR_MEMORY;
+  norms.products = norms.squared + parts * n;
   cns_matrix_run(matrix, parts, norms_of_part, &norms);
   add_parts(norms.squared, parts, n, ret_squared);
-  if (vector) add_parts(norms.products, parts, n, ret_products);
-  free(sums);
+  if (ret_products) add_parts(norms.products, parts, n, ret_products);
+  free(norms.squared);
   return 0;
+}
+
+int cns_matrix_norms(const struct cns_matrix *matrix, const void *vector, double *ret_squared,
+                     double *ret_products) {
+  return sum_norms((struct norms){.matrix = matrix, .vector = vector}, ret_squared,
+                   vector ? ret_products : NULL);
+}
+
+int cns_matrix_gaps(const struct cns_matrix *matrix, const void *vector, double *ret_squared) {
+  return sum_norms((struct norms){.matrix = matrix, .vector = vector, .gaps = true}, ret_squared, NULL);
 }
 
 /* ---- sums of rows ---- */
@@ -129,38 +163,38 @@ struct combine {
   const struct cns_matrix *matrix;
   const double *coefficient;
   void *vector;
+  atomic_bool bad;
 };
 
-CNS_VECTORISED
-static void add_floats(const float *row, double coefficient, size_t count, double *sum) {
-  for (size_t c = 0; c < count; c++)
-    sum[c] += coefficient * (double)row[c];
-}
-
-CNS_VECTORISED
-static void add_doubles(const double *row, double coefficient, size_t count, double *sum) {
-  for (size_t c = 0; c < count; c++)
-    sum[c] += coefficient * row[c];
+/* The rows that have a coefficient, one after the other: no sum depends on SIDE. */
+static void combine_piece(const struct combine *combine, size_t at, size_t count, double *sum) {
+  const struct cns_matrix *matrix = combine->matrix;
+  for (size_t i = 0; i < matrix->n;) {
+    const void *row[SIDE];
+    double coefficient[SIDE];
+    size_t rows = 0;
+    for (; i < matrix->n && rows < SIDE; i++)
+      if (combine->coefficient[i] != 0) {
+        row[rows] = cns_matrix_at(matrix, i, at);
+        coefficient[rows++] = combine->coefficient[i];
+      }
+    if (matrix->type == CNS_ROBUST_F64)
+      add_rows_f64(row, coefficient, rows, count, sum);
+    else
+      add_rows_f32(row, coefficient, rows, count, sum);
+  }
 }
 
 static void combine_task(void *argument, size_t k) {
-  const struct combine *combine = argument;
+  struct combine *combine = argument;
   const struct cns_matrix *matrix = combine->matrix;
   size_t end = (k + 1) * TASK_COLUMNS < matrix->d ? (k + 1) * TASK_COLUMNS : matrix->d;
   double sum[PIECE];
   for (size_t at = k * TASK_COLUMNS; at < end; at += PIECE) {
     size_t count = end - at < PIECE ? end - at : PIECE;
     memset(sum, 0, sizeof sum);
-    for (size_t i = 0; i < matrix->n; i++) {
-      double coefficient = combine->coefficient[i];
-      if (coefficient == 0) continue;
-      const void *row = cns_matrix_at(matrix, i, at);
-      if (matrix->type == CNS_ROBUST_F64)
-        add_doubles(row, coefficient, count, sum);
-      else
-        add_floats(row, coefficient, count, sum);
-    }
-    cns_matrix_write(matrix->type, sum, count, combine->vector, at);
+    combine_piece(combine, at, count, sum);
+    if (!cns_matrix_write(matrix->type, sum, count, combine->vector, at)) atomic_store(&combine->bad, true);
   }
 }
 
@@ -168,9 +202,10 @@ static size_t tasks_of(size_t d) {
   return (d + TASK_COLUMNS - 1) / TASK_COLUMNS;
 }
 
-void cns_matrix_combine(const struct cns_matrix *matrix, const double *coefficient, void *ret_vector) {
-  struct combine combine = {matrix, coefficient, ret_vector};
+bool cns_matrix_combine(const struct cns_matrix *matrix, const double *coefficient, void *ret_vector) {
+  struct combine combine = {matrix, coefficient, ret_vector, false};
   cns_matrix_run(matrix, tasks_of(matrix->d), combine_task, &combine);
+  return !atomic_load(&combine.bad);
 }
 
 struct product {

@@ -33,8 +33,8 @@ static inline const void *cns_matrix_at(const struct cns_matrix *matrix, size_t 
 
 /* `count` elements as doubles. */
 void cns_matrix_read(const struct cns_matrix *matrix, size_t row, size_t column, size_t count, double *ret);
-/* Rounds `count` doubles into vector[column..]. */
-void cns_matrix_write(enum cns_robust_type type, const double *values, size_t count, void *vector,
+/* Rounds `count` doubles into vector[column..]; returns whether all are finite then. */
+bool cns_matrix_write(enum cns_robust_type type, const double *values, size_t count, void *vector,
                       size_t column);
 
 /*
@@ -48,8 +48,13 @@ CNS_MUST_CHECK int cns_matrix_distances(const struct cns_matrix *matrix, double 
 CNS_MUST_CHECK int cns_matrix_norms(const struct cns_matrix *matrix, const void *vector, double *ret_squared,
                                     double *ret_products);
 
-/* vector = sum of coefficient[i] * row i; rows with a zero aren't read. */
-void cns_matrix_combine(const struct cns_matrix *matrix, const double *coefficient, void *ret_vector);
+/* squared[i] = ||row i - vector||^2. CNS_ERR_MEMORY. */
+CNS_MUST_CHECK int cns_matrix_gaps(const struct cns_matrix *matrix, const void *vector, double *ret_squared);
+
+/* vector = sum of coefficient[i] * row i; rows with a zero aren't read. Returns whether all
+ * of it is finite. */
+CNS_MUST_CHECK bool cns_matrix_combine(const struct cns_matrix *matrix, const double *coefficient,
+                                       void *ret_vector);
 /* The same for m rows of n coefficients: an m x d matrix. CNS_ERR_MEMORY. */
 CNS_MUST_CHECK int cns_matrix_product(const struct cns_matrix *matrix, const double *coefficient, size_t m,
                                       void *ret_matrix);

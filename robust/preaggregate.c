@@ -22,12 +22,9 @@ static int nnm(const struct cns_matrix *matrix, const struct cns_robust_params *
   double *room = malloc(2 * n * n * sizeof *room), *coefficient = room + n * n;
   if (!room) return CNS_ERR_MEMORY;
   int r = cns_matrix_distances(matrix, room);
-  for (size_t k = 0; r == 0 && k < n * n; k++)
-    if (!isfinite(room[k]))
-      r = cns_problem_set(problem, CNS_ERR_RANGE,
-                          "the numbers are so large that their squares overflow; scale them down");
+  if (r == 0) r = cns_rules_check_finite(matrix, room, n * n, problem);
   for (size_t i = 0; r == 0 && i < n; i++)
-    r = cns_select_nearest(room, n, i, params->byzantine, params->weights, coefficient + i * n);
+    r = cns_select_nearest(room + i * n, n, params->byzantine, params->weights, coefficient + i * n);
   if (r == 0) r = cns_matrix_product(matrix, coefficient, n, ret_matrix);
   free(room);
   return r;
@@ -51,7 +48,7 @@ static int shuffle(uint64_t seed, size_t n, size_t *ret_order) {
 }
 
 static int bucketing(const struct cns_matrix *matrix, const struct cns_robust_params *params,
-                     void *ret_matrix, double *ret_weights) {
+                     void *ret_matrix, double *ret_weights, struct cns_problem *problem) {
   size_t n = matrix->n, buckets = cns_robust_pre_rows(CNS_ROBUST_BUCKETING, params, n);
   size_t *order = malloc(n * sizeof *order);
   double *coefficient = malloc(n * sizeof *coefficient);
@@ -64,7 +61,9 @@ static int bucketing(const struct cns_matrix *matrix, const struct cns_robust_pa
       total += coefficient[order[k]] = params->weights ? params->weights[order[k]] : 1;
     for (size_t k = begin; k < end; k++)
       coefficient[order[k]] /= total;
-    cns_matrix_combine(matrix, coefficient, (char *)ret_matrix + bucket * matrix->d * (size_t)matrix->type);
+    if (!cns_matrix_combine(matrix, coefficient,
+                            (char *)ret_matrix + bucket * matrix->d * (size_t)matrix->type))
+      r = cns_rules_not_finite(matrix, problem);
     if (ret_weights) ret_weights[bucket] = total;
   }
   free(order);
@@ -130,10 +129,7 @@ static int clipping(enum cns_robust_pre pre, const struct cns_matrix *matrix,
   double *norms = malloc(n * sizeof *norms), length = params->norm;
   if (!norms) return CNS_ERR_MEMORY;
   int r = cns_matrix_norms(matrix, NULL, norms, NULL);
-  for (size_t i = 0; r == 0 && i < n; i++)
-    if (!isfinite(norms[i]))
-      r = cns_problem_set(problem, CNS_ERR_RANGE,
-                          "the numbers are so large that their squares overflow; scale them down");
+  if (r == 0) r = cns_rules_check_finite(matrix, norms, n, problem);
   if (r == 0 && pre == CNS_ROBUST_ARC) r = arc_length(norms, params->weights, n, params->byzantine, &length);
   for (size_t i = 0; r == 0 && i < n; i++) {
     double own = sqrt(norms[i]);
@@ -152,10 +148,10 @@ int cns_robust_preaggregate(enum cns_robust_pre pre, const struct cns_robust_par
   const struct cns_robust_params *p = params ? params : &defaults;
   struct cns_matrix rows = {type, matrix, n, d, p->threads};
   int r = cns_robust_check_pre(pre, p, n, problem);
-  if (r == 0) r = cns_rules_check_matrix(&rows, problem);
+  if (r == 0) r = cns_rules_check_shape(&rows, problem);
   if (r < 0) return r;
   if (pre == CNS_ROBUST_BUCKETING)
-    r = bucketing(&rows, p, ret_matrix, ret_weights);
+    r = bucketing(&rows, p, ret_matrix, ret_weights, problem);
   else if (pre == CNS_ROBUST_NNM)
     r = nnm(&rows, p, ret_matrix, problem);
   else

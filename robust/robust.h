@@ -95,7 +95,8 @@ CNS_MUST_CHECK int cns_robust_check_pre(enum cns_robust_pre pre, const struct cn
                                         size_t n, struct cns_problem *problem);
 
 /*
- * ret_vector: d elements, not inside the matrix. params NULL: the defaults.
+ * ret_vector: d elements, not inside the matrix; after an error its content is undefined,
+ * since rows that aren't finite are noticed on the way. params NULL: the defaults.
  * CNS_ERR_RANGE also for a row that isn't finite (named), CNS_ERR_LIMIT for a
  * search that would be too long (mda, smea: too many subsets), CNS_ERR_MEMORY.
  */
@@ -108,7 +109,7 @@ size_t cns_robust_pre_rows(enum cns_robust_pre pre, const struct cns_robust_para
 /*
  * ret_matrix: cns_robust_pre_rows x d elements, not overlapping the matrix.
  * ret_weights: that many, what the weights of the result's rows are (bucketing
- * adds them up); NULL if not wanted. Errors as above.
+ * adds them up); NULL if not wanted. Errors as above, with undefined results too.
  */
 CNS_MUST_CHECK int cns_robust_preaggregate(enum cns_robust_pre pre, const struct cns_robust_params *params,
                                            enum cns_robust_type type, const void *matrix, size_t n, size_t d,

@@ -6,9 +6,7 @@
  */
 #include "robust/rules.h"
 
-#include <limits.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,83 +16,6 @@
 #define GEOMETRIC_NU 0.1
 /* Shejwalkar and Houmansadr's dimension of the draws. */
 #define DNC_COLUMNS 10000
-
-/* ---- rows that aren't finite ---- */
-
-struct finite {
-  const struct cns_matrix *matrix;
-  atomic_bool *bad;
-};
-
-#define FINITE_COLUMNS 65536
-
-CNS_VECTORISED
-static bool finite_floats(const uint32_t *bits, size_t count) {
-  uint32_t bad = 0;
-  for (size_t c = 0; c < count; c++)
-    bad |= (bits[c] & 0x7f800000u) == 0x7f800000u;
-  return !bad;
-}
-
-CNS_VECTORISED
-static bool finite_doubles(const uint64_t *bits, size_t count) {
-  uint64_t bad = 0;
-  for (size_t c = 0; c < count; c++)
-    bad |= (bits[c] & 0x7ff0000000000000u) == 0x7ff0000000000000u;
-  return !bad;
-}
-
-static void finite_task(void *argument, size_t k) {
-  const struct finite *finite = argument;
-  const struct cns_matrix *matrix = finite->matrix;
-  size_t begin = k * FINITE_COLUMNS, count = matrix->d - begin;
-  if (count > FINITE_COLUMNS) count = FINITE_COLUMNS;
-  for (size_t i = 0; i < matrix->n; i++) {
-    const void *at = cns_matrix_at(matrix, i, begin);
-    if (!(matrix->type == CNS_ROBUST_F64 ? finite_doubles(at, count) : finite_floats(at, count)))
-      atomic_store(&finite->bad[i], true);
-  }
-}
-
-size_t cns_robust_finite_rows(enum cns_robust_type type, const void *data, size_t n, size_t d, size_t threads,
-                              bool *ret_finite) {
-  struct cns_matrix matrix = {type, data, n, d, threads};
-  atomic_bool bad[CNS_ROBUST_ROWS_MAX];
-  size_t count = 0;
-  for (size_t first = 0; first < n; first += CNS_ROBUST_ROWS_MAX) {
-    matrix.data = (const char *)data + first * d * (size_t)type;
-    matrix.n = n - first < CNS_ROBUST_ROWS_MAX ? n - first : CNS_ROBUST_ROWS_MAX;
-    for (size_t i = 0; i < matrix.n; i++)
-      atomic_init(&bad[i], false);
-    struct finite finite = {&matrix, bad};
-    cns_matrix_run(&matrix, (d + FINITE_COLUMNS - 1) / FINITE_COLUMNS, finite_task, &finite);
-    for (size_t i = 0; i < matrix.n; i++)
-      count += ret_finite[first + i] = !atomic_load(&bad[i]);
-  }
-  return count;
-}
-
-int cns_rules_check_matrix(const struct cns_matrix *matrix, struct cns_problem *problem) {
-  bool finite[CNS_ROBUST_ROWS_MAX];
-  if (matrix->type != CNS_ROBUST_F32 && matrix->type != CNS_ROBUST_F64)
-    return cns_problem_set(problem, CNS_ERR_ARGUMENT, "elements of %d bytes; float has 4, double 8",
-                           (int)matrix->type);
-  if (!matrix->data || matrix->d == 0)
-    return cns_problem_set(problem, CNS_ERR_ARGUMENT, "the matrix has no columns");
-  if (matrix->d > INT_MAX || matrix->d > SIZE_MAX / matrix->n / (size_t)matrix->type)
-    return cns_problem_set(problem, CNS_ERR_LIMIT, "%zu columns; at most %d are possible", matrix->d,
-                           INT_MAX);
-  size_t good = cns_robust_finite_rows(matrix->type, matrix->data, matrix->n, matrix->d, matrix->threads,
-                                       finite),
-         i = 0;
-  if (good == matrix->n) return 0;
-  while (finite[i])
-    i++;
-  return cns_problem_set(problem, CNS_ERR_RANGE,
-                         "row %zu has values that aren't finite (%zu of %zu rows have); leave such rows out "
-                         "or replace them",
-                         i, matrix->n - good, matrix->n);
-}
 
 /* ---- rules ---- */
 
@@ -115,27 +36,16 @@ void cns_rules_shares(const double *weights, size_t n, double *ret_share) {
     ret_share[i] = (weights ? weights[i] : 1) / total;
 }
 
-static int too_large(struct cns_problem *problem) {
-  return cns_problem_set(problem, CNS_ERR_RANGE,
-                         "the numbers are so large that their squares or sums overflow; scale them down");
-}
-
-static int all_finite(const double *values, size_t count, struct cns_problem *problem) {
-  for (size_t k = 0; k < count; k++)
-    if (!isfinite(values[k])) return too_large(problem);
-  return 0;
-}
-
 static int distances(const struct rule *rule) {
   size_t n = rule->matrix->n;
   int r = cns_matrix_distances(rule->matrix, rule->squared);
-  return r < 0 ? r : all_finite(rule->squared, n * n, rule->problem);
+  return r < 0 ? r : cns_rules_check_finite(rule->matrix, rule->squared, n * n, rule->problem);
 }
 
 static int norms(const struct rule *rule) {
   const void *reference = rule->kind == CNS_ROBUST_FLTRUST ? rule->params->reference : NULL;
   int r = cns_matrix_norms(rule->matrix, reference, rule->norms, rule->products);
-  return r < 0 ? r : all_finite(rule->norms, rule->matrix->n, rule->problem);
+  return r < 0 ? r : cns_rules_check_finite(rule->matrix, rule->norms, rule->matrix->n, rule->problem);
 }
 
 static int krum(const struct rule *rule) {
@@ -181,12 +91,13 @@ static int fltrust(const struct rule *rule) {
   double squared, trust = 0;
   reference.data = rule->params->reference;
   reference.n = 1;
-  int r = cns_rules_check_matrix(&reference, rule->problem);
-  if (r < 0) return cns_problem_prefix(rule->problem, r, "the reference: ");
-  r = cns_matrix_norms(&reference, NULL, &squared, NULL);
-  if (r == 0) r = norms(rule);
+  int r = cns_matrix_norms(&reference, NULL, &squared, NULL);
   if (r < 0) return r;
-  if (!isfinite(squared)) return too_large(rule->problem);
+  if (!isfinite(squared))
+    return cns_problem_set(rule->problem, CNS_ERR_RANGE,
+                           "fltrust: the reference has values that aren't finite or too large to be squared");
+  r = norms(rule);
+  if (r < 0) return r;
   if (!(squared > 0))
     return cns_problem_set(rule->problem, CNS_ERR_RANGE,
                            "fltrust: the reference is zero and points in no direction");
@@ -201,12 +112,13 @@ static int fltrust(const struct rule *rule) {
   return 0;
 }
 
-/* Distances to the pivot: those of the rows to one of them. */
 static int monna(const struct rule *rule) {
-  int r = distances(rule);
+  size_t n = rule->matrix->n;
+  int r = cns_matrix_gaps(rule->matrix, cns_matrix_at(rule->matrix, rule->params->pivot, 0), rule->norms);
+  if (r == 0) r = cns_rules_check_finite(rule->matrix, rule->norms, n, rule->problem);
   if (r < 0) return r;
-  return cns_select_nearest(rule->squared, rule->matrix->n, rule->params->pivot, rule->params->byzantine,
-                            rule->params->weights, rule->coefficient);
+  return cns_select_nearest(rule->norms, n, rule->params->byzantine, rule->params->weights,
+                            rule->coefficient);
 }
 
 static int spectral(const struct rule *rule) {
@@ -249,7 +161,7 @@ static int draw_columns(const struct cns_matrix *matrix, size_t count, struct cn
 static int dnc_draw(const struct rule *rule, const struct cns_matrix *part, size_t *order, bool *out) {
   size_t n = part->n;
   int r = cns_matrix_distances(part, rule->squared);
-  if (r == 0) r = all_finite(rule->squared, n * n, rule->problem);
+  if (r == 0) r = cns_rules_check_finite(rule->matrix, rule->squared, n * n, rule->problem);
   if (r == 0) r = cns_spectral_scores(rule->squared, n, rule->norms);
   if (r == 0) r = cns_select_order(rule->norms, n, order);
   for (size_t k = n - rule->params->byzantine; r == 0 && k < n; k++)
@@ -261,6 +173,9 @@ static int dnc(const struct rule *rule) {
   size_t n = rule->matrix->n, iterations = rule->params->iterations ? rule->params->iterations : 1, kept = 0;
   struct cns_matrix part = *rule->matrix;
   struct cns_rng_seeded generator;
+  bool finite[CNS_ROBUST_ROWS_MAX]; /* what is drawn doesn't say it */
+  if (cns_robust_finite_rows(part.type, part.data, n, part.d, part.threads, finite) < n)
+    return cns_rules_not_finite(&part, rule->problem);
   bool *out = calloc(n, sizeof *out);
   size_t *order = malloc(n * sizeof *order);
   void *drawn = NULL;
@@ -313,7 +228,7 @@ static int by_columns(const struct rule *rule, void *ret_vector) {
   else if (r == 0)
     r = cns_columns_aggregate(rule->matrix, kind, rows, count, drop, ret_vector);
   free(rows);
-  return r;
+  return r == CNS_ERR_RANGE ? cns_rules_not_finite(rule->matrix, rule->problem) : r;
 }
 
 static int coefficients(const struct rule *rule) {
@@ -357,7 +272,9 @@ static int aggregate(struct rule *rule, void *ret_vector) {
   rule->squared = room + 4 * n;
   cns_rules_shares(rule->params->weights, n, rule->share);
   int r = is_by_columns(rule->kind) ? by_columns(rule, ret_vector) : coefficients(rule);
-  if (r == 0 && !is_by_columns(rule->kind)) cns_matrix_combine(rule->matrix, rule->coefficient, ret_vector);
+  if (r == 0 && !is_by_columns(rule->kind) &&
+      !cns_matrix_combine(rule->matrix, rule->coefficient, ret_vector))
+    r = cns_rules_not_finite(rule->matrix, rule->problem);
   free(room);
   return r;
 }
@@ -370,7 +287,7 @@ int cns_robust_aggregate(enum cns_robust_rule rule, const struct cns_robust_para
   struct cns_matrix rows = {type, matrix, n, d, p->threads};
   struct rule work = {.kind = rule, .params = p, .matrix = &rows, .problem = problem};
   int r = cns_robust_check_rule(rule, p, n, problem);
-  if (r == 0) r = cns_rules_check_matrix(&rows, problem);
+  if (r == 0) r = cns_rules_check_shape(&rows, problem);
   if (r < 0) return r;
   r = aggregate(&work, ret_vector);
   if (r == CNS_ERR_MEMORY)

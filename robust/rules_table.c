@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What there is, in words; names that are nearly right. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "robust/names.h"
 #include "robust/robust.h"
 
 static const struct cns_robust_about rules[CNS_ROBUST_RULE_COUNT] = {
@@ -203,52 +203,29 @@ const struct cns_robust_about *cns_robust_about_pre(enum cns_robust_pre pre) {
   return &pres[pre];
 }
 
-/* Longest name that is compared letter by letter. */
-#define NAME_MAX_LEN 32
-
-/* Letters to change, add or take away (Levenshtein 1966). */
-static size_t edits(const char *a, const char *b) {
-  size_t row[NAME_MAX_LEN + 1], a_len = strlen(a), b_len = strlen(b);
-  if (a_len > NAME_MAX_LEN || b_len > NAME_MAX_LEN) return SIZE_MAX;
-  for (size_t j = 0; j <= b_len; j++)
-    row[j] = j;
-  for (size_t i = 1; i <= a_len; i++) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b_len; j++) {
-      size_t best = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      if (row[j] + 1 < best) best = row[j] + 1;
-      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-      row[j] = best;
-    }
-  }
-  return row[b_len];
-}
+/* More than there are of either kind. */
+#define NAMES_MAX 32
 
 static int find(const struct cns_robust_about *list, size_t count, const char *what, const char *name,
                 size_t *ret_index, struct cns_problem *problem) {
-  size_t nearest = 0, least = SIZE_MAX;
-  for (size_t k = 0; k < count; k++) {
-    size_t distance = edits(name, list[k].name);
-    if (distance == 0) {
+  const char *names[NAMES_MAX];
+  char all[320] = "";
+  for (size_t k = 0, at = 0; k < count; k++) {
+    if (strcmp(name, list[k].name) == 0) {
       *ret_index = k;
       return 0;
     }
-    if (distance < least) {
-      least = distance;
-      nearest = k;
-    }
+    names[k] = list[k].name;
+    if (at < sizeof all) at += (size_t)snprintf(all + at, sizeof all - at, "%s%s", k ? ", " : "", names[k]);
   }
-  if (least <= 3 || (least != SIZE_MAX && least * 2 <= strlen(name)))
-    return cns_problem_set(problem, CNS_ERR_NOT_FOUND, "there is no %s '%s'; did you mean '%s'?", what, name,
-                           list[nearest].name);
-  char names[320] = "";
-  for (size_t k = 0, at = 0; k < count && at < sizeof names; k++)
-    at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", k ? ", " : "", list[k].name);
-  return cns_problem_set(problem, CNS_ERR_NOT_FOUND, "there is no %s '%.40s'; there are %s", what, name,
-                         names);
+  const char *nearest = cns_names_nearest(name, names, count);
+  if (nearest)
+    return cns_problem_set(problem, CNS_ERR_NOT_FOUND, "there is no %s '%.40s'; did you mean '%s'?", what,
+                           name, nearest);
+  return cns_problem_set(problem, CNS_ERR_NOT_FOUND, "there is no %s '%.40s'; there are %s", what, name, all);
 }
+
+_Static_assert(CNS_ROBUST_RULE_COUNT <= NAMES_MAX && CNS_ROBUST_PRE_COUNT <= NAMES_MAX, "room for names");
 
 int cns_robust_find_rule(const char *name, enum cns_robust_rule *ret_rule, struct cns_problem *problem) {
   size_t index;

@@ -80,11 +80,11 @@ int cns_select_bulyan(const double *squared, size_t n, size_t f, size_t least, s
   return r;
 }
 
-int cns_select_nearest(const double *squared, size_t n, size_t row, size_t f, const double *weights,
+int cns_select_nearest(const double *squared, size_t n, size_t f, const double *weights,
                        double *ret_coefficient) {
   size_t *order = malloc(n * sizeof *order);
   if (!order) return CNS_ERR_MEMORY;
-  int r = cns_select_order(squared + row * n, n, order);
+  int r = cns_select_order(squared, n, order);
   double total = 0, kept = 0;
   for (size_t i = 0; i < n; i++)
     total += weights ? weights[i] : 1;

@@ -17,10 +17,10 @@ CNS_MUST_CHECK int cns_select_smallest(const double *scores, size_t n, size_t co
 /* Bulyan's first phase: ret_rows, n - 2f row numbers in ascending order. `least`: neighbours at the least. */
 CNS_MUST_CHECK int cns_select_bulyan(const double *squared, size_t n, size_t f, size_t least,
                                      size_t *ret_rows);
-/* The mean of the rows nearest to `row`, by squared[row*n..], until they have (n-f)/n of the
+/* The mean of the rows of least squared[i], their distances from some point, until they have (n-f)/n of the
  * weight; the last one may count in part. weights NULL: equal. */
-CNS_MUST_CHECK int cns_select_nearest(const double *squared, size_t n, size_t row, size_t f,
-                                      const double *weights, double *ret_coefficient);
+CNS_MUST_CHECK int cns_select_nearest(const double *squared, size_t n, size_t f, const double *weights,
+                                      double *ret_coefficient);
 
 /* Row numbers in ascending order of their keys; equal keys keep their order. */
 CNS_MUST_CHECK int cns_select_order(const double *keys, size_t n, size_t *ret_order);

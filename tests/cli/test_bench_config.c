@@ -78,8 +78,8 @@ static void entries_with_parameters_are_read(void **state) {
   assert_string_equal(e->pres[1].label, "clipping norm=2+nnm");
   assert_int_equal(e->pres[1].count, 2);
   assert_int_equal(e->pres[2].params.size, 2);
-  assert_true(e->attacks[0].attack.strength == 1.5 && e->attacks[1].optimised);
-  assert_int_equal(e->attacks[1].optimise, CNS_OPTIMISE_IPM);
+  assert_true(e->attacks[0].attack.strength == 1.5);
+  assert_int_equal(e->attacks[1].attack.kind, CNS_ATTACK_IPM_OPTIMISED);
   assert_int_equal(e->splits[1].kind, CNS_BENCH_ONE_SMALL);
   assert_int_equal(e->splits[2].kind, CNS_BENCH_BY_SIZE);
   assert_int_equal(e->splits[3].kind, CNS_BENCH_BY_LABEL);
@@ -115,6 +115,7 @@ static void mistakes_are_told_where_they_are(void **state) {
        ", \"pres\": [[{\"pre\": \"clipping\", \"norm\": 1}, {\"pre\": \"clipping\", \"norm\": 2}]]}",
        "two values", CNS_ERR_ARGUMENT},
       {"{" MINIMAL ", \"byzantine\": [1], \"attacks\": [\"alie:y=2\"]}", "attacks[0]", CNS_ERR_FORMAT},
+      {"{" MINIMAL ", \"byzantine\": [1], \"attacks\": [\"backdoor\"]}", "poisoned model", CNS_ERR_FORMAT},
       {"{" MINIMAL ", \"byzantine\": [20]}", "byzantine[0]", CNS_ERR_RANGE},
       {"{" MINIMAL ", \"byzantine\": [1, 1]}", "twice", CNS_ERR_FORMAT},
       {"{" MINIMAL ", \"attacks\": [\"alie\"]}", "needs attackers", CNS_ERR_RANGE},

@@ -106,18 +106,51 @@ static void jitter_has_its_length_and_its_seed(void **state) {
 static void specs_are_read(void **state) {
   struct cns_attack attack;
   for (int k = 0; k < CNS_ATTACK_KIND_COUNT; k++) {
+    const char *name = cns_attack_name((enum cns_attack_kind)k),
+               *parameter = cns_attack_parameter((enum cns_attack_kind)k);
     char spec[CNS_ATTACK_SPEC_MAX];
-    snprintf(spec, sizeof spec, "%s:4:jitter=0.05:%s=2", cns_attack_name((enum cns_attack_kind)k),
-             cns_attack_parameter((enum cns_attack_kind)k));
+    enum cns_attack_kind kind;
+    assert_int_equal(cns_attack_find(name, &kind, NULL), 0);
+    assert_int_equal(kind, k);
+    snprintf(spec, sizeof spec, *parameter ? "%s:4:jitter=0.05:%s=2" : "%s:4", name, parameter);
     assert_true(cns_attack_is_name(spec));
     assert_int_equal(cns_attack_parse(spec, &attack, NULL), 0);
     assert_int_equal(attack.kind, k);
     assert_int_equal(attack.count, 4);
-    assert_true(attack.has_strength && attack.strength == 2 && attack.jitter == 0.05);
+    if (*parameter) assert_true(attack.has_strength && attack.strength == 2 && attack.jitter == 0.05);
   }
   assert_int_equal(cns_attack_parse("ipm:1", &attack, NULL), 0);
   assert_true(!attack.has_strength && attack.jitter == 0);
   assert_false(cns_attack_is_name("false-pair:2"));
+}
+
+static void near_names_are_told(void **state) {
+  static const char *const pairs[][2] = {{"alie_optimized", "mean alie-optimised?"},
+                                         {"minmax", "mean min-max?"},
+                                         {"backdor", "mean backdoor?"},
+                                         {"model", "mean model-replacement?"}};
+  enum cns_attack_kind kind = CNS_ATTACK_NAN;
+  for (size_t p = 0; p < LENGTH_OF(pairs); p++) {
+    struct cns_problem problem = {{0}};
+    assert_int_equal(cns_attack_find(pairs[p][0], &kind, &problem), CNS_ERR_NOT_FOUND);
+    if (!strstr(problem.text, pairs[p][1])) fail_msg("%s: %s", pairs[p][0], problem.text);
+  }
+  struct cns_problem problem = {{0}};
+  assert_int_equal(cns_attack_find("zzzzzzz", &kind, &problem), CNS_ERR_NOT_FOUND);
+  assert_null(strstr(problem.text, "did you mean"));
+  assert_int_equal(kind, CNS_ATTACK_NAN);
+}
+
+/* What has no place among integers under a mask, or needs what isn't there. */
+static void masked_sums_know_what_can_not_be_sent(void **state) {
+  size_t refused = 0;
+  for (int k = 0; k < CNS_ATTACK_KIND_COUNT; k++) {
+    struct cns_problem problem = {{0}};
+    int r = cns_attack_check_masked((enum cns_attack_kind)k, &problem);
+    assert_true(r == 0 || (r == CNS_ERR_UNSUPPORTED && strstr(problem.text, "robust attack")));
+    refused += r < 0;
+  }
+  assert_int_equal(refused, 5); /* infinity, nan, backdoor, alie-optimised, ipm-optimised */
 }
 
 static void wrong_specs_say_what_is_possible(void **state) {
@@ -142,7 +175,10 @@ static void wrong_specs_say_what_is_possible(void **state) {
              {"alie:4:z=1:z=2", "twice"},
              {"alie:4:jitter=11", "0 to 10"},
              {"alie:4:jitter=0:jitter=0", "twice"},
-             {"mimic:4:victim=1.5", "whole"}};
+             {"mimic:4:victim=1.5", "whole"},
+             {"nan:4:jitter=1", "no parameters"},
+             {"infinity:4:", "no parameters"},
+             {"alie-optimised:4:limit=0", "above 0"}};
   struct cns_attack attack = {.count = 77};
   for (size_t i = 0; i < LENGTH_OF(bad); i++) {
     struct cns_problem problem = {{0}};
@@ -175,6 +211,8 @@ static void impossible_attacks_are_refused(void **state) {
   assert_int_equal(try("ipm:2", (size_t[]){0, 1}, 2), CNS_ERR_ARGUMENT);
   assert_int_equal(try("min-max:2", (size_t[]){0, 1}, 3), CNS_ERR_ARGUMENT);
   assert_int_equal(try("mimic:2:victim=5", (size_t[]){0, 1}, VECTOR_ROWS), CNS_ERR_ARGUMENT);
+  assert_int_equal(try("backdoor:2", (size_t[]){0, 1}, VECTOR_ROWS), CNS_ERR_ARGUMENT);
+  assert_int_equal(try("alie-optimised:2", (size_t[]){0, 1}, VECTOR_ROWS), CNS_ERR_ARGUMENT);
   updates[VECTOR_COLUMNS * 4] = NAN;
   assert_int_equal(try("ipm:2", (size_t[]){0, 1}, VECTOR_ROWS), CNS_ERR_RANGE);
 }
@@ -185,6 +223,8 @@ int main(void) {
       cmocka_unit_test(own_updates_are_turned_and_enlarged),
       cmocka_unit_test(jitter_has_its_length_and_its_seed),
       cmocka_unit_test(specs_are_read),
+      cmocka_unit_test(near_names_are_told),
+      cmocka_unit_test(masked_sums_know_what_can_not_be_sent),
       cmocka_unit_test(wrong_specs_say_what_is_possible),
       cmocka_unit_test(impossible_attacks_are_refused),
   };
