@@ -48,7 +48,7 @@ static void heat_settings(const struct cns_bench_picture *picture, size_t rows, 
   /* cividis: dark blue to yellow, even for colour-blind eyes */
   fprintf(out,
           "\nset palette defined (0 '#00224e', 0.25 '#35456c', 0.5 '#7d7c78', 0.75 '#bcaf6f', 1 '#fee838')\n"
-          "set cbrange [0:1]\nset cblabel 'accuracy on the test set'\nset xrange [-0.5:%zu.5]\n"
+          "set cblabel 'accuracy on the test set'\nset xrange [-0.5:%zu.5]\n"
           "set yrange [%zu.5:-0.5]\nset xtics rotate by 30 right offset 0,-0.2\n"
           "set tics scale 0\nunset key\n",
           columns - 1, rows - 1);
@@ -79,12 +79,13 @@ static void heat_names(const struct cns_bench_picture *picture, const struct cns
           e->attack_count - 1, e->attack_count - 1, count - 1);
 }
 
+/* Also the colours' range: down to the tenth below the lowest number. */
 static void heat_data(const struct cns_bench_picture *picture, const struct cns_bench_row *rows, size_t count,
                       FILE *out) {
   const struct cns_bench_grid *grid = picture->report->grid;
   const struct cns_bench_experiment *e =
       &picture->report->config->experiments[grid->cells[picture->cell].experiment];
-  double values[CNS_BENCH_SEEDS_MAX];
+  double values[CNS_BENCH_SEEDS_MAX], low = 0.9;
   fprintf(out, "$heat << END\n");
   for (size_t k = 0; k < count; k++) {
     for (size_t i = rows[k].cell;
@@ -92,12 +93,15 @@ static void heat_data(const struct cns_bench_picture *picture, const struct cns_
       if (grid->cells[i].seed != 0) continue;
       cns_bench_seeds(picture->report, i, false, CNS_BENCH_ACCURACY, values);
       double mean = cns_bench_interval(values, NULL, e->seed_count, NULL).mean;
-      if (!isnan(mean)) fprintf(out, "%u %zu %.4f\n", grid->cells[i].attack, k, mean);
+      if (isnan(mean)) continue;
+      fprintf(out, "%u %zu %.4f\n", grid->cells[i].attack, k, mean);
+      low = fmin(low, floor(mean * 10) / 10);
     }
-    if (!isnan(rows[k].accuracy.mean))
-      fprintf(out, "%zu %zu %.4f\n", e->attack_count, k, rows[k].accuracy.mean);
+    if (isnan(rows[k].accuracy.mean)) continue;
+    fprintf(out, "%zu %zu %.4f\n", e->attack_count, k, rows[k].accuracy.mean);
+    low = fmin(low, floor(rows[k].accuracy.mean * 10) / 10);
   }
-  fprintf(out, "END\n");
+  fprintf(out, "END\nset cbrange [%.1f:1]\nmiddle = %.2f\n", low, (low + 1) / 2);
 }
 
 void cns_bench_plot_heat(const void *context, FILE *out) {
@@ -112,8 +116,8 @@ void cns_bench_plot_heat(const void *context, FILE *out) {
     heat_data(picture, rows, count, out);
     fprintf(out,
             "plot $heat using 1:2:(0.5):(0.5):3 with boxxyerror fs solid noborder fc palette notitle, "
-            "$heat using 1:2:($3 < 0.5 ? sprintf('%%.2f', $3) : '') with labels tc rgb 'white' notitle, "
-            "$heat using 1:2:($3 < 0.5 ? '' : sprintf('%%.2f', $3)) with labels tc rgb 'black' notitle\n");
+            "$heat using 1:2:($3 < middle ? sprintf('%%.2f', $3) : '') with labels tc rgb 'white' notitle, "
+            "$heat using 1:2:($3 < middle ? '' : sprintf('%%.2f', $3)) with labels tc rgb 'black' notitle\n");
   }
   free(rows);
 }
