@@ -56,7 +56,7 @@ static int evaluate(const struct cns_bench_world *world, struct cns_bench_result
   return 0;
 }
 
-/* The rule for the rows that are left; rows: all n. */
+/* The rule for the rows that are left: each that is gone counts as one of the f. */
 static int prepare_chain(const struct cns_bench_world *world, uint32_t round, size_t left,
                          struct cns_robust_chain *chain, struct cns_problem *problem) {
   const struct cns_bench_experiment *e = world->experiment;
