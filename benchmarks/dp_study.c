@@ -21,7 +21,7 @@
 #include <string.h>
 
 #include "benchmarks/dp_world.h"
-#include "benchmarks/study_statistics.h"
+#include "model/statistics.h"
 
 #define SEEDS_MAX 1000
 #define EPSILONS_MAX 16
@@ -80,15 +80,15 @@ static bool say(bool good, const char *sentence) {
   return good;
 }
 
-static bool is_equal(struct study_interval difference) {
+static bool is_equal(struct cns_statistics_interval difference) {
   return (difference.low <= 0 && difference.high >= 0) || fabs(difference.mean) < EQUAL;
 }
 
 static bool judge(const struct study *study) {
   const double *federated = study->auc[FEDERATED];
-  struct study_interval central = study_difference(federated, study->auc[CENTRAL], study->seeds);
-  struct study_interval noisy = study_difference(federated, study->auc[AS_NOISY], study->seeds);
-  struct study_interval own = study_difference(federated, study->auc[OWN_NOISE], study->seeds);
+  struct cns_statistics_interval central = cns_statistics_difference(federated, study->auc[CENTRAL], study->seeds);
+  struct cns_statistics_interval noisy = cns_statistics_difference(federated, study->auc[AS_NOISY], study->seeds);
+  struct cns_statistics_interval own = cns_statistics_difference(federated, study->auc[OWN_NOISE], study->seeds);
   bool good =
       say(is_equal(central), "federated and central: the interval holds 0, or the difference is below 0.005");
   good &= say(is_equal(noisy), "federated and central, as noisy: the same");
@@ -102,8 +102,8 @@ static bool one_epsilon(struct study *study, double epsilon) {
          study->noise_multiplier, CNS_DEMO_RATE, CNS_DEMO_ROUNDS_PRIVATE);
   printf("%-17s  test AUC (95 %%)             federated less this (95 %%)\n", "");
   for (int w = 0; w < WAYS; w++) {
-    struct study_interval mean = study_mean(study->auc[w], study->seeds);
-    struct study_interval less = study_difference(study->auc[FEDERATED], study->auc[w], study->seeds);
+    struct cns_statistics_interval mean = cns_statistics_mean(study->auc[w], study->seeds);
+    struct cns_statistics_interval less = cns_statistics_difference(study->auc[FEDERATED], study->auc[w], study->seeds);
     printf("%-17s  %.4f (%.4f to %.4f)", way_names[w], mean.mean, mean.low, mean.high);
     if (w != FEDERATED) printf("    %+.4f (%+.4f to %+.4f)", less.mean, less.low, less.high);
     printf("\n");

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "benchmarks/study_statistics.h"
+#include "model/statistics.h"
 #include "dp/dp.h"
 
 struct guess {
@@ -37,7 +37,7 @@ static double rough_epsilon(double right, double wrong, double n, double z, doub
 }
 
 static struct cut choose(const struct guess *sorted, size_t count, double delta, double alpha) {
-  double n = (double)count / 2, z = study_student(1 - alpha / 2, 1e7), best = -INFINITY, right = 0, wrong = 0;
+  double n = (double)count / 2, z = cns_statistics_student(1 - alpha / 2, 1e7), best = -INFINITY, right = 0, wrong = 0;
   struct cut cut = {.threshold = 0};
   for (size_t k = 0; k + 1 < count; k++) {
     right += sorted[k].present;
@@ -78,8 +78,8 @@ int attack_epsilon(const double *without, const double *with, size_t games, doub
     right = n - wrong;
     wrong = missed;
   }
-  double gain = study_proportion_low(right, n, alpha / 2) - delta;
-  double most = study_proportion_high(wrong, n, alpha / 2);
+  double gain = cns_statistics_proportion_low(right, n, alpha / 2) - delta;
+  double most = cns_statistics_proportion_high(wrong, n, alpha / 2);
   *ret_epsilon = gain > most ? log(gain / most) : 0;
   return 0;
 }
@@ -118,8 +118,8 @@ static void find_advantage(const double *without, const double *with, size_t gam
   result->advantage = right - wrong;
   result->advantage_low = right - wrong - reach;
   result->advantage_high = right - wrong + reach;
-  result->advantage_sure = study_proportion_low(alarms, games, ATTACK_ALPHA_SURE / 2) -
-                           study_proportion_high(errors, games, ATTACK_ALPHA_SURE / 2);
+  result->advantage_sure = cns_statistics_proportion_low(alarms, games, ATTACK_ALPHA_SURE / 2) -
+                           cns_statistics_proportion_high(errors, games, ATTACK_ALPHA_SURE / 2);
 }
 
 int attack_mechanism(const struct attack_options *options, struct attack_result *ret_result,

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "benchmarks/study_statistics.h"
+#include "model/statistics.h"
 
 /* How the model is trained. */
 struct membership_training {

@@ -188,7 +188,7 @@ static double advantage_of(double epsilon) {
 }
 
 static void print_interval(const double *values, size_t count) {
-  struct study_interval mean = study_mean(values, count);
+  struct cns_statistics_interval mean = cns_statistics_mean(values, count);
   printf("%+.3f (%+.3f to %+.3f)  ", mean.mean, mean.low, mean.high);
 }
 
@@ -217,14 +217,14 @@ static int show_models(const struct study *study) {
     printf("%-27s ", names[t]);
     print_interval(result.ordinary, study->seeds);
     print_interval(result.mislabelled, study->seeds);
-    printf("%.3f    %.4f\n", most, study_mean(auc, study->seeds).mean);
-    bool within = study_mean(result.ordinary, study->seeds).low <= most &&
-                  study_mean(result.mislabelled, study->seeds).low <= most;
+    printf("%.3f    %.4f\n", most, cns_statistics_mean(auc, study->seeds).mean);
+    bool within = cns_statistics_mean(result.ordinary, study->seeds).low <= most &&
+                  cns_statistics_mean(result.mislabelled, study->seeds).low <= most;
     if (t >= WITH_BUDGET) failed += judge(within, "not above what the budget allows");
   }
   for (size_t t = WITH_BUDGET; t < TRAININGS; t++)
     for (size_t without = 0; without < WITH_BUDGET; without++) {
-      struct study_interval less = study_difference(advantage[without][1], advantage[t][1], study->seeds);
+      struct cns_statistics_interval less = cns_statistics_difference(advantage[without][1], advantage[t][1], study->seeds);
       printf("mislabelled: \"%s\" less \"%s\": %+.3f (%+.3f to %+.3f)\n", names[without], names[t], less.mean,
              less.low, less.high);
       if (without == 0) failed += judge(less.low > 0, "the interval is above 0");

@@ -98,6 +98,7 @@ extern const struct cns_verb cns_verbs[];
  * "consilium kit"; about: what they are for. */
 int cns_cli_dispatch(const char *of, const char *about, const struct cns_verb *verbs, int argc, char **argv);
 
+int cns_cli_bench(int argc, char **argv);
 int cns_cli_budget(int argc, char **argv);
 int cns_cli_consent(int argc, char **argv);
 int cns_cli_hospital(int argc, char **argv);

@@ -18,5 +18,6 @@ const struct cns_verb cns_verbs[] = {
     {"simulate", "run whole rounds in one process and check the sum", cns_cli_simulate},
     {"robust", "aggregate updates by a rule that withstands bad ones; attack it; flag outliers",
      cns_cli_robust},
+    {"bench", "what robust rules do on data and under attacks", cns_cli_bench},
     {NULL, NULL, NULL},
 };

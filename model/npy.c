@@ -12,7 +12,7 @@
 
 #define MAGIC "\x93NUMPY"
 #define MAGIC_BYTES 6
-#define SHAPE_MAX 8 /* dimensions that are told apart in a sentence */
+#define SHAPE_MAX CNS_NPY_DIMENSIONS_MAX /* dimensions that are told apart in a sentence */
 
 /* The header is a Python literal: a dict with three keys. */
 struct header {
@@ -232,4 +232,113 @@ int cns_npy_read(const char *path, struct cns_npy *ret_npy, struct cns_problem *
 void cns_npy_deinit(struct cns_npy *npy) {
   free(npy->values);
   *npy = (struct cns_npy){0};
+}
+
+/* ---- arrays of any shape ---- */
+
+static const struct element {
+  const char *descr;
+  size_t bytes;
+  char kind; /* 'u', 'i' or 'f' */
+} elements[] = {
+    {"|b1", 1, 'u'}, {"|u1", 1, 'u'}, {"|i1", 1, 'i'}, {"<u2", 2, 'u'}, {"<i2", 2, 'i'}, {"<u4", 4, 'u'},
+    {"<i4", 4, 'i'}, {"<u8", 8, 'u'}, {"<i8", 8, 'i'}, {"<f4", 4, 'f'}, {"<f8", 8, 'f'},
+};
+
+static int find_element(const struct header *h, const char *where, const struct element **ret_element,
+                        struct cns_problem *problem) {
+  for (size_t e = 0; e < sizeof elements / sizeof elements[0]; e++)
+    if (strcmp(elements[e].descr, h->descr) == 0) {
+      *ret_element = &elements[e];
+      return 0;
+    }
+  if (strcmp(h->descr, "|O") == 0)
+    return cns_problem_set(problem, CNS_ERR_UNSUPPORTED,
+                           "%s: holds pickled Python objects, which run code when they are read; save an "
+                           "array of numbers, with .astype('<f4')",
+                           where);
+  return cns_problem_set(problem, CNS_ERR_UNSUPPORTED,
+                         "%s: holds elements of type '%s'; little-endian integers, booleans, float32 and "
+                         "float64 are read: save it with .astype('<f4')",
+                         where, h->descr);
+}
+
+static double load_element(const uint8_t *bytes, const struct element *element) {
+  uint64_t bits = 0;
+  if (element->kind == 'f') return load_value(bytes, element->bytes);
+  for (size_t b = element->bytes; b-- > 0;)
+    bits = bits << 8 | bytes[b];
+  if (element->kind == 'u') return (double)bits;
+  unsigned unused = 64 - 8 * (unsigned)element->bytes;
+  return (double)((int64_t)(bits << unused) >> unused);
+}
+
+static int check_shape(const struct header *h, const char *where, struct cns_npy_array *array,
+                       struct cns_problem *problem) {
+  if (h->dimensions > CNS_NPY_DIMENSIONS_MAX)
+    return cns_problem_set(problem, CNS_ERR_UNSUPPORTED, "%s: has %zu dimensions; at most %d are read", where,
+                           h->dimensions, CNS_NPY_DIMENSIONS_MAX);
+  if (h->fortran && h->dimensions > 1)
+    return cns_problem_set(
+        problem, CNS_ERR_UNSUPPORTED,
+        "%s: is stored column by column (Fortran order); save numpy.ascontiguousarray(...)", where);
+  array->dimensions = h->dimensions;
+  array->count = 1;
+  for (size_t d = 0; d < h->dimensions; d++) {
+    if (h->shape[d] < 1) return cns_problem_set(problem, CNS_ERR_FORMAT, "%s: is empty", where);
+    if (h->shape[d] > CNS_NPY_BYTES_MAX / array->count)
+      return cns_problem_set(problem, CNS_ERR_LIMIT, "%s: more than %zu elements", where, CNS_NPY_BYTES_MAX);
+    array->shape[d] = (size_t)h->shape[d];
+    array->count *= array->shape[d];
+  }
+  return 0;
+}
+
+int cns_npy_parse_array(const uint8_t *data, size_t len, const char *where, struct cns_npy_array *ret_array,
+                        struct cns_problem *problem) {
+  struct header header;
+  struct cns_npy_array array = {0};
+  const struct element *element = NULL;
+  int r = find_header(data, len, where, &header, problem);
+  if (r < 0) return r;
+  if (!parse_header(&header))
+    return cns_problem_set(problem, CNS_ERR_FORMAT,
+                           "%s: the header isn't a dict of exactly 'descr', 'fortran_order' and 'shape'; "
+                           "structured types are not read",
+                           where);
+  r = find_element(&header, where, &element, problem);
+  if (r == 0) r = check_shape(&header, where, &array, problem);
+  if (r < 0) return r;
+  const uint8_t *first = (const uint8_t *)header.end;
+  size_t held = len - (size_t)(first - data);
+  if (held % element->bytes != 0 || array.count != held / element->bytes)
+    return cns_problem_set(problem, CNS_ERR_FORMAT,
+                           "%s: the header says %zu elements of %zu bytes, but %zu bytes follow it", where,
+                           array.count, element->bytes, held);
+  array.values = malloc(array.count * sizeof *array.values);
+  if (!array.values) return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", where);
+  for (size_t i = 0; i < array.count; i++) {
+    array.values[i] = (float)load_element(first + i * element->bytes, element);
+    if (isfinite(array.values[i])) continue;
+    cns_npy_array_deinit(&array);
+    return cns_problem_set(problem, CNS_ERR_RANGE, "%s: element %zu (from 0) is not a finite float32 number",
+                           where, i);
+  }
+  *ret_array = array;
+  return 0;
+}
+
+int cns_npy_read_array(const char *path, struct cns_npy_array *ret_array, struct cns_problem *problem) {
+  uint8_t *data = NULL;
+  size_t len = 0;
+  int r = cns_file_read(path, CNS_NPY_BYTES_MAX, &data, &len, problem);
+  if (r < 0) return r;
+  r = cns_npy_parse_array(data, len, path, ret_array, problem);
+  free(data);
+  return r;
+}
+
+void cns_npy_array_deinit(struct cns_npy_array *array) {
+  free(array->values);
+  *array = (struct cns_npy_array){0};
 }

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #include "benchmarks/mechanism_attack.h"
-#include "benchmarks/study_statistics.h"
+#include "model/statistics.h"
 
 #define SEED 7
 #define GAMES 4000
@@ -171,16 +171,16 @@ static void no_bound_out_of_nothing(void **state) {
 /* Tables of Student's t; Clopper and Pearson's bounds in closed form where nothing or all
  * came out, and for 5 of 10 from the beta distribution's published quantiles. */
 static void statistics_are_those_of_the_tables(void **state) {
-  assert_true(fabs(study_student(0.975, 9) - 2.262157) < 1e-6);
-  assert_true(fabs(study_student(0.975, 1) - 12.706205) < 1e-6);
-  assert_true(fabs(study_student(0.975, 1e7) - 1.959964) < 1e-5);
-  assert_true(fabs(study_proportion_low(5, 10, 0.025) - 0.187086) < 1e-6);
-  assert_true(fabs(study_proportion_high(5, 10, 0.025) - 0.812914) < 1e-6);
-  assert_true(fabs(study_proportion_high(0, 5000, 5e-7) - (1 - pow(5e-7, 1.0 / 5000))) < 1e-12);
-  assert_true(fabs(study_proportion_low(5000, 5000, 5e-7) - pow(5e-7, 1.0 / 5000)) < 1e-12);
-  assert_true(study_proportion_low(0, 10, 0.05) == 0 && study_proportion_high(10, 10, 0.05) == 1);
+  assert_true(fabs(cns_statistics_student(0.975, 9) - 2.262157) < 1e-6);
+  assert_true(fabs(cns_statistics_student(0.975, 1) - 12.706205) < 1e-6);
+  assert_true(fabs(cns_statistics_student(0.975, 1e7) - 1.959964) < 1e-5);
+  assert_true(fabs(cns_statistics_proportion_low(5, 10, 0.025) - 0.187086) < 1e-6);
+  assert_true(fabs(cns_statistics_proportion_high(5, 10, 0.025) - 0.812914) < 1e-6);
+  assert_true(fabs(cns_statistics_proportion_high(0, 5000, 5e-7) - (1 - pow(5e-7, 1.0 / 5000))) < 1e-12);
+  assert_true(fabs(cns_statistics_proportion_low(5000, 5000, 5e-7) - pow(5e-7, 1.0 / 5000)) < 1e-12);
+  assert_true(cns_statistics_proportion_low(0, 10, 0.05) == 0 && cns_statistics_proportion_high(10, 10, 0.05) == 1);
   const double values[] = {1, 2, 3, 4};
-  struct study_interval mean = study_mean(values, 4); /* 2.5 +- 3.182446 * sqrt(5/3)/2 */
+  struct cns_statistics_interval mean = cns_statistics_mean(values, 4); /* 2.5 +- 3.182446 * sqrt(5/3)/2 */
   assert_true(fabs(mean.mean - 2.5) < 1e-12 && fabs(mean.high - 2.5 - 2.054260) < 1e-5);
 }
 

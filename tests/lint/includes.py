@@ -20,6 +20,7 @@ LIBRARIES = {
     "nng": ("nng/",),
     "libuv": ("uv.h",),
     "SQLite": ("sqlite3.h",),
+    "zlib": ("zlib.h",),
 }
 # Rooms where only the libraries matter.
 UNCHECKED = {"tests"}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "benchmarks/study_statistics.h"
+#include "model/statistics.h"
 
 #include <math.h>
 
@@ -29,7 +29,7 @@ static double continued_fraction(double a, double b, double x) {
   return value;
 }
 
-double study_beta(double a, double b, double x) {
+double cns_statistics_beta(double a, double b, double x) {
   if (x <= 0) return 0;
   if (x >= 1) return 1;
   double front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x));
@@ -38,11 +38,11 @@ double study_beta(double a, double b, double x) {
 }
 
 static double student_below(double t, double freedom) {
-  double tail = study_beta(freedom / 2, 0.5, freedom / (freedom + t * t)) / 2;
+  double tail = cns_statistics_beta(freedom / 2, 0.5, freedom / (freedom + t * t)) / 2;
   return t < 0 ? tail : 1 - tail;
 }
 
-double study_student(double p, double freedom) {
+double cns_statistics_student(double p, double freedom) {
   double low = -1e6, high = 1e6;
   for (int k = 0; k < 100; k++) {
     double middle = (low + high) / 2;
@@ -54,7 +54,7 @@ double study_student(double p, double freedom) {
   return high;
 }
 
-struct study_interval study_difference(const double *a, const double *b, size_t count) {
+struct cns_statistics_interval cns_statistics_difference(const double *a, const double *b, size_t count) {
   double sum = 0, squares = 0, n = (double)count;
   for (size_t k = 0; k < count; k++)
     sum += a[k] - (b ? b[k] : 0);
@@ -63,13 +63,13 @@ struct study_interval study_difference(const double *a, const double *b, size_t 
     double off = a[k] - (b ? b[k] : 0) - mean;
     squares += off * off;
   }
-  if (count < 2) return (struct study_interval){mean, NAN, NAN};
-  double reach = study_student(0.975, n - 1) * sqrt(squares / (n - 1) / n);
-  return (struct study_interval){mean, mean - reach, mean + reach};
+  if (count < 2) return (struct cns_statistics_interval){mean, NAN, NAN};
+  double reach = cns_statistics_student(0.975, n - 1) * sqrt(squares / (n - 1) / n);
+  return (struct cns_statistics_interval){mean, mean - reach, mean + reach};
 }
 
-struct study_interval study_mean(const double *values, size_t count) {
-  return study_difference(values, NULL, count);
+struct cns_statistics_interval cns_statistics_mean(const double *values, size_t count) {
+  return cns_statistics_difference(values, NULL, count);
 }
 
 /* The x with I_x(a, b) = p. */
@@ -77,7 +77,7 @@ static double beta_quantile(double a, double b, double p) {
   double low = 0, high = 1;
   for (int k = 0; k < 80; k++) {
     double middle = (low + high) / 2;
-    if (study_beta(a, b, middle) < p)
+    if (cns_statistics_beta(a, b, middle) < p)
       low = middle;
     else
       high = middle;
@@ -85,11 +85,11 @@ static double beta_quantile(double a, double b, double p) {
   return (low + high) / 2;
 }
 
-double study_proportion_low(size_t hits, size_t count, double alpha) {
+double cns_statistics_proportion_low(size_t hits, size_t count, double alpha) {
   if (hits == 0) return 0;
   return beta_quantile((double)hits, (double)(count - hits) + 1, alpha);
 }
 
-double study_proportion_high(size_t hits, size_t count, double alpha) {
-  return 1 - study_proportion_low(count - hits, count, alpha);
+double cns_statistics_proportion_high(size_t hits, size_t count, double alpha) {
+  return 1 - cns_statistics_proportion_low(count - hits, count, alpha);
 }
