@@ -2,7 +2,8 @@
 /*
  * Speed of the mask generator, beside what it is made of in the same run: raw
  * AES-256-CTR of OpenSSL and ChaCha20 of libsodium, one thread each. The mask
- * rows count keystream bytes (elements * 4 * masks), additions included.
+ * rows count keystream bytes (elements * 4 * masks), additions included, with each version
+ * that this processor has.
  *
  *   mask_bench [--json] [--elements N] [--runs N]
  */
@@ -13,7 +14,7 @@
 #include <string.h>
 
 #include "benchmarks/bench.h"
-#include "crypto/mask.h"
+#include "crypto/mask_lanes.h"
 
 #define RUNS_MAX 99
 #define MASKS_MAX 16
@@ -24,13 +25,18 @@ struct work {
   size_t elements;
   size_t masks;
   struct cns_mask_term terms[MASKS_MAX];
+  const struct cns_mask_version *version;
 };
 
 /* Does the work once; 0 when it went well. */
 typedef int work_fn(struct work *work);
 
 static int work_masks(struct work *work) {
-  return cns_mask_apply(work->vector, work->elements, 0, work->terms, work->masks);
+  struct cns_mask_plan *plan = NULL;
+  int r = cns_mask_plan_new_with(work->version, work->terms, work->masks, &plan);
+  if (r == 0) r = cns_mask_plan_apply(plan, work->vector, work->elements, 0);
+  cns_mask_plan_free(plan);
+  return r;
 }
 
 static int work_aes(struct work *work) {
@@ -71,24 +77,37 @@ static double measure(work_fn *fn, struct work *work, size_t runs) {
   return 4e-9 * (double)(work->elements * work->masks) / bench_median(seconds, runs);
 }
 
-static int run(const struct bench_options *options, struct work *work) {
-  static const struct {
-    const char *name;
-    work_fn *fn;
-    size_t masks;
-  } rows[] = {
-      {"aes256ctr_openssl", work_aes, 1}, {"chacha20_libsodium", work_chacha, 1},
-      {"mask_1", work_masks, 1},          {"mask_4", work_masks, 4},
-      {"mask_16", work_masks, 16},
-  };
-  const size_t count = sizeof rows / sizeof rows[0];
+struct row {
+  char name[48];
+  work_fn *fn;
+  const struct cns_mask_version *version;
+  size_t masks;
+};
+#define ROWS_MAX 16
 
+static size_t list(struct row *rows) {
+  static const size_t masks[] = {1, 4, 16};
+  size_t count = 2;
+  rows[0] = (struct row){"aes256ctr_openssl", work_aes, NULL, 1};
+  rows[1] = (struct row){"chacha20_libsodium", work_chacha, NULL, 1};
+  for (size_t v = 0; cns_mask_version(v); v++)
+    for (size_t k = 0; k < 3 && count < ROWS_MAX; k++, count++) {
+      rows[count] = (struct row){.fn = work_masks, .version = cns_mask_version(v), .masks = masks[k]};
+      snprintf(rows[count].name, sizeof rows[count].name, "mask_%zu_%s", masks[k], cns_mask_version(v)->name);
+    }
+  return count;
+}
+
+static int run(const struct bench_options *options, struct work *work) {
+  struct row rows[ROWS_MAX];
+  const size_t count = list(rows);
   if (options->json)
     printf("{\"elements\": %zu, \"runs\": %zu, \"gb_per_second\": {", options->size, options->runs);
   else
     printf("%zu elements, median of %zu runs, one thread\n", options->size, options->runs);
   for (size_t k = 0; k < count; k++) {
     work->masks = rows[k].masks;
+    work->version = rows[k].version;
     const double speed = measure(rows[k].fn, work, options->runs);
     if (speed < 0) {
       fprintf(stderr, "mask_bench: %s failed\n", rows[k].name);

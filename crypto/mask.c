@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "crypto/mask.h"
+#include "crypto/mask_lanes.h"
 
 #include <endian.h>
 #include <openssl/evp.h>
@@ -22,11 +22,15 @@ struct stream {
   bool negative;
 };
 
+/* Either streams of OpenSSL or, where the processor has a version of our own, keys. */
 struct cns_mask_plan {
   _Alignas(CACHE_LINE_BYTES) uint32_t keystream[BLOCK_ELEMENTS];
   uint64_t position; /* element at which all streams stand */
   struct stream *streams;
   size_t stream_count;
+  const struct cns_mask_version *version;
+  struct cns_mask_key *keys;
+  size_t key_count;
 };
 
 /* Input of the cipher, since keystream is what it makes of zeros. */
@@ -69,6 +73,8 @@ struct cns_mask_plan *cns_mask_plan_free(struct cns_mask_plan *plan) {
   for (size_t k = 0; k < plan->stream_count; k++)
     EVP_CIPHER_CTX_free(plan->streams[k].cipher); /* wipes the key schedule */
   free(plan->streams);
+  if (plan->keys) cns_wipe(plan->keys, plan->key_count * sizeof *plan->keys);
+  free(plan->keys);
   cns_wipe(plan->keystream, sizeof plan->keystream);
   free(plan);
   return NULL;
@@ -93,17 +99,44 @@ static int plan_open(struct cns_mask_plan *plan, const struct cns_mask_term *ter
   return error;
 }
 
+static int plan_open_streams(struct cns_mask_plan *plan, const struct cns_mask_term *terms, size_t count) {
+  plan->streams = calloc(count ? count : 1, sizeof *plan->streams);
+  if (!plan->streams) return CNS_ERR_MEMORY;
+  plan->stream_count = count;
+  return plan_open(plan, terms);
+}
+
+static int plan_expand_keys(struct cns_mask_plan *plan, const struct cns_mask_term *terms, size_t count) {
+  plan->keys = calloc(count ? count : 1, sizeof *plan->keys);
+  if (!plan->keys) return CNS_ERR_MEMORY;
+  plan->key_count = count;
+  for (size_t k = 0; k < count; k++) {
+    plan->version->expand(&terms[k].seed, &plan->keys[k]);
+    plan->keys[k].negative = terms[k].sign < 0;
+  }
+  return CNS_OK;
+}
+
+static const struct cns_mask_version *fastest(void) {
+  size_t number = 0;
+  while (cns_mask_version(number + 1))
+    number++;
+  return cns_mask_version(number);
+}
+
 int cns_mask_plan_new(const struct cns_mask_term *terms, size_t term_count, struct cns_mask_plan **ret_plan) {
+  return cns_mask_plan_new_with(fastest(), terms, term_count, ret_plan);
+}
+
+int cns_mask_plan_new_with(const struct cns_mask_version *version, const struct cns_mask_term *terms,
+                           size_t term_count, struct cns_mask_plan **ret_plan) {
   struct cns_mask_plan *plan = aligned_alloc(CACHE_LINE_BYTES, sizeof *plan);
   if (!plan) return CNS_ERR_MEMORY;
+  memset(plan, 0, sizeof *plan);
+  plan->version = version;
   plan->position = POSITION_NONE;
-  plan->stream_count = 0;
-  plan->streams = calloc(term_count ? term_count : 1, sizeof *plan->streams);
-  int error = plan->streams ? CNS_OK : CNS_ERR_MEMORY;
-  if (!error) {
-    plan->stream_count = term_count;
-    error = plan_open(plan, terms);
-  }
+  int error =
+      version->apply ? plan_expand_keys(plan, terms, term_count) : plan_open_streams(plan, terms, term_count);
   if (error) {
     cns_mask_plan_free(plan);
     return error;
@@ -148,15 +181,53 @@ static int apply_block(struct cns_mask_plan *plan, uint32_t *vector, size_t len)
   return CNS_OK;
 }
 
+static int check_window(uint64_t first, size_t len) {
+  return len > POSITION_NONE - 1 - first || first == POSITION_NONE ? CNS_ERR_ARGUMENT : CNS_OK;
+}
+
 /* To `first`, if the streams don't stand there. */
 static int plan_begin(struct cns_mask_plan *plan, uint64_t first, size_t len) {
-  if (len > POSITION_NONE - 1 - first || first == POSITION_NONE) return CNS_ERR_ARGUMENT;
+  if (check_window(first, len) != CNS_OK) return CNS_ERR_ARGUMENT;
   const bool continues = first == plan->position;
   plan->position = POSITION_NONE; /* until everything went well */
   return continues ? CNS_OK : plan_seek(plan, first);
 }
 
+/* Whole tiles where they lie; what begins or ends within one, in a copy of it. */
+static void keys_apply(struct cns_mask_plan *plan, const struct cns_mask_key *keys, size_t key_count,
+                       uint32_t *vector, size_t len, uint64_t first) {
+  uint32_t *tile = plan->keystream;
+  while (len > 0) {
+    const size_t skip = first % AES_BLOCK_ELEMENTS;
+    size_t part = len - len % CNS_MASK_TILE;
+    if (skip == 0 && part > 0) {
+      plan->version->apply(keys, key_count, first / AES_BLOCK_ELEMENTS, vector, part / CNS_MASK_TILE);
+    } else {
+      part = len < CNS_MASK_TILE - skip ? len : CNS_MASK_TILE - skip;
+      memcpy(tile + skip, vector, 4 * part);
+      plan->version->apply(keys, key_count, first / AES_BLOCK_ELEMENTS, tile, 1);
+      memcpy(vector, tile + skip, 4 * part);
+    }
+    vector += part;
+    first += part;
+    len -= part;
+  }
+}
+
+static void keys_generate(struct cns_mask_plan *plan, const struct cns_mask_key *key, uint64_t first,
+                          uint32_t *ret_elements, size_t len) {
+  memset(ret_elements, 0, 4 * len);
+  keys_apply(plan, key, 1, ret_elements, len, first);
+  for (size_t k = 0; key->negative && k < len; k++)
+    ret_elements[k] = 0 - ret_elements[k];
+}
+
 int cns_mask_plan_apply(struct cns_mask_plan *plan, uint32_t *vector, size_t len, uint64_t first) {
+  if (plan->version->apply) {
+    const int refused = check_window(first, len);
+    if (!refused) keys_apply(plan, plan->keys, plan->key_count, vector, len, first);
+    return refused;
+  }
   int error = plan_begin(plan, first, len);
   for (size_t at = 0; at < len && !error; at += BLOCK_ELEMENTS) {
     const size_t part = len - at < BLOCK_ELEMENTS ? len - at : BLOCK_ELEMENTS;
@@ -177,6 +248,12 @@ static int stream_write(struct stream *stream, uint32_t *ret_elements, size_t le
 
 int cns_mask_plan_generate(struct cns_mask_plan *plan, uint64_t first, size_t len, size_t stride,
                            uint32_t *ret_elements) {
+  if (plan->version->apply) {
+    const int refused = stride < len ? CNS_ERR_ARGUMENT : check_window(first, len);
+    for (size_t t = 0; t < plan->key_count && !refused; t++)
+      keys_generate(plan, &plan->keys[t], first, ret_elements + t * stride, len);
+    return refused;
+  }
   int error = stride < len ? CNS_ERR_ARGUMENT : plan_begin(plan, first, len);
   for (size_t t = 0; t < plan->stream_count && !error; t++)
     error = stream_write(&plan->streams[t], ret_elements + t * stride, len);

@@ -5,9 +5,25 @@
 
 #include "crypto/bytes.h"
 #include "crypto/hash.h"
-#include "crypto/mask.h"
+#include "crypto/mask_lanes.h"
 
 #define TERMS_MAX 20
+
+/* Each test runs with every version of this processor. */
+static const struct cns_mask_version *version;
+
+static int plan_new(const struct cns_mask_term *terms, size_t count, struct cns_mask_plan **ret_plan) {
+  return cns_mask_plan_new_with(version, terms, count, ret_plan);
+}
+
+static int apply(uint32_t *vector, size_t len, uint64_t first, const struct cns_mask_term *terms,
+                 size_t count) {
+  struct cns_mask_plan *plan = NULL;
+  int error = plan_new(terms, count, &plan);
+  if (!error) error = cns_mask_plan_apply(plan, vector, len, first);
+  cns_mask_plan_free(plan);
+  return error;
+}
 
 static void hash_elements(const uint32_t *elements, size_t len, struct cns_digest *ret_digest) {
   struct cns_hash hash;
@@ -30,6 +46,7 @@ static uint32_t *blob_elements(const cJSON *row, const char *name, size_t *ret_l
 }
 
 static void known_answers(void **state) {
+  version = *state;
   cJSON *vectors = vectors_load("mask");
   const cJSON *row;
   cJSON_ArrayForEach(row, vectors_get(vectors, "apply")) {
@@ -45,7 +62,7 @@ static void known_answers(void **state) {
       vectors_hex(term, "seed", terms[k].seed.bytes, 32);
       terms[k].sign = vectors_get(term, "sign")->valueint;
     }
-    assert_int_equal(cns_mask_apply(vector, len, first, terms, count), CNS_OK);
+    assert_int_equal(apply(vector, len, first, terms, count), CNS_OK);
     assert_memory_equal(vector, expected, 4 * len);
     free(vector);
     free(expected);
@@ -58,7 +75,7 @@ static void known_answers(void **state) {
   assert_non_null(vector);
   vectors_hex(longer, "seed", term.seed.bytes, 32);
   vectors_hex(longer, "digest", expected.bytes, 32);
-  assert_int_equal(cns_mask_apply(vector, len, vectors_number(longer, "first"), &term, 1), CNS_OK);
+  assert_int_equal(apply(vector, len, vectors_number(longer, "first"), &term, 1), CNS_OK);
   hash_elements(vector, len, &digest);
   assert_true(cns_digest_equal(&digest, &expected));
   free(vector);
@@ -110,6 +127,7 @@ static void expect(const struct sample *s, const uint32_t *vector, size_t first,
 }
 
 static void any_window(void **state) {
+  version = *state;
   struct cns_rng_seeded seeded;
   cns_rng_seeded_init_label(&seeded, test_seed(), "windows");
   const struct cns_rng rng = cns_rng_seeded(&seeded);
@@ -122,7 +140,7 @@ static void any_window(void **state) {
     assert_int_equal(cns_rng_uniform_u64(rng, draw < 50 ? 70 : LONG - first + 1, &len), CNS_OK);
     memcpy(vector, s->start, sizeof s->start);
     vector[len] = 0xabcdef01; /* not a byte beyond the end */
-    assert_int_equal(cns_mask_apply(vector, len, first, s->terms, 7), CNS_OK);
+    assert_int_equal(apply(vector, len, first, s->terms, 7), CNS_OK);
     assert_int_equal(vector[len], 0xabcdef01);
     expect(s, vector, first, len);
   }
@@ -131,6 +149,7 @@ static void any_window(void **state) {
 }
 
 static void a_plan_goes_on_and_seeks(void **state) {
+  version = *state;
   struct cns_rng_seeded seeded;
   cns_rng_seeded_init_label(&seeded, test_seed(), "plans");
   const struct cns_rng rng = cns_rng_seeded(&seeded);
@@ -138,7 +157,7 @@ static void a_plan_goes_on_and_seeks(void **state) {
   uint32_t *vector = calloc(LONG, sizeof *vector);
   struct cns_mask_plan *plan = NULL;
   assert_non_null(vector);
-  assert_int_equal(cns_mask_plan_new(s->terms, 7, &plan), CNS_OK);
+  assert_int_equal(plan_new(s->terms, 7, &plan), CNS_OK);
   cns_wipe(s->terms, sizeof s->terms);      /* the plan has its own */
   for (int round = 0; round < 4; round++) { /* chunk by chunk, any sizes */
     memcpy(vector, s->start, sizeof s->start);
@@ -168,6 +187,7 @@ static void a_plan_goes_on_and_seeks(void **state) {
 
 /* Generated masks are the streams themselves, side by side and without signs. */
 static void a_plan_generates(void **state) {
+  version = *state;
   struct cns_rng_seeded seeded;
   cns_rng_seeded_init_label(&seeded, test_seed(), "generate");
   const struct cns_rng rng = cns_rng_seeded(&seeded);
@@ -178,7 +198,7 @@ static void a_plan_generates(void **state) {
   assert_true(found && vector);
   for (size_t t = 0; t < 7; t++)
     raw_keystream(&s->terms[t].seed, raw[t], LONG);
-  assert_int_equal(cns_mask_plan_new(s->terms, 7, &plan), CNS_OK);
+  assert_int_equal(plan_new(s->terms, 7, &plan), CNS_OK);
   for (int draw = 0; draw < 60; draw++) {
     uint64_t first, len, gap, rest;
     assert_int_equal(cns_rng_uniform_u64(rng, LONG, &first), CNS_OK);
@@ -206,41 +226,68 @@ static void a_plan_generates(void **state) {
 
 /* What secure aggregation rests on: plus and minus the same seed is nothing. */
 static void opposite_signs_cancel(void **state) {
+  version = *state;
   static uint32_t a[5000], b[5000], zero[5000];
   struct cns_mask_term term = {.seed = {{1, 2, 3}}, .sign = 1};
-  assert_int_equal(cns_mask_apply(a, 5000, 9, &term, 1), CNS_OK);
+  memset(a, 0, sizeof a);
+  memset(b, 0, sizeof b);
+  assert_int_equal(apply(a, 5000, 9, &term, 1), CNS_OK);
   assert_memory_not_equal(a, zero, sizeof a);
   term.sign = -1;
-  assert_int_equal(cns_mask_apply(b, 5000, 9, &term, 1), CNS_OK);
+  assert_int_equal(apply(b, 5000, 9, &term, 1), CNS_OK);
   for (size_t k = 0; k < 5000; k++)
     assert_int_equal(a[k] + b[k], 0);
   const struct cns_mask_term both[2] = {{.seed = {{1, 2, 3}}, .sign = 1}, {.seed = {{1, 2, 3}}, .sign = -1}};
   memset(a, 0, sizeof a);
-  assert_int_equal(cns_mask_apply(a, 5000, 9, both, 2), CNS_OK);
+  assert_int_equal(apply(a, 5000, 9, both, 2), CNS_OK);
   assert_memory_equal(a, zero, sizeof a);
 }
 
 static void edges(void **state) {
+  version = *state;
   const struct cns_mask_term term = {.seed = {{1}}, .sign = 1};
   uint32_t vector[4] = {1, 2, 3, 4};
-  assert_int_equal(cns_mask_apply(vector, 4, 0, NULL, 0), CNS_OK);
-  assert_int_equal(cns_mask_apply(vector, 0, 5, &term, 1), CNS_OK);
-  assert_int_equal(cns_mask_apply(vector, 4, UINT64_MAX - 3, &term, 1), CNS_ERR_ARGUMENT);
-  assert_int_equal(cns_mask_apply(vector, 4, UINT64_MAX, &term, 1), CNS_ERR_ARGUMENT);
-  assert_int_equal(cns_mask_apply(vector, 0, UINT64_MAX, &term, 1), CNS_ERR_ARGUMENT);
+  assert_int_equal(apply(vector, 4, 0, NULL, 0), CNS_OK);
+  assert_int_equal(apply(vector, 0, 5, &term, 1), CNS_OK);
+  assert_int_equal(apply(vector, 4, UINT64_MAX - 3, &term, 1), CNS_ERR_ARGUMENT);
+  assert_int_equal(apply(vector, 4, UINT64_MAX, &term, 1), CNS_ERR_ARGUMENT);
+  assert_int_equal(apply(vector, 0, UINT64_MAX, &term, 1), CNS_ERR_ARGUMENT);
   for (uint32_t k = 0; k < 4; k++)
     assert_int_equal(vector[k], k + 1);
-  assert_int_equal(cns_mask_apply(vector, 4, UINT64_MAX - 5, &term, 1), CNS_OK);
+  assert_int_equal(apply(vector, 4, UINT64_MAX - 5, &term, 1), CNS_OK);
 }
 
+/* What callers use: the fastest. */
+static void the_fastest_is_used(void **state) {
+  static uint32_t found[LONG], expected[LONG];
+  const struct cns_mask_term term = {.seed = {{9}}, .sign = 1};
+  raw_keystream(&term.seed, expected, LONG);
+  assert_int_equal(cns_mask_apply(found, LONG, 0, &term, 1), CNS_OK);
+  assert_memory_equal(found, expected, sizeof found);
+}
+
+#define TESTS 6
+#define VERSIONS_MAX 4
+
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(known_answers),
-      cmocka_unit_test(any_window),
-      cmocka_unit_test(a_plan_goes_on_and_seeks),
-      cmocka_unit_test(a_plan_generates),
-      cmocka_unit_test(opposite_signs_cancel),
-      cmocka_unit_test(edges),
-  };
-  return cmocka_run_group_tests(tests, setup_library, NULL);
+  static const struct {
+    const char *name;
+    CMUnitTestFunction function;
+  } every[TESTS] = {{"known answers", known_answers},
+                    {"any window", any_window},
+                    {"a plan goes on and seeks", a_plan_goes_on_and_seeks},
+                    {"a plan generates", a_plan_generates},
+                    {"opposite signs cancel", opposite_signs_cancel},
+                    {"edges", edges}};
+  static char names[TESTS * VERSIONS_MAX][64];
+  struct CMUnitTest tests[TESTS * VERSIONS_MAX + 1] = {cmocka_unit_test(the_fastest_is_used)};
+  size_t count = 1;
+  for (size_t v = 0; v < VERSIONS_MAX && cns_mask_version(v); v++)
+    for (size_t k = 0; k < TESTS; k++, count++) {
+      snprintf(names[count - 1], sizeof names[0], "%s: %s", cns_mask_version(v)->name, every[k].name);
+      tests[count] = (struct CMUnitTest){.name = names[count - 1],
+                                         .test_func = every[k].function,
+                                         .initial_state = (void *)(uintptr_t)cns_mask_version(v)};
+    }
+  return _cmocka_run_group_tests("mask", tests, count, setup_library, NULL);
 }
