@@ -43,7 +43,7 @@ static void a_round_on_record_is_not_joined_again(void **state) {
   fake_begin(fake);
   fake_until(fake, fake->completed, 1);
   assert_int_equal(cns_agent_ledger_reserve(fake->peer[0].agent, &fake->descriptor, &problem),
-                   CNS_ERR_REFUSED);
+                   CNS_ERR_EXISTS);
   assert_non_null(strstr(problem.text, "already, as charged"));
   assert_int_equal(noisy_costs(fake, 0, CNS_LEDGER_READERS), 1);
   fake_free(fake);

@@ -38,7 +38,30 @@ static int write_until_refused(const char *name, unsigned writer, int start_fd) 
   }
 }
 
-static void run_writers(const char *name, int ret_rounds[static WRITERS]) {
+#define CONTESTED 40
+
+/* Two kits on one table, in one study: each tries to join every round. How many it got. */
+static int join_each(const char *name, unsigned writer, int start_fd) {
+  struct cns_ledger *ledger = NULL;
+  int joined = 0;
+  char byte;
+  (void)writer;
+  if (read(start_fd, &byte, 1) != 0) return 200;
+  if (try_open(name, &ledger) != 0) return 201;
+  for (uint64_t k = 0; k < CONTESTED; k++) {
+    struct cns_ledger_round round = make_round(&study_a, k);
+    int error = cns_ledger_reserve_once(ledger, &round, NULL, 0, JANUARY, NULL, &problem);
+    if (error == CNS_ERR_EXISTS) continue;
+    if (error) return 202;
+    if (cns_ledger_charge(ledger, &round.descriptor, JANUARY, &problem)) return 203;
+    joined++;
+  }
+  cns_ledger_free(ledger);
+  return joined;
+}
+
+static void run_writers(const char *name, int (*write)(const char *, unsigned, int),
+                        int ret_rounds[static WRITERS]) {
   int ends[2];
   pid_t children[WRITERS];
   assert_int_equal(pipe(ends), 0);
@@ -47,7 +70,7 @@ static void run_writers(const char *name, int ret_rounds[static WRITERS]) {
     assert_true(children[k] >= 0);
     if (children[k] != 0) continue;
     close(ends[1]);
-    int result = write_until_refused(name, k, ends[0]);
+    int result = write(name, k, ends[0]);
     if (result >= 200) fprintf(stderr, "writer %u: %d: %s\n", k, result, problem.text);
     _exit(result);
   }
@@ -67,7 +90,7 @@ static void studies_share_one_budget_to_the_last_round(void **state) {
     char name[32];
     int rounds[WRITERS], all = 0;
     snprintf(name, sizeof(name), "shared-%d", times);
-    run_writers(name, rounds);
+    run_writers(name, write_until_refused, rounds);
     for (unsigned k = 0; k < WRITERS; k++)
       all += rounds[k];
     print_message("# %d + %d + %d rounds\n", rounds[0], rounds[1], rounds[2]);
@@ -81,6 +104,15 @@ static void studies_share_one_budget_to_the_last_round(void **state) {
     }
     cns_ledger_free(ledger);
   }
+}
+
+static void a_round_is_joined_by_one(void **state) {
+  int rounds[WRITERS], all = 0;
+  run_writers("contested", join_each, rounds);
+  for (unsigned k = 0; k < WRITERS; k++)
+    all += rounds[k];
+  print_message("# %d + %d + %d rounds\n", rounds[0], rounds[1], rounds[2]);
+  assert_int_equal(all, CONTESTED);
 }
 
 /* Two handles in turn, each with what the other wrote. */
@@ -118,6 +150,7 @@ static void a_killed_writer_holds_nothing(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(studies_share_one_budget_to_the_last_round),
+      cmocka_unit_test(a_round_is_joined_by_one),
       cmocka_unit_test(handles_follow_each_other),
       cmocka_unit_test(a_killed_writer_holds_nothing),
   };
