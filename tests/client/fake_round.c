@@ -53,6 +53,7 @@ void fake_describe(struct fake *fake, struct cns_descriptor *ret_descriptor) {
                              .metrics_dim = policy->metrics ? (uint32_t)cns_plan_metrics_dim(&fake->plan) : 0,
                              .clip_norm = fake->clip_norm,
                              .indicator_share = fake->plan.adaptive_clip.share,
+                             .metrics_share = fake->plan.noised_metrics.share,
                              .bits = 32,
                              .unit = (uint8_t)policy->unit,
                              .noise_placement = (uint8_t)policy->noise_placement,
@@ -187,14 +188,30 @@ static void step_model(struct fake *fake, const struct cns_agreement *agreement)
   free(mean);
 }
 
-/* An adaptive clip norm, from the last number of the update. */
+/* Noised metrics, from the last two numbers of the update. */
+static void estimate_metrics(const struct fake *fake, struct cns_manifest *manifest) {
+  uint32_t weights[CNS_HOSPITALS_MAX];
+  struct cns_mechanism mechanism;
+  struct cns_mechanism_numbers numbers;
+  const uint32_t *released = fake->sum + fake->descriptor.dim - 2;
+  if (fake->plan.noised_metrics.share == 0) return;
+  assert_int_equal(cns_descriptor_compute(&fake->descriptor, weights, &mechanism, &numbers, NULL), 0);
+  manifest->noised.sums = (struct cns_noised_metrics_sums){
+      .loss = (int32_t)released[0],
+      .right = (int32_t)released[1],
+      .unit = numbers.metric,
+      .sigma = cns_mechanism_sum_sigma(&mechanism, &numbers, cns_manifest_included(manifest))};
+  cns_manifest_estimate(manifest, fake->plan.noised_metrics.loss_max, &manifest->noised.estimate);
+}
+
+/* An adaptive clip norm, from the number of the update that follows the gradients'. */
 static void adapt_clip(struct fake *fake, struct cns_manifest *manifest) {
   struct cns_mechanism_numbers numbers;
   const struct cns_adaptive_clip *adaptive = &fake->plan.adaptive_clip;
   if (adaptive->share == 0) return;
   assert_int_equal(cns_descriptor_numbers(&fake->descriptor, &numbers, NULL), 0);
   manifest->clip = (struct cns_manifest_clip){.norm = fake->clip_norm,
-                                              .released = (int32_t)fake->sum[fake->descriptor.dim - 1],
+                                              .released = (int32_t)fake->sum[cns_plan_dim(&fake->plan)],
                                               .unit = numbers.indicator};
   manifest->clip.next =
       cns_adaptive_clip_next(adaptive, manifest->clip.norm, cns_manifest_fraction(manifest));
@@ -217,6 +234,7 @@ static void complete(struct fake *fake) {
       .epsilon = fake->descriptor.noise_placement ? 1 : 0, /* the hospital's own ledger is what it goes by */
       .delta = fake->kit.policy.privacy.delta};
   adapt_clip(fake, &manifest);
+  estimate_metrics(fake, &manifest);
   if (fake->on_manifest) fake->on_manifest(fake, &manifest);
   free(fake->manifest);
   fake->manifest = NULL;
