@@ -163,6 +163,7 @@ def test_an_adaptive_clip_norm_and_noised_metrics():
                     init=["--epsilon", str(budget), "--delta", str(DELTA), "--smallest-sum", "4"]) as f:
         shown = run("policy", "show", os.path.join(f.kit("h1"), "policy.json"))
         assert "at most 8 before" in shown and "published with noise" in shown, shown
+        assert "enters the sums of all hospitals with noise" in run("consent", f.kit("h1"), "--yes")
         statement = run("budget", "statement", f.kit("h1"))
         assert "follows the gradients" in statement and "A share of 0.2 of what a round gives away is theirs" in statement
         start_all(f)
