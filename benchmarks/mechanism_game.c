@@ -10,6 +10,8 @@
 #define COLLUDERS 1
 /* So large that exp(-2 * LOGIT) is nothing in a float. */
 #define LOGIT 100
+/* Below the patient's loss, ln 2: its two logits are the same. */
+#define LOSS_MAX 0.5
 
 static const char *const names[GAME_FLAWS] = {
     [GAME_SOUND] = "as it is",
@@ -19,7 +21,7 @@ static const char *const names[GAME_FLAWS] = {
     [GAME_NOISE_OF_MEAN] = "noise of a mean, on a sum",
     [GAME_DIVIDED] = "divided by those who took part",
     [GAME_ROWS_CLIPPED] = "rows clipped, not patients",
-    [GAME_UNCOUNTED] = "an indicator that isn't counted",
+    [GAME_UNCOUNTED] = "extra numbers that aren't counted",
 };
 
 const char *game_flaw_name(enum game_flaw flaw) {
@@ -37,13 +39,17 @@ static void add_rows(struct game_hospital *hospital, size_t rows, float x, uint1
   hospital->patients++;
 }
 
+static bool has_extras(const struct game_options *o) {
+  return o->indicator_share > 0 || o->metrics_share > 0;
+}
+
 static void fill_hospitals(struct game *game) {
   const struct game_options *o = &game->options;
   for (size_t p = 0; p < o->others; p++)
     add_rows(&game->hospitals[1], 1, o->opposed ? -1 : 1, 0);
   add_rows(&game->hospitals[1], o->rows, -1, 1);
-  /* Whose gradient is nothing, but who would count as within the clip norm. */
-  for (size_t h = 0; h < GAME_HOSPITALS && o->indicator_share == 0; h += 2)
+  /* Whose gradient is nothing, but who would count as within the clip norm, and as right. */
+  for (size_t h = 0; h < GAME_HOSPITALS && !has_extras(o); h += 2)
     add_rows(&game->hospitals[h], 1, 1, 0);
   for (size_t h = 0; h < GAME_HOSPITALS; h++)
     game->weights[h] = game->hospitals[h].patients ? (uint32_t)game->hospitals[h].patients : 1;
@@ -79,13 +85,18 @@ static int find_direction(struct game *game, struct cns_problem *problem) {
   return r;
 }
 
-/* The patient's gradient is longer than the clip norm, so it takes a away. */
-static void point_at_indicator(struct game *game) {
-  double gradient = ldexp(GAME_CLIP, game->mechanism.scale_log2), a = (double)game->numbers.indicator;
-  game->unit = sqrt(gradient * gradient + a * a);
+/* The patient's gradient is longer than the clip norm, so it takes a away; its loss is beyond
+ * the largest one, and its answers are wrong. */
+static void point_at_extras(struct game *game) {
+  double gradient = ldexp(GAME_CLIP, game->mechanism.scale_log2);
+  double a = (double)game->numbers.indicator, h = (double)game->numbers.metric;
+  double *extra = game->direction + GAME_DIM;
+  game->unit = sqrt(gradient * gradient + a * a + 2 * h * h);
   for (size_t k = 0; k < GAME_DIM; k++)
     game->direction[k] *= gradient / game->unit;
-  game->direction[GAME_DIM] = -a / game->unit;
+  if (a > 0) *extra++ = -a / game->unit;
+  if (h > 0) extra[0] = h / game->unit;
+  if (h > 0) extra[1] = -h / game->unit;
 }
 
 static int prepare_mechanism(struct game *game, struct cns_problem *problem) {
@@ -97,6 +108,7 @@ static int prepare_mechanism(struct game *game, struct cns_problem *problem) {
                                            .sampling_rate = o->sampling_rate,
                                            .clip = GAME_CLIP,
                                            .indicator_share = o->indicator_share,
+                                           .metrics_share = o->metrics_share,
                                            .dim = game->numbers_sent,
                                            .colluders = COLLUDERS,
                                            .minimum_included = GAME_HOSPITALS,
@@ -109,10 +121,10 @@ static int prepare_mechanism(struct game *game, struct cns_problem *problem) {
   for (size_t h = 0; h < GAME_HOSPITALS && r == 0; h++)
     r = cns_mechanism_radius(&game->mechanism, game->weights[h], &game->hospitals[h].radius);
   if (r) return r;
-  point_at_indicator(game);
+  point_at_extras(game);
   double factor = o->flaw == GAME_HALF_NOISE      ? 0.5
                   : o->flaw == GAME_NOISE_OF_MEAN ? 1 / batch_of(o)
-                  : o->flaw == GAME_UNCOUNTED     ? sqrt(1 - o->indicator_share)
+                  : o->flaw == GAME_UNCOUNTED     ? sqrt((1 - o->indicator_share) * (1 - o->metrics_share))
                                                   : 1;
   r = cns_discrete_gaussian_new(factor * game->numbers.sigma_local, &game->noise, problem);
   if (r == 0) game->sigma = sqrt(GAME_HOSPITALS - COLLUDERS) * cns_discrete_gaussian_sigma(game->noise);
@@ -214,6 +226,16 @@ static void tear_apart(struct game_hospital *hospital, struct cns_table *table, 
   table->patients = table->rows;
 }
 
+static void put_extras(const struct game *game, const struct cns_private_stats *stats,
+                       const struct cns_private_metrics *metrics, uint32_t *ret_x) {
+  int64_t within = (int64_t)stats->sampled - 2 * (int64_t)stats->clipped;
+  int64_t a = (int64_t)game->numbers.indicator;
+  if (a > 0) *ret_x++ = (uint32_t)(uint64_t)(within * a);
+  if (game->numbers.metric == 0) return;
+  ret_x[0] = (uint32_t)(uint64_t)metrics->loss;
+  ret_x[1] = (uint32_t)(uint64_t)metrics->right;
+}
+
 /* As a hospital does it, but for the flaw. */
 static int upload(struct game *game, size_t h, bool present, uint32_t *ret_x, struct cns_problem *problem) {
   const struct game_options *o = &game->options;
@@ -222,20 +244,19 @@ static int upload(struct game *game, size_t h, bool present, uint32_t *ret_x, st
   struct cns_rng rng = cns_rng_seeded(&game->generator);
   bool in[GAME_ROWS_MAX] = {false};
   struct cns_private_stats stats;
+  struct cns_private_metrics metrics = {.loss_max = LOSS_MAX, .unit = game->numbers.metric};
   double sum[GAME_DIM];
   size_t count;
   int r = draw_batch(game, rng, table.patients, in, &count);
   if (r == 0 && o->flaw == GAME_ROWS_CLIPPED) tear_apart(hospital, &table, in);
   if (r == 0)
-    r = cns_private_gradient(&game->plan, game->params, &table, in, GAME_CLIP, NULL, sum, &stats, problem);
+    r = cns_private_gradient_metrics(&game->plan, game->params, &table, in, GAME_CLIP, NULL, sum, &stats,
+                                     &metrics, problem);
   for (size_t k = 0; r == 0 && o->flaw == GAME_DIVIDED && h == 1 && count > 0 && k < GAME_DIM; k++)
     sum[k] *= batch_of(o) / (double)count;
   if (r == 0)
     r = cns_grid_round(sum, GAME_DIM, hospital->radius, game->mechanism.scale_log2, rng, ret_x, problem);
-  if (r == 0 && game->numbers.indicator > 0) {
-    int64_t within = (int64_t)stats.sampled - 2 * (int64_t)stats.clipped;
-    ret_x[GAME_DIM] = (uint32_t)(uint64_t)(within * (int64_t)game->numbers.indicator);
-  }
+  if (r == 0) put_extras(game, &stats, &metrics, ret_x + GAME_DIM);
   return r ? r : cns_discrete_gaussian_add(game->noise, rng, ret_x, game->numbers_sent);
 }
 
@@ -272,7 +293,7 @@ static bool options_fit(const struct game_options *o) {
   double batch = batch_of(o);
   if (o->flaw == GAME_FIXED_BATCH && (o->others < 1 || batch != floor(batch) || batch > (double)o->others))
     return false;
-  if (o->indicator_share > 0 && o->others > 0) return false;
+  if (has_extras(o) && o->others > 0) return false;
   return o->flaw < GAME_FLAWS && o->rows > 0 && o->rows < GAME_ROWS_MAX &&
          o->others < GAME_ROWS_MAX - o->rows;
 }
@@ -280,7 +301,8 @@ static bool options_fit(const struct game_options *o) {
 int game_init(struct game *game, const struct game_options *options, struct cns_problem *problem) {
   *game = (struct game){
       .options = *options,
-      .numbers_sent = GAME_DIM + (options->indicator_share > 0),
+      .numbers_sent =
+          GAME_DIM + (options->indicator_share > 0 ? 1 : 0) + (options->metrics_share > 0 ? 2 : 0),
       .plan = {.class_count = 2, .feature_count = 1, .kind = CNS_MODEL_LOGISTIC, .dim = GAME_DIM},
       .params = {LOGIT, -LOGIT, LOGIT, -LOGIT}};
   if (!options_fit(options))

@@ -30,7 +30,7 @@ enum game_flaw {
   GAME_NOISE_OF_MEAN, /* divided by the batch, as it would be for a mean, but added to the sum */
   GAME_DIVIDED,       /* by the number that took part, instead of the expected one */
   GAME_ROWS_CLIPPED,  /* each for itself, instead of the patient */
-  GAME_UNCOUNTED,     /* with an adaptive clip norm: the noise is for the gradients alone */
+  GAME_UNCOUNTED,     /* with an adaptive clip norm or metrics: the noise is for the gradients alone */
   GAME_FLAWS
 };
 
@@ -43,12 +43,13 @@ struct game_options {
   bool opposed;  /* they have -u; else no gradient */
   size_t rows;   /* of the patient */
   double indicator_share; /* of an adaptive clip norm, and then without others; 0: a fixed one */
+  double metrics_share;   /* of noised metrics, and then without others; 0: none */
 };
 
 #define GAME_HOSPITALS 3
 #define GAME_ROWS_MAX 64
 #define GAME_DIM 4
-#define GAME_NUMBERS_MAX (GAME_DIM + 1)
+#define GAME_NUMBERS_MAX (GAME_DIM + CNS_MECHANISM_EXTRAS_MAX)
 #define GAME_CLIP 0.5
 
 struct game_hospital {
@@ -69,8 +70,8 @@ struct game {
   struct game_options options;
   struct cns_plan plan;
   float params[GAME_DIM];
-  size_t numbers_sent;                            /* GAME_DIM, and the indicator if there is one */
-  double direction[GAME_NUMBERS_MAX];             /* of length 1: u, and against the indicator */
+  size_t numbers_sent;                            /* GAME_DIM, and the extra numbers */
+  double direction[GAME_NUMBERS_MAX];             /* of length 1: u, and with the extra numbers */
   double unit;                                    /* how far the patient moves the sum, steps */
   struct game_hospital hospitals[GAME_HOSPITALS]; /* 0: the attacker's; 1: the patient's, who is the last */
   struct cns_mechanism mechanism;

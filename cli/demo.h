@@ -21,6 +21,7 @@ struct cns_demo_options {
   const char *keep; /* folder that stays; NULL: a temporary one */
   bool no_kill, no_audit, no_poison, json;
   bool adaptive_clip; /* with noise */
+  bool metrics;       /* noised ones, with noise */
   double epsilon;     /* 0: no noise */
   double delta;
 };
@@ -39,6 +40,9 @@ struct cns_demo_options {
 #define CNS_DEMO_ADAPTIVE_SHARE 0.05
 #define CNS_DEMO_ADAPTIVE_MIN 0.01
 #define CNS_DEMO_ADAPTIVE_MAX 100.0
+/* With --metrics. */
+#define CNS_DEMO_METRICS_SHARE 0.05
+#define CNS_DEMO_METRICS_LOSS_MAX 2.0
 /* Over the noise multiplier, and 1 at the most: what the noise moves the model by in a
  * step is the same for every budget. */
 #define CNS_DEMO_LEARNING_RATE 2.5

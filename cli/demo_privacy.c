@@ -25,6 +25,12 @@ static bool adapt_clip(cJSON *privacy) {
          set(adaptive, "min", CNS_DEMO_ADAPTIVE_MIN) && set(adaptive, "max", CNS_DEMO_ADAPTIVE_MAX);
 }
 
+static bool add_metrics(cJSON *privacy) {
+  cJSON *metrics = cJSON_AddObjectToObject(privacy, "metrics");
+  return metrics && set(metrics, "share", CNS_DEMO_METRICS_SHARE) &&
+         set(metrics, "loss_max", CNS_DEMO_METRICS_LOSS_MAX);
+}
+
 int cns_demo_make_private(const struct cns_demo_options *options, cJSON *study, struct cns_problem *problem) {
   cJSON *training = cJSON_GetObjectItemCaseSensitive(study, "training");
   double rounds = options->rounds ? (double)options->rounds : CNS_DEMO_ROUNDS_PRIVATE;
@@ -42,7 +48,7 @@ int cns_demo_make_private(const struct cns_demo_options *options, cJSON *study, 
               cJSON_AddStringToObject(study, "weighting", "patients") &&
               set(privacy, "noise_multiplier", found.noise_multiplier) &&
               set(privacy, "sampling_rate", CNS_DEMO_RATE) &&
-              (!options->adaptive_clip || adapt_clip(privacy));
+              (!options->adaptive_clip || adapt_clip(privacy)) && (!options->metrics || add_metrics(privacy));
   return good ? 0 : cns_problem_set(problem, CNS_ERR_FORMAT, "the study can't be turned into a private one");
 }
 
@@ -102,5 +108,9 @@ void cns_demo_report_budget(const struct cns_demo_options *options, const struct
         "That length follows the median of the gradients' lengths, from %g on: which of them are within it\n"
         "is one number more in the same sum, under the same masks and %g of the same noise's worth.\n",
         plan->clip_norm, plan->adaptive_clip.share);
+  if (plan->noised_metrics.share > 0)
+    printf("Loss (at most %g of a patient) and accuracy on the patients that train are two numbers more in\n"
+           "that sum, for %g of the noise's worth; their standard errors are of the noise alone.\n",
+           plan->noised_metrics.loss_max, plan->noised_metrics.share);
   fflush(stdout);
 }

@@ -106,6 +106,10 @@ void cns_demo_report_round(const cJSON *round) {
   print_missing(round);
   printf(", %.1f %% of the weight", 100 * number_of(round, "weight_share"));
   if (cJSON_HasObjectItem(round, "loss")) printf(", loss %.4f", number_of(round, "loss"));
+  if (cJSON_HasObjectItem(round, "noised_loss"))
+    printf(", noised loss %.4f +- %.4f, noised accuracy %.4f +- %.4f", number_of(round, "noised_loss"),
+           number_of(round, "noised_loss_error"), number_of(round, "noised_accuracy"),
+           number_of(round, "noised_accuracy_error"));
   if (cJSON_HasObjectItem(round, "epsilon")) printf(", epsilon %.4f spent", number_of(round, "epsilon"));
   if (cJSON_HasObjectItem(round, "auc")) printf(", AUC %.4f", number_of(round, "auc"));
   if (cJSON_HasObjectItem(round, "clip_norm"))

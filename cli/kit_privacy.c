@@ -31,6 +31,7 @@ int cns_kit_add_privacy(struct cns_policy *policy, const struct cns_plan *plan,
   uint64_t rounds = plan->rounds;
   if (choice->epsilon > 0) {
     cns_policy_set_privacy(policy, choice->unit, choice->placement, choice->epsilon, choice->delta);
+    policy->metrics_noised = plan->noised_metrics.share > 0;
     if (plan->noise_multiplier > 0) policy->privacy.multiplier_min = plan->noise_multiplier;
     if (plan->sampling_rate > 0) policy->privacy.rate_max = plan->sampling_rate;
     if (choice->minimum_included) policy->minimum_included = choice->minimum_included;

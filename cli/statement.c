@@ -175,6 +175,25 @@ static void write_clip_norm(struct cns_page *page, const struct cns_plan *plan,
       a->share, plan->noise_multiplier / (2 * sqrt(a->share)), plan->noise_multiplier / sqrt(1 - a->share));
 }
 
+/* With an adaptive clip norm the rest of the noise is the gradients' and the count's. */
+static void write_metrics(struct cns_page *page, const struct cns_plan *plan,
+                          const struct cns_policy *policy) {
+  const struct cns_noised_metrics *m = &plan->noised_metrics;
+  if (m->share > 0)
+    cns_page_fact(page, "Metrics on patients",
+                  "noised: the loss (at most %.6g of a patient) and the right answers of the patients drawn, "
+                  "two numbers "
+                  "more in the same sum, under the same noise. A share of %.6g of what a round gives away is "
+                  "theirs: each "
+                  "has noise of %.4g patients, and all other numbers %.6g times what they would have",
+                  m->loss_max, m->share, plan->noise_multiplier / sqrt(2 * m->share), 1 / sqrt(1 - m->share));
+  else
+    cns_page_fact(page, "Metrics on patients", "%s",
+                  policy->metrics          ? "exact"
+                  : policy->metrics_public ? "none; the coordinator has a public test set"
+                                           : "off");
+}
+
 static void write_mechanism(struct cns_page *page, const struct cns_budget_view *view) {
   const struct cns_policy *policy = &view->site->kit.policy;
   const struct cns_plan *plan = &view->site->plan;
@@ -210,10 +229,7 @@ static void write_mechanism(struct cns_page *page, const struct cns_budget_view 
   cns_page_fact(page, "Rounds planned", "%u; up to %u updates may be spent on the same model", plan->rounds,
                 policy->attempts_per_parent);
   cns_page_fact(page, "Audit", "%s", audited(view) ? "yes" : "none");
-  cns_page_fact(page, "Metrics on patients", "%s",
-                policy->metrics          ? "exact"
-                : policy->metrics_public ? "none; the coordinator has a public test set"
-                                         : "off");
+  write_metrics(page, plan, policy);
   cns_page_facts(page, false);
 }
 
@@ -234,7 +250,9 @@ static void write_uncovered_people(struct cns_page *page, const struct cns_budge
                 "What leaves by another way: figures, tables and models made of the same data without this "
                 "program, and a study's parameters or column ranges if they were chosen by looking at it. "
                 "Metrics are %s in this study.",
-                view->site->kit.policy.metrics ? "on" : "off");
+                view->site->kit.policy.metrics          ? "on"
+                : view->site->kit.policy.metrics_noised ? "noised, and counted,"
+                                                        : "off");
 }
 
 static void write_uncovered(struct cns_page *page, const struct cns_budget_view *view) {

@@ -109,7 +109,15 @@ static void add_result(struct status *status, const struct cns_journal_round *ro
   const cJSON *metrics = cJSON_GetObjectItemCaseSensitive(manifest, "metrics");
   if (!manifest) return;
   add_hospitals(status, manifest, row);
-  if (cJSON_HasObjectItem(metrics, "loss")) cJSON_AddNumberToObject(row, "loss", number_of(metrics, "loss"));
+  static const char *const noised[][2] = {{"loss", "noised_loss"},
+                                          {"loss_error", "noised_loss_error"},
+                                          {"accuracy", "noised_accuracy"},
+                                          {"accuracy_error", "noised_accuracy_error"}};
+  bool is_noised = cJSON_HasObjectItem(metrics, "released");
+  for (size_t k = 0; is_noised && k < sizeof noised / sizeof noised[0]; k++)
+    cJSON_AddNumberToObject(row, noised[k][1], number_of(metrics, noised[k][0]));
+  if (!is_noised && cJSON_HasObjectItem(metrics, "loss"))
+    cJSON_AddNumberToObject(row, "loss", number_of(metrics, "loss"));
   if (cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(metrics, "auc")))
     cJSON_AddNumberToObject(row, "auc", number_of(metrics, "auc"));
   cJSON_AddStringToObject(row, "model", text_of(manifest, "model"));
@@ -241,6 +249,10 @@ static void print_round(const cJSON *row) {
   }
   printf("%s, %.1f %% of the cohort's weight", begin[0] == ',' ? ")" : "",
          100 * number_of(row, "weight_share"));
+  if (cJSON_HasObjectItem(row, "noised_loss"))
+    printf(", noised loss %.4f +- %.4f, noised accuracy %.4f +- %.4f", number_of(row, "noised_loss"),
+           number_of(row, "noised_loss_error"), number_of(row, "noised_accuracy"),
+           number_of(row, "noised_accuracy_error"));
   if (cJSON_HasObjectItem(row, "loss")) printf(", loss %.4f", number_of(row, "loss"));
   if (cJSON_HasObjectItem(row, "auc")) printf(", AUC %.4f", number_of(row, "auc"));
   printf("\n");

@@ -121,6 +121,8 @@ int cns_cli_demo(int argc, char **argv) {
       {"delta", "D", "with --epsilon (1e-4)", CNS_OPTION_NUMBER, &options.delta, 1e-30, 0.5},
       {"adaptive-clip", NULL, "with --epsilon: the clip norm follows the median of the gradients' norms",
        CNS_OPTION_FLAG, &options.adaptive_clip, 0, 0},
+      {"metrics", NULL, "with --epsilon: loss and accuracy on the patients that train, with noise",
+       CNS_OPTION_FLAG, &options.metrics, 0, 0},
       {"json", NULL, "print one JSON object at the end", CNS_OPTION_FLAG, &options.json, 0, 0},
       {"poisoned-hospital", "KIT", "the demo's own: be the poisoned hospital", CNS_OPTION_TEXT, &poisoned, 0,
        0},
@@ -139,6 +141,8 @@ int cns_cli_demo(int argc, char **argv) {
   options.rounds = rounds;
   if (options.adaptive_clip && options.epsilon == 0)
     return cns_cli_usage_error("demo", "--adaptive-clip is for --epsilon: without noise there is no count");
+  if (options.metrics && options.epsilon == 0)
+    return cns_cli_usage_error("demo", "--metrics is for --epsilon: without noise there are exact ones");
   /* Behind so much noise an audit of single updates finds nothing. */
   if (options.epsilon > 0) options.no_audit = options.no_poison = true;
   return poisoned ? run_poisoned(poisoned) : run(&options);

@@ -71,6 +71,11 @@ static void write_weight(FILE *out, const struct cns_site *site, uint32_t weight
           "Your consent tells the coordinator that you have about %u patients in this study, rounded as\n"
           "the policy says; your hospital counts with weight %u in the mean, which all hospitals see.\n",
           cns_policy_patients(&site->kit.policy, site->patients), weight);
+  if (site->kit.policy.metrics_noised)
+    fprintf(out,
+            "How well the model fits the patients drawn, their loss (at most %g of each) and how many it\n"
+            "classifies rightly, enters the sums of all hospitals with noise, within the same budget.\n",
+            site->plan.noised_metrics.loss_max);
   if (!site->kit.policy.metrics) return;
   fprintf(out,
           "Your patients set aside enter the sums from which loss and AUC of all hospitals together are\n"

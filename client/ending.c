@@ -13,9 +13,14 @@ static const char *own_outcome(const struct cns_agent *agent, const struct cns_m
   return "not in the cohort";
 }
 
-static void metrics_text(const struct cns_manifest_metrics *metrics, bool public, char *out, size_t room) {
+static void metrics_text(const struct cns_manifest *manifest, bool public, char *out, size_t room) {
   const char *of = public ? "new model on the public test set" : "received model";
-  if (!metrics->known)
+  const struct cns_manifest_metrics *metrics = &manifest->metrics;
+  const struct cns_noised_metrics_estimate *e = &manifest->noised.estimate;
+  if (manifest->noised.sums.unit > 0)
+    snprintf(out, room, "%s: noised loss %.4f +- %.4f accuracy %.4f +- %.4f", of, e->loss, e->loss_error,
+             e->accuracy, e->accuracy_error);
+  else if (!metrics->known)
     snprintf(out, room, "metrics not known");
   else if (metrics->has_auc)
     snprintf(out, room, "%s: loss %.4f AUC %.4f", of, metrics->loss, metrics->auc);
@@ -31,6 +36,13 @@ struct summary {
   double seconds;
 };
 
+static void add_noised(cJSON *json, const struct cns_noised_metrics_estimate *e) {
+  cJSON_AddNumberToObject(json, "noised_loss", e->loss);
+  cJSON_AddNumberToObject(json, "noised_loss_error", e->loss_error);
+  cJSON_AddNumberToObject(json, "noised_accuracy", e->accuracy);
+  cJSON_AddNumberToObject(json, "noised_accuracy_error", e->accuracy_error);
+}
+
 static cJSON *summary_json(const struct summary *s) {
   cJSON *json = cJSON_CreateObject();
   const struct cns_manifest_metrics *metrics = &s->manifest->metrics;
@@ -41,6 +53,7 @@ static cJSON *summary_json(const struct summary *s) {
   cJSON_AddNumberToObject(json, "expected", s->manifest->member_count);
   if (metrics->known) cJSON_AddNumberToObject(json, "loss", metrics->loss);
   if (metrics->known && metrics->has_auc) cJSON_AddNumberToObject(json, "auc", metrics->auc);
+  if (s->manifest->noised.sums.unit > 0) add_noised(json, &s->manifest->noised.estimate);
   cJSON_AddNumberToObject(json, "bytes_up", (double)s->traffic.up);
   cJSON_AddNumberToObject(json, "bytes_down", (double)s->traffic.down);
   cJSON_AddNumberToObject(json, "seconds", s->seconds);
@@ -49,7 +62,7 @@ static cJSON *summary_json(const struct summary *s) {
 
 /* The one line of a round. */
 static void log_summary(const struct cns_agent *agent, const struct cns_manifest *manifest) {
-  char metrics[96];
+  char metrics[192];
   struct summary s = {.manifest = manifest,
                       .outcome = own_outcome(agent, manifest),
                       .included = cns_manifest_included(manifest)};
@@ -60,7 +73,7 @@ static void log_summary(const struct cns_agent *agent, const struct cns_manifest
     s.traffic.down = now.down - round->start.down;
     s.seconds = (double)(cns_loop_now_ms(agent->host.loop) - round->start_ms) / 1000.0;
   }
-  metrics_text(&manifest->metrics, agent->site.kit.policy.metrics_public, metrics, sizeof metrics);
+  metrics_text(manifest, agent->site.kit.policy.metrics_public, metrics, sizeof metrics);
   cns_client_log_fields(&agent->log, "result", agent->log.json ? summary_json(&s) : NULL,
                         "round %" PRIu64 " attempt %u: we are %s, %zu of %u included, %s, %" PRIu64
                         " bytes up, %" PRIu64 " down, %.1f s",

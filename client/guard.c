@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
+#include <math.h>
 #include <time.h>
 
 #include "client/agent_internal.h"
@@ -61,6 +62,7 @@ int cns_agent_expectation(struct cns_agent *agent, struct cns_expectation *ret_e
       .metrics_dim = kit->policy.metrics ? (uint32_t)cns_plan_metrics_dim(&site->plan) : 0,
       .clip_norm = agent->clip_norm,
       .indicator_share = site->plan.adaptive_clip.share,
+      .metrics_share = site->plan.noised_metrics.share,
       .noise_multiplier = site->plan.noise_multiplier,
       .sampling_rate = site->plan.sampling_rate,
       .round = agent->model_round + 1,
@@ -127,6 +129,15 @@ static int check_own_clip(const struct cns_agent *agent, const struct cns_manife
                          manifest->round, manifest->clip.unit, numbers.indicator);
 }
 
+/* Over how many patients what was released is a mean. */
+static int check_rate(const struct cns_plan *plan, const struct cns_manifest *manifest,
+                      struct cns_problem *problem) {
+  if (manifest->privacy.sampling_rate == plan->sampling_rate) return 0;
+  return cns_problem_set(problem, CNS_ERR_REFUSED,
+                         "the manifest of round %" PRIu64 " has the sampling rate %g, and the study %g",
+                         manifest->round, manifest->privacy.sampling_rate, plan->sampling_rate);
+}
+
 /* An adaptive clip norm follows from what the hospitals have released; from the manifest
  * of a round that was missed only that it follows from its own numbers and is within the
  * study's bounds can be told. */
@@ -135,16 +146,46 @@ static int check_clip(const struct cns_agent *agent, const struct cns_manifest *
   const struct cns_plan *plan = &agent->site.plan;
   int r = cns_manifest_check_clip(manifest, &plan->adaptive_clip, problem);
   if (r || plan->adaptive_clip.share == 0) return r;
-  if (manifest->privacy.sampling_rate != plan->sampling_rate)
-    return cns_problem_set(problem, CNS_ERR_REFUSED,
-                           "the manifest of round %" PRIu64 " has the sampling rate %g, and the study %g",
-                           manifest->round, manifest->privacy.sampling_rate, plan->sampling_rate);
+  r = check_rate(plan, manifest, problem);
+  if (r) return r;
   if (manifest->round == agent->model_round + 1 && manifest->clip.norm != agent->clip_norm)
     return cns_problem_set(problem, CNS_ERR_REFUSED,
                            "the manifest of round %" PRIu64
                            " has a clip norm of %.10g, but from the one accepted here follows %.10g",
                            manifest->round, manifest->clip.norm, agent->clip_norm);
   return check_own_clip(agent, manifest, problem);
+}
+
+/* Of a round that this hospital was asked to take part in: the unit, how much noise it was, and of
+ * how many patients. */
+static int check_own_noised(const struct cns_agent *agent, const struct cns_manifest *manifest,
+                            struct cns_problem *problem) {
+  uint32_t weights[CNS_HOSPITALS_MAX];
+  struct cns_mechanism mechanism;
+  struct cns_mechanism_numbers numbers;
+  if (!cns_agent_in_round(agent, &manifest->descriptor)) return 0;
+  int r = cns_descriptor_compute(agent->round->descriptor, weights, &mechanism, &numbers, problem);
+  if (r) return r;
+  double sigma = cns_mechanism_sum_sigma(&mechanism, &numbers, cns_manifest_included(manifest));
+  const struct cns_noised_metrics_sums *sums = &manifest->noised.sums;
+  if (sums->unit == numbers.metric && fabs(sums->sigma - sigma) <= CNS_NOISED_METRICS_TOLERANCE * sigma)
+    return 0;
+  return cns_problem_set(
+      problem, CNS_ERR_REFUSED,
+      "the manifest of round %" PRIu64 " counts %" PRIu64
+      " steps for a patient's loss and noise of %.10g, and in the round that was announced "
+      "here they are %" PRIu64 " and %.10g",
+      manifest->round, sums->unit, sums->sigma, numbers.metric, sigma);
+}
+
+/* Noised metrics follow from what the hospitals have released, as an adaptive clip norm does. */
+static int check_noised(const struct cns_agent *agent, const struct cns_manifest *manifest,
+                        struct cns_problem *problem) {
+  const struct cns_plan *plan = &agent->site.plan;
+  int r = cns_manifest_check_noised(manifest, &plan->noised_metrics, problem);
+  if (r || plan->noised_metrics.share == 0) return r;
+  r = check_rate(plan, manifest, problem);
+  return r ? r : check_own_noised(agent, manifest, problem);
 }
 
 static int check_manifest(const struct cns_agent *agent, const struct cns_manifest *manifest,
@@ -166,7 +207,8 @@ static int check_manifest(const struct cns_agent *agent, const struct cns_manife
                            "coordinator has forked the study's history",
                            manifest->round);
   int r = check_own_round(agent, manifest, problem);
-  return r ? r : check_clip(agent, manifest, problem);
+  if (!r) r = check_clip(agent, manifest, problem);
+  return r ? r : check_noised(agent, manifest, problem);
 }
 
 int cns_agent_guard_manifest(struct cns_agent *agent, const uint8_t *data, size_t len,

@@ -160,8 +160,9 @@ static void log_trained(struct cns_agent *agent, const struct cns_work_result *r
   if (d->unit == CNS_UNIT_PATIENT) {
     cns_client_log(
         &agent->log, "trained",
-        "round %" PRIu64 ": gradients of a random sample of the patients, each clipped to %g%s%s", d->round,
+        "round %" PRIu64 ": gradients of a random sample of the patients, each clipped to %g%s%s%s", d->round,
         d->clip_norm, d->indicator_share > 0 ? ", how many of them were within that" : "",
+        d->metrics_share > 0 ? ", their loss and right answers" : "",
         d->noise_placement == CNS_NOISE_DISTRIBUTED ? ", and this hospital's share of the noise" : "");
     return;
   }
@@ -218,7 +219,9 @@ static int mechanism_of(const struct cns_descriptor *d, uint16_t index, struct c
   if (!r) r = cns_mechanism_radius(&mechanism, weights[position], &input->radius);
   if (!r) r = cns_mechanism_theta(&mechanism, weights[position], &input->theta);
   input->indicator = numbers.indicator;
-  input->patients = numbers.indicator > 0 ? cns_mechanism_patients(&mechanism, weights[position]) : 0;
+  input->metric = numbers.metric;
+  input->patients =
+      cns_mechanism_extras(&mechanism) > 0 ? cns_mechanism_patients(&mechanism, weights[position]) : 0;
   input->unit = mechanism.unit;
   input->sampling_rate = mechanism.sampling_rate;
   input->sigma_local = numbers.sigma_local;

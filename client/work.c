@@ -54,18 +54,39 @@ static int train_update(struct cns_work *work, const float *params, float *updat
   return r;
 }
 
-/* Numbers that get noise. */
-static size_t update_dim(const struct cns_work_input *in) {
-  return cns_plan_dim(in->plan) + (in->indicator > 0);
+/* Steps that one patient's extra numbers are worth, in their order; how many. */
+static size_t extra_units(const struct cns_work_input *in, uint64_t *ret_units) {
+  size_t count = 0;
+  if (in->indicator > 0) ret_units[count++] = in->indicator;
+  if (in->metric > 0) ret_units[count++] = in->metric;
+  if (in->metric > 0) ret_units[count++] = in->metric;
+  return count;
 }
 
-/* Each patient within the clip norm counts +a and each beyond -a, whatever the norm. Cut
- * off at so many patients, which moves no two sums apart. */
-static uint32_t indicators(const struct cns_work_input *in, const struct cns_private_stats *stats) {
-  int64_t most = (int64_t)in->patients, sum = (int64_t)stats->sampled - 2 * (int64_t)stats->clipped;
-  if (sum > most) sum = most;
-  if (sum < -most) sum = -most;
-  return (uint32_t)(uint64_t)(sum * (int64_t)in->indicator);
+/* Numbers that get noise. */
+static size_t update_dim(const struct cns_work_input *in) {
+  uint64_t units[CNS_MECHANISM_EXTRAS_MAX];
+  return cns_plan_dim(in->plan) + extra_units(in, units);
+}
+
+/* Each patient within the clip norm counts +a and each beyond -a, whatever the norm; of the
+ * metrics each is within +-h. Cut off at so many patients, which moves no two sums apart. */
+static void put_extras(const struct cns_work_input *in, const struct cns_private_stats *stats,
+                       const struct cns_private_metrics *metrics, uint32_t *ret_x) {
+  int64_t within = (int64_t)stats->sampled - 2 * (int64_t)stats->clipped;
+  int64_t sums[CNS_MECHANISM_EXTRAS_MAX];
+  uint64_t units[CNS_MECHANISM_EXTRAS_MAX];
+  size_t count = 0;
+  if (in->indicator > 0) sums[count++] = within * (int64_t)in->indicator;
+  if (in->metric > 0) sums[count++] = metrics->loss;
+  if (in->metric > 0) sums[count++] = metrics->right;
+  (void)extra_units(in, units);
+  for (size_t k = 0; k < count; k++) {
+    int64_t most = (int64_t)(in->patients * units[k]);
+    int64_t sum = sums[k] > most ? most : sums[k] < -most ? -most : sums[k];
+    ret_x[k] = (uint32_t)(uint64_t)sum;
+  }
+  cns_wipe(sums, sizeof sums);
 }
 
 /* Who is in the sample, and how many, stays here. */
@@ -73,17 +94,19 @@ static int sum_gradients(struct cns_work *work, const float *params) {
   const struct cns_work_input *in = &work->input;
   size_t dim = cns_plan_dim(in->plan), patients = in->train->patients, sampled = 0;
   struct cns_private_stats stats = {0};
+  struct cns_private_metrics metrics = {.loss_max = in->plan->noised_metrics.loss_max, .unit = in->metric};
   bool *sample = calloc(patients ? patients : 1, sizeof *sample);
   double *sum = malloc(dim * sizeof *sum);
   int r =
       sample && sum ? 0 : cns_problem_set(&work->problem, CNS_ERR_MEMORY, "not enough memory for gradients");
   if (!r) r = cns_private_sample(in->rng, in->sampling_rate, patients, sample, &sampled);
   if (!r)
-    r = cns_private_gradient(in->plan, params, in->train, sample, in->clip_norm, &work->cancelled, sum,
-                             &stats, &work->problem);
+    r = cns_private_gradient_metrics(in->plan, params, in->train, sample, in->clip_norm, &work->cancelled,
+                                     sum, &stats, in->metric > 0 ? &metrics : NULL, &work->problem);
   if (!r) r = cns_grid_round(sum, dim, in->radius, in->scale_log2, in->rng, work->result.x, &work->problem);
-  if (!r && in->indicator > 0) work->result.x[dim] = indicators(in, &stats);
+  if (!r) put_extras(in, &stats, &metrics, work->result.x + dim);
   cns_wipe(&stats, sizeof stats);
+  cns_wipe(&metrics, sizeof metrics);
   wipe_free(sample, patients * sizeof *sample);
   wipe_free(sum, dim * sizeof *sum);
   return r;
@@ -93,11 +116,13 @@ static int sum_gradients(struct cns_work *work, const float *params) {
  * can't change the sum by more than the noise is made for. */
 static int check_norm(struct cns_work *work, size_t dim) {
   const struct cns_work_input *in = &work->input;
+  uint64_t units[CNS_MECHANISM_EXTRAS_MAX];
+  size_t extras = extra_units(in, units);
+  const uint32_t *extra = work->result.x + dim - extras;
   bool good = cns_grid_within(work->result.x, dim, in->theta);
-  if (in->indicator > 0) {
-    int64_t sum = (int32_t)work->result.x[dim - 1], unit = (int64_t)in->indicator;
-    good = good && sum % unit == 0 && llabs(sum) <= unit * (int64_t)in->patients;
-  }
+  for (size_t k = 0; k < extras; k++)
+    good = good && llabs((int64_t)(int32_t)extra[k]) <= (int64_t)(units[k] * in->patients);
+  if (in->indicator > 0) good = good && (int64_t)(int32_t)extra[0] % (int64_t)in->indicator == 0;
   if (good) return 0;
   return cns_problem_set(&work->problem, CNS_ERR_RANGE,
                          "the update computed here is longer than the round's bound: this machine computes "

@@ -3,9 +3,10 @@
  * A round's work at the hospital, on a worker thread: metrics of the received
  * model on the validation rows; local training and clipping of the update, or, in
  * privacy unit patient, the sum of the clipped gradients of a random sample of the
- * patients and, for an adaptive clip norm, how many of those were within it; the integer
- * grid; the hospital's share of the noise. What comes out is x, the plain vector of the
- * round: the update, the indicators' sum if there is one, and behind it the metrics.
+ * patients and the extra numbers of those (dp/mechanism.h): for an adaptive clip norm how many
+ * were within it, for noised metrics their loss and right answers; the integer grid; the
+ * hospital's share of the noise. What comes out is x, the plain vector of the
+ * round: the update, the extra numbers if there are any, and behind it the exact metrics.
  */
 #pragma once
 
@@ -27,11 +28,12 @@ struct cns_work_input {
   double sampling_rate; /* in unit patient */
   double radius;        /* of the sum in unit patient (dp/mechanism.h) */
   uint64_t indicator;   /* steps of one patient's indicator, of an adaptive clip norm; 0: it is fixed */
-  uint64_t patients;    /* whose indicators the vector may hold, with an adaptive clip norm */
-  uint64_t theta;       /* the integer vector's largest norm before the noise, steps */
-  double sigma_local;   /* of the noise, steps; 0 for none */
-  struct cns_rng rng;   /* of sampling, rounding and noise; used on the worker thread */
-  unsigned poison;      /* the finished update is turned round and made so many bounds long; 0: it isn't */
+  uint64_t metric;   /* steps of one patient's loss, and right answer, of noised metrics; 0: there are none */
+  uint64_t patients; /* whose extra numbers the vector may hold; 0 without any */
+  uint64_t theta;    /* the integer vector's largest norm before the noise, steps */
+  double sigma_local; /* of the noise, steps; 0 for none */
+  struct cns_rng rng; /* of sampling, rounding and noise; used on the worker thread */
+  unsigned poison;    /* the finished update is turned round and made so many bounds long; 0: it isn't */
 };
 
 struct cns_work_result {

@@ -24,6 +24,8 @@ struct job {
   uint64_t words;
   struct block_result *results;
   uint32_t *metrics_sum;
+  uint64_t gradients; /* numbers of the update that are the model's; the extra ones follow */
+  int64_t extra[CNS_MECHANISM_EXTRAS_MAX];
 };
 
 static int unmasked_block(const struct cns_aggregation *a, uint64_t first, size_t count, uint32_t *sum,
@@ -53,17 +55,29 @@ static int take_update(const struct job *job, uint64_t first, size_t count, cons
   return cns_fedavg_step(a->parent + first, mean, count, a->params + first, &result->problem);
 }
 
-/* The last number of an update with an adaptive clip norm. */
-static int take_indicator(struct job *job, uint32_t word, struct block_result *result) {
+/* The last numbers of an update with an adaptive clip norm or noised metrics. */
+static int take_extra(struct job *job, uint64_t at, uint32_t word, struct block_result *result) {
   int64_t value = (int32_t)word, honest = (int64_t)job->range.honest;
+  bool is_count = at == 0 && job->a->unit > 0;
   if (llabs(value) > (int64_t)job->range.second)
     return cns_problem_set(&result->problem, CNS_ERR_RANGE,
-                           "how many patients are within the clip norm is beyond what the round's hospitals "
-                           "could add up to: the sum is void");
+                           "%s is beyond what the round's hospitals could add up to: the sum is void",
+                           is_count ? "how many patients are within the clip norm" : "a noised metric");
   int64_t kept = value > honest ? honest : value < -honest ? -honest : value;
   result->clipped += kept != value;
-  job->a->released = kept; /* one block has it */
+  job->extra[at] = kept; /* each is in one block */
   return 0;
+}
+
+/* A block's part of the update: parameters, and then extra numbers. */
+static int take(struct job *job, uint64_t first, size_t count, const uint32_t *sum, float *mean,
+                struct block_result *result) {
+  uint64_t left = first >= job->gradients ? 0 : job->gradients - first;
+  size_t gradients = left < count ? (size_t)left : count;
+  int r = gradients > 0 ? take_update(job, first, gradients, sum, mean, result) : 0;
+  for (size_t k = gradients; r == 0 && k < count; k++)
+    r = take_extra(job, first + k - job->gradients, sum[k], result);
+  return r;
 }
 
 static void run_block(void *argument, size_t block) {
@@ -79,10 +93,7 @@ static void run_block(void *argument, size_t block) {
   size_t update = first >= dim ? 0 : dim - first < count ? (size_t)(dim - first) : count;
   if (r == 0 && job->noise && update > 0) r = cns_discrete_gaussian_add(job->noise, a->rng, sum, update);
   if (r == 0) cns_hash_once("consilium/1 sum block", sum, count * sizeof *sum, &result->digest);
-  bool has_indicator = a->unit > 0 && update > 0 && first + update == dim;
-  size_t gradients = update - has_indicator;
-  if (r == 0 && gradients > 0) r = take_update(job, first, gradients, sum, mean, result);
-  if (r == 0 && has_indicator) r = take_indicator(job, sum[gradients], result);
+  if (r == 0) r = take(job, first, update, sum, mean, result);
   if (r == 0 && update < count)
     memcpy(job->metrics_sum + (first + update - dim), sum + update, (count - update) * sizeof *sum);
   result->error = r;
@@ -114,10 +125,24 @@ static int prepare(struct job *job, uint32_t *weights, struct cns_problem *probl
   struct cns_mechanism_numbers numbers;
   int r = cns_descriptor_compute(a->descriptor, weights, &job->mechanism, &numbers, problem);
   if (r == 0) r = cns_mechanism_range(&job->mechanism, &numbers, a->weights, a->count, &job->range);
-  if (r == 0) a->unit = numbers.indicator;
+  if (r == 0) {
+    job->gradients = a->descriptor->dim - cns_mechanism_extras(&job->mechanism);
+    a->unit = numbers.indicator;
+    a->noised = (struct cns_noised_metrics_sums){
+        .unit = numbers.metric, .sigma = cns_mechanism_sum_sigma(&job->mechanism, &numbers, a->count)};
+  }
   if (r == 0 && job->mechanism.placement == CNS_NOISE_CENTRAL)
     r = cns_discrete_gaussian_new(numbers.sigma, &job->noise, problem);
   return r;
+}
+
+static void release(const struct job *job) {
+  struct cns_aggregation *a = job->a;
+  const int64_t *extra = job->extra;
+  a->released = a->unit > 0 ? *extra++ : 0;
+  if (a->noised.unit == 0) return;
+  a->noised.loss = extra[0];
+  a->noised.right = extra[1];
 }
 
 int cns_aggregate(struct cns_aggregation *a, struct cns_problem *problem) {
@@ -131,6 +156,7 @@ int cns_aggregate(struct cns_aggregation *a, struct cns_problem *problem) {
   if (r == 0) {
     cns_parallel_run(a->parallel, blocks, run_block, &job);
     r = gather(&job, blocks, problem);
+    if (r == 0) release(&job);
   }
   a->has_metrics = false;
   if (r == 0 && metrics_dim > 0)

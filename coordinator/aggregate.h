@@ -3,11 +3,12 @@
  * From uploads and rebuilt masks to the new model: runs on a worker thread, on
  * plain arrays. Block after block: the included uploads are added up, the masks
  * taken off, central noise added before anything else is made of the sum, the
- * update's part dequantised and added to the parent, the indicators' sum and the metrics' part kept. No
+ * update's part dequantised and added to the parent, the extra numbers and the metrics' part kept. No
  * memory beyond the new model and a block a thread.
  */
 #pragma once
 
+#include "dp/noised_metrics.h"
 #include "model/metrics.h"
 #include "protocol/coordinator.h"
 #include "store/vector_file.h"
@@ -20,7 +21,7 @@ struct cns_aggregation {
   size_t count;
   const struct cns_mask_term *terms;
   size_t term_count;
-  const float *parent;  /* the model's parameters: dim, without the indicator */
+  const float *parent;  /* the model's parameters: dim, without the extra numbers */
   double learning_rate; /* new model = parent + learning_rate * mean; 1 for updates, negative for gradients */
   struct cns_rng rng;   /* of central noise; used on several threads */
   size_t classes;
@@ -28,8 +29,9 @@ struct cns_aggregation {
   /* out */
   float *params; /* as parent, allocated by the caller */
   uint64_t clipped;
-  int64_t released;      /* the indicators' sum, in steps, with an adaptive clip norm; 0 else */
-  uint64_t unit;         /* steps of one patient's indicator; 0 with a fixed clip norm */
+  int64_t released; /* the indicators' sum, in steps, with an adaptive clip norm; 0 else */
+  uint64_t unit;    /* steps of one patient's indicator; 0 with a fixed clip norm */
+  struct cns_noised_metrics_sums noised; /* unit 0: no noised metrics */
   struct cns_digest sum; /* H over the unmasked sum's blocks, with central noise if there is any */
   bool has_metrics;
   struct cns_metrics metrics;

@@ -160,6 +160,13 @@ static void add_flagged(const struct cns_server *s, cJSON *json) {
   }
 }
 
+static void add_noised(cJSON *json, const struct cns_noised_metrics_estimate *e) {
+  cJSON_AddNumberToObject(json, "noised_loss", e->loss);
+  cJSON_AddNumberToObject(json, "noised_loss_error", e->loss_error);
+  cJSON_AddNumberToObject(json, "noised_accuracy", e->accuracy);
+  cJSON_AddNumberToObject(json, "noised_accuracy_error", e->accuracy_error);
+}
+
 static cJSON *round_json(const struct cns_server *s, const struct cns_manifest *manifest,
                          struct traffic traffic, double seconds) {
   cJSON *json = cJSON_CreateObject();
@@ -184,6 +191,7 @@ static cJSON *round_json(const struct cns_server *s, const struct cns_manifest *
     cJSON_AddNumberToObject(json, "loss", manifest->metrics.loss);
     if (manifest->metrics.has_auc) cJSON_AddNumberToObject(json, "auc", manifest->metrics.auc);
   }
+  if (manifest->noised.sums.unit > 0) add_noised(json, &manifest->noised.estimate);
   if (manifest->privacy.placement != CNS_NOISE_NONE && isfinite(manifest->privacy.epsilon)) {
     cJSON_AddNumberToObject(json, "epsilon", manifest->privacy.epsilon);
     cJSON_AddNumberToObject(json, "delta", manifest->privacy.delta);
@@ -221,6 +229,10 @@ static void write_round(FILE *out, const struct cns_server *s, const struct cns_
   fprintf(out, "%s, %.1f %% of the weight", first ? "" : ")", 100 * share_of_weight(s, manifest));
   if (manifest->metrics.known) fprintf(out, ", loss %.4f", manifest->metrics.loss);
   if (manifest->metrics.known && manifest->metrics.has_auc) fprintf(out, ", AUC %.4f", manifest->metrics.auc);
+  const struct cns_noised_metrics_estimate *e = &manifest->noised.estimate;
+  if (manifest->noised.sums.unit > 0)
+    fprintf(out, ", noised loss %.4f +- %.4f, noised accuracy %.4f +- %.4f", e->loss, e->loss_error,
+            e->accuracy, e->accuracy_error);
   if (manifest->privacy.placement != CNS_NOISE_NONE)
     fprintf(out, ", epsilon %.4g spent", manifest->privacy.epsilon);
   else if (!manifest->metrics.known)

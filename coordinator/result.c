@@ -88,6 +88,8 @@ int cns_result_adopt(struct cns_server *s, const uint8_t *bytes, size_t len, str
                         s->kit.config.state_path);
   if (r == 0 && is_of_this_study(s, &manifest))
     r = cns_manifest_check_clip(&manifest, &s->plan.adaptive_clip, problem);
+  if (r == 0 && is_of_this_study(s, &manifest))
+    r = cns_manifest_check_noised(&manifest, &s->plan.noised_metrics, problem);
   if (r == 0) r = cns_registry_get_model(s->registry, &manifest.model, &model, &model_len, problem);
   if (r == 0) r = cns_model_parse(&s->plan, model, model_len, "the last round's model", s->params, problem);
   if (r == 0) {
@@ -159,6 +161,13 @@ static void adapt_clip(const struct cns_server *s, const struct cns_aggregation 
   manifest->clip.next = cns_adaptive_clip_next(&s->plan.adaptive_clip, norm, cns_manifest_fraction(manifest));
 }
 
+static void estimate_metrics(const struct cns_server *s, const struct cns_aggregation *a,
+                             struct cns_manifest *manifest) {
+  if (a->noised.unit == 0) return;
+  manifest->noised.sums = a->noised;
+  cns_manifest_estimate(manifest, s->plan.noised_metrics.loss_max, &manifest->noised.estimate);
+}
+
 static int publish(struct cns_server *s, struct result_job *job, struct cns_problem *problem) {
   struct cns_manifest manifest;
   uint64_t sequence;
@@ -184,6 +193,7 @@ static int publish(struct cns_server *s, struct result_job *job, struct cns_prob
   if (r == 0) r = cns_budget_release(s, problem);
   if (r == 0) r = privacy_of(s, &manifest.privacy, problem);
   adapt_clip(s, a, &manifest);
+  estimate_metrics(s, a, &manifest);
   if (r == 0) r = cns_manifest_make(&manifest, s->kit.identity, &bytes, &len);
   if (r == 0) r = record(s, &manifest, bytes, len, problem);
   if (r == 0) {

@@ -5,6 +5,7 @@
 
 #include "dp/adaptive_clip.h"
 #include "dp/grid.h"
+#include "dp/noised_metrics.h"
 #include "dp/root.h"
 
 __extension__ typedef unsigned __int128 u128;
@@ -26,9 +27,12 @@ uint64_t cns_mechanism_patients(const struct cns_mechanism *m, uint32_t weight) 
   return (uint64_t)patients_of(m, weight);
 }
 
-/* Numbers of the vector that aren't the indicator. */
+size_t cns_mechanism_extras(const struct cns_mechanism *m) {
+  return (m->indicator_share > 0 ? 1 : 0) + (m->metrics_share > 0 ? 2 : 0);
+}
+
 static uint64_t gradient_dim(const struct cns_mechanism *m) {
-  return m->dim - (m->indicator_share > 0);
+  return m->dim - cns_mechanism_extras(m);
 }
 
 int cns_mechanism_radius(const struct cns_mechanism *m, uint32_t weight, double *ret_radius) {
@@ -54,46 +58,77 @@ static int gradient_sensitivity(const struct cns_mechanism *m, uint64_t *ret_ste
                               ret_steps);
 }
 
-/* a. S_g is below 2^53, so that every factor is exact or rounded alike everywhere. */
-static int indicator_steps(const struct cns_mechanism *m, uint64_t *ret_steps) {
+/* Steps that one patient's extra numbers are worth. */
+struct extras {
+  uint64_t indicator; /* a */
+  uint64_t metric;    /* h, twice */
+};
+
+/* Of the extra numbers of so many patients: a, h below 2^32 and fewer than 2^21 patients. */
+static u128 extra_squares(const struct extras *e, uint64_t patients) {
+  u128 a = (u128)e->indicator * patients, h = (u128)e->metric * patients;
+  return a * a + 2 * h * h;
+}
+
+/* L2 norm of so many steps of gradients, at most 2^31, with the extra numbers. */
+static uint64_t joint(uint64_t steps, const struct extras *e, uint64_t patients) {
+  u128 squares = extra_squares(e, patients);
+  return squares == 0 ? steps : cns_root_ceil((u128)steps * steps + squares);
+}
+
+/* steps is below 2^53, so that every factor is exact or rounded alike everywhere. */
+static uint64_t worth(uint64_t steps, double share) {
+  return (uint64_t)((double)steps * sqrt(share / (1 - share)));
+}
+
+/* floor(b/sqrt(2)) */
+static uint64_t half_of_square(uint64_t b) {
+  u128 square = (u128)b * b / 2;
+  uint64_t root = cns_root_ceil(square);
+  return root - ((u128)root * root > square);
+}
+
+static int extras_of(const struct cns_mechanism *m, struct extras *ret_extras) {
+  struct extras e = {0};
   uint64_t gradient;
-  *ret_steps = 0;
-  if (m->indicator_share == 0) return 0;
+  *ret_extras = e;
+  if (cns_mechanism_extras(m) == 0) return 0;
   int r = gradient_sensitivity(m, &gradient);
   if (r) return r;
   if (gradient >> 31) return CNS_ERR_RANGE;
-  *ret_steps = (uint64_t)((double)gradient * sqrt(m->indicator_share / (1 - m->indicator_share)));
+  if (m->indicator_share > 0) e.indicator = worth(gradient, m->indicator_share);
+  if (m->metrics_share > 0) e.metric = half_of_square(worth(joint(gradient, &e, 1), m->metrics_share));
+  *ret_extras = e;
   return 0;
 }
 
-/* Of one hospital's vector, the indicator's steps being a. */
-static int theta_with(const struct cns_mechanism *m, uint64_t a, uint32_t weight, uint64_t *ret_theta) {
+/* Of one hospital's vector. */
+static int theta_with(const struct cns_mechanism *m, const struct extras *e, uint32_t weight,
+                      uint64_t *ret_theta) {
   double radius;
   uint64_t theta;
   if (m->unit == CNS_UNIT_HOSPITAL) return cns_quantize_theta(m->clip, weight, m->scale_log2, ret_theta);
   int r = cns_mechanism_radius(m, weight, &radius);
   if (r == 0) r = cns_grid_radius_steps(radius, gradient_dim(m), m->scale_log2, &theta);
   if (r) return r;
-  /* Below 2^31 each and, of patients, 2^21; so the squares add up to less than 2^105. */
-  u128 count = (u128)a * cns_mechanism_patients(m, weight);
-  *ret_theta = a == 0 ? theta : cns_root_ceil((u128)theta * theta + count * count);
+  *ret_theta = joint(theta, e, cns_mechanism_patients(m, weight));
   return 0;
 }
 
 int cns_mechanism_theta(const struct cns_mechanism *m, uint32_t weight, uint64_t *ret_theta) {
-  uint64_t a;
-  int r = indicator_steps(m, &a);
-  return r ? r : theta_with(m, a, weight, ret_theta);
+  struct extras e;
+  int r = extras_of(m, &e);
+  return r ? r : theta_with(m, &e, weight, ret_theta);
 }
 
 /* ||x + noise||^2 <= theta^2 + 2 theta sigma t + sigma^2 (sqrt(d) + t)^2, but with
  * probability exp(-t^2/2) for each of the two (the noise along x, and its length:
  * Laurent and Massart 2000); t = 10. */
-static int bound_with(const struct cns_mechanism *m, uint64_t a, uint32_t weight, double sigma_local,
-                      uint64_t *ret_bound) {
+static int bound_with(const struct cns_mechanism *m, const struct extras *e, uint32_t weight,
+                      double sigma_local, uint64_t *ret_bound) {
   const double t = 10;
   uint64_t theta;
-  int r = theta_with(m, a, weight, &theta);
+  int r = theta_with(m, e, weight, &theta);
   if (r) return r;
   if (sigma_local > 0) {
     double x = (double)theta, length = sigma_local * (sqrt((double)m->dim) + t);
@@ -107,15 +142,21 @@ static int bound_with(const struct cns_mechanism *m, uint64_t a, uint32_t weight
 
 int cns_mechanism_bound(const struct cns_mechanism *m, uint32_t weight, double sigma_local,
                         uint64_t *ret_bound) {
-  uint64_t a;
-  int r = indicator_steps(m, &a);
-  return r ? r : bound_with(m, a, weight, sigma_local, ret_bound);
+  struct extras e;
+  int r = extras_of(m, &e);
+  return r ? r : bound_with(m, &e, weight, sigma_local, ret_bound);
 }
 
 static bool weights_are_sound(const uint32_t *weights, size_t count) {
   for (size_t k = 0; k < count; k++)
     if (weights[k] == 0 || weights[k] > CNS_QUANTIZE_WEIGHT_MAX) return false;
   return true;
+}
+
+/* Too little, too much or NaN of the noise; or not of a sum over patients. */
+static bool share_is_wrong(const struct cns_mechanism *m, double share, double min, double max) {
+  return share != 0 && (m->unit != CNS_UNIT_PATIENT || m->dim <= cns_mechanism_extras(m) ||
+                        !(share >= min && share <= max));
 }
 
 static int check(const struct cns_mechanism *m, struct cns_problem *problem) {
@@ -125,10 +166,10 @@ static int check(const struct cns_mechanism *m, struct cns_problem *problem) {
   else if (!weights_are_sound(m->weights, m->count))
     wrong = "a weight";
   if (m->dim == 0 || m->dim > CNS_GRID_LEN_MAX) wrong = "the number of parameters";
-  if (m->indicator_share != 0 && (m->unit != CNS_UNIT_PATIENT || m->dim < 2 ||
-                                  !(m->indicator_share >= CNS_ADAPTIVE_CLIP_SHARE_MIN &&
-                                    m->indicator_share <= CNS_ADAPTIVE_CLIP_SHARE_MAX)))
+  if (share_is_wrong(m, m->indicator_share, CNS_ADAPTIVE_CLIP_SHARE_MIN, CNS_ADAPTIVE_CLIP_SHARE_MAX))
     wrong = "the share of the indicator of an adaptive clip norm, which is for unit patient: it";
+  if (share_is_wrong(m, m->metrics_share, CNS_NOISED_METRICS_SHARE_MIN, CNS_NOISED_METRICS_SHARE_MAX))
+    wrong = "the share of noised metrics, which are for unit patient: it";
   bool noisy = m->placement != CNS_NOISE_NONE;
   if (noisy ? !(m->noise_multiplier >= 0.01 && m->noise_multiplier <= 1e6) : m->noise_multiplier != 0)
     wrong = "the noise multiplier";
@@ -146,11 +187,11 @@ static int check(const struct cns_mechanism *m, struct cns_problem *problem) {
 }
 
 /* Sum and largest of theta; all below 2^31. */
-static int thetas(const struct cns_mechanism *m, uint64_t a, const uint32_t *weights, size_t count,
-                  uint64_t *ret_sum, uint64_t *ret_largest) {
+static int thetas(const struct cns_mechanism *m, const struct extras *e, const uint32_t *weights,
+                  size_t count, uint64_t *ret_sum, uint64_t *ret_largest) {
   uint64_t sum = 0, largest = 0, theta;
   for (size_t k = 0; k < count; k++) {
-    int r = theta_with(m, a, weights[k], &theta);
+    int r = theta_with(m, e, weights[k], &theta);
     if (r) return r;
     if (theta >> 31) return CNS_ERR_RANGE;
     sum += theta;
@@ -161,16 +202,19 @@ static int thetas(const struct cns_mechanism *m, uint64_t a, const uint32_t *wei
   return 0;
 }
 
-/* A unit moves the gradients by S_g at most and the indicator by a. */
+static struct extras extras_in(const struct cns_mechanism_numbers *n) {
+  return (struct extras){.indicator = n->indicator, .metric = n->metric};
+}
+
+/* A unit moves the gradients by S_g at most, the indicator by a, and each metric by h. */
 static int sensitivity(const struct cns_mechanism *m, uint64_t largest, struct cns_mechanism_numbers *n) {
+  const struct extras e = extras_in(n);
   uint64_t gradient;
   n->sensitivity = largest;
   if (m->unit == CNS_UNIT_HOSPITAL) return 0;
   int r = gradient_sensitivity(m, &gradient);
-  if (r) return r;
-  u128 a = n->indicator;
-  n->sensitivity = a == 0 ? gradient : cns_root_ceil((u128)gradient * gradient + a * a);
-  return 0;
+  if (r == 0) n->sensitivity = joint(gradient, &e, 1);
+  return r;
 }
 
 static void noise(const struct cns_mechanism *m, struct cns_mechanism_numbers *n) {
@@ -184,9 +228,10 @@ static void noise(const struct cns_mechanism *m, struct cns_mechanism_numbers *n
 
 static int largest_bound(const struct cns_mechanism *m, const struct cns_mechanism_numbers *n,
                          const uint32_t *weights, size_t count, uint64_t *ret_bound) {
+  const struct extras e = extras_in(n);
   uint64_t largest = 0, bound;
   for (size_t k = 0; k < count; k++) {
-    int r = bound_with(m, n->indicator, weights[k], n->sigma_local, &bound);
+    int r = bound_with(m, &e, weights[k], n->sigma_local, &bound);
     if (r) return r;
     if (bound > largest) largest = bound;
   }
@@ -194,21 +239,20 @@ static int largest_bound(const struct cns_mechanism *m, const struct cns_mechani
   return 0;
 }
 
-/* Of the noise in an honest sum of so many, whoever adds it. */
-static double noise_reach(const struct cns_mechanism *m, const struct cns_mechanism_numbers *n,
-                          size_t count) {
-  double all = m->placement == CNS_NOISE_DISTRIBUTED ? sqrt((double)count) * n->sigma_local : n->sigma;
-  return ceil(CNS_MECHANISM_TAIL * all);
+double cns_mechanism_sum_sigma(const struct cns_mechanism *m, const struct cns_mechanism_numbers *n,
+                               size_t count) {
+  return m->placement == CNS_NOISE_DISTRIBUTED ? sqrt((double)count) * n->sigma_local : n->sigma;
 }
 
 int cns_mechanism_range(const struct cns_mechanism *m, const struct cns_mechanism_numbers *n,
                         const uint32_t *weights, size_t count, struct cns_quantize_range *ret_range) {
   struct cns_quantize_range range;
+  const struct extras e = extras_in(n);
   uint64_t sum = 0, largest = 0, bound = 0;
   if (count == 0 || count > CNS_HOSPITALS_MAX) return CNS_ERR_ARGUMENT;
-  int r = thetas(m, n->indicator, weights, count, &sum, &largest);
+  int r = thetas(m, &e, weights, count, &sum, &largest);
   if (!r) r = largest_bound(m, n, weights, count, &bound);
-  double reach = noise_reach(m, n, count);
+  double reach = ceil(CNS_MECHANISM_TAIL * cns_mechanism_sum_sigma(m, n, count));
   /* sqrt(8)*bound < 2^30: a bucket of a sketch can't wrap. */
   if (r || bound >> 31 || 8 * (u128)bound * bound >= (u128)1 << 60 || !(reach < 0x1p31)) return CNS_ERR_RANGE;
   range.honest = sum + (uint64_t)reach;
@@ -221,9 +265,12 @@ int cns_mechanism_range(const struct cns_mechanism *m, const struct cns_mechanis
 /* All but whether the noise is in enough steps. CNS_ERR_RANGE: could wrap. */
 static int numbers_of(const struct cns_mechanism *m, struct cns_mechanism_numbers *ret_numbers) {
   struct cns_mechanism_numbers n = {0};
+  struct extras e;
   uint64_t sum, largest;
-  int r = indicator_steps(m, &n.indicator);
-  if (!r) r = thetas(m, n.indicator, m->weights, m->count, &sum, &largest);
+  int r = extras_of(m, &e);
+  n.indicator = e.indicator;
+  n.metric = e.metric;
+  if (!r) r = thetas(m, &e, m->weights, m->count, &sum, &largest);
   if (!r) r = sensitivity(m, largest, &n);
   if (r) return r;
   noise(m, &n);
@@ -255,6 +302,12 @@ int cns_mechanism_compute(const struct cns_mechanism *m, struct cns_mechanism_nu
         problem, CNS_ERR_RANGE,
         "the indicator of the adaptive clip norm has less than a step of the grid: a larger "
         "share for it, a smaller cohort or smaller weights are needed");
+  if (m->metrics_share > 0 && n.metric < CNS_MECHANISM_METRIC_MIN)
+    return cns_problem_set(
+        problem, CNS_ERR_RANGE,
+        "a patient's loss has %llu steps of the grid, and %d are needed: a larger share for metrics, a "
+        "smaller cohort or smaller weights",
+        (unsigned long long)n.metric, CNS_MECHANISM_METRIC_MIN);
   *ret_numbers = n;
   return 0;
 }

@@ -22,6 +22,13 @@
  * the gradients' sensitivity and w the indicator's share. Both are one vector under one
  * noise, of sensitivity ceil(sqrt(S_g^2 + a^2)): docs/sensitivity.md, "The indicator".
  *
+ * With noised metrics (dp/noised_metrics.h; unit patient only) two whole numbers follow, the sums
+ * of the sampled patients' loss and of their right answers, each within +-h of a patient:
+ * with S the sensitivity without them and v their share, b = floor(S * sqrt(v/(1-v))) and
+ * h = floor(b/sqrt(2)), and the sensitivity is ceil(sqrt(S_g^2 + a^2 + 2*h^2)): the same document,
+ * "Metrics". The indicator and these are the extra numbers of a vector: bounded by whole
+ * numbers for each patient, and cut off at as many patients as the public radius is made for.
+ *
  * Noise: discrete Gaussian of total standard deviation sigma, so that sigma is
  * never below sqrt((z*sensitivity)^2 + 3): what is lost by being discrete is
  * covered, and the noise multiplier that is charged is z itself. Distributed, each
@@ -45,6 +52,8 @@ enum cns_privacy_unit { CNS_UNIT_HOSPITAL = 0, CNS_UNIT_PATIENT = 1 };
 /* What rounding errors of the clipped sum may add to the sensitivity, relative
  * (model/private.h proves less). */
 #define CNS_MECHANISM_SLACK 0x1p-16
+/* Least h: a patient's loss is rounded by a 64th of the largest one at most, an answer by as much. */
+#define CNS_MECHANISM_METRIC_MIN 16
 
 struct cns_mechanism {
   enum cns_privacy_unit unit;
@@ -53,7 +62,8 @@ struct cns_mechanism {
   double sampling_rate;    /* q; 1 in unit hospital, 0 without noise */
   double clip;
   double indicator_share; /* w, of an adaptive clip norm; 0: the clip norm is fixed */
-  uint64_t dim;           /* numbers with noise: the gradients', and the indicator */
+  double metrics_share;   /* v, of noised metrics; 0: there are none */
+  uint64_t dim;           /* numbers with noise: the gradients', and the extra ones */
   int scale_log2;
   uint16_t colluders;
   uint16_t minimum_included; /* > colluders */
@@ -62,8 +72,9 @@ struct cns_mechanism {
 };
 
 struct cns_mechanism_numbers {
-  uint64_t sensitivity; /* steps, of the integer sum to one unit, the indicator included */
+  uint64_t sensitivity; /* steps, of the integer sum to one unit, extra numbers included */
   uint64_t indicator;   /* a: steps of one patient's indicator; 0 with a fixed clip norm */
+  uint64_t metric;      /* h: steps of one patient's loss, or right answer; 0 without noised metrics */
   double sigma;         /* steps; of the released sum, at least; 0 without noise */
   double sigma_local;   /* steps; of each hospital's own share; 0 unless distributed */
   struct cns_quantize_range range;
@@ -75,8 +86,12 @@ CNS_MUST_CHECK int cns_mechanism_radius(const struct cns_mechanism *mechanism, u
 /* The same of the integer vector without its noise, in steps. */
 CNS_MUST_CHECK int cns_mechanism_theta(const struct cns_mechanism *mechanism, uint32_t weight,
                                        uint64_t *ret_theta);
-/* How many patients' indicators hospital m may send, in unit patient: R_m over the clip
- * norm. More are cut off at a times that, which moves no two sums apart. */
+/* How many extra numbers: one with an indicator, two with metrics. They follow the gradients', in
+ * the order indicator, loss, right answers. */
+size_t cns_mechanism_extras(const struct cns_mechanism *mechanism);
+#define CNS_MECHANISM_EXTRAS_MAX 3
+/* How many patients' extra numbers hospital m may send, in unit patient: R_m over the clip
+ * norm. More are cut off at a, or h, times that, which moves no two sums apart. */
 uint64_t cns_mechanism_patients(const struct cns_mechanism *mechanism, uint32_t weight);
 /* And with its noise share: B of docs/protocol.md, "Detection", exceeded with probability below 2^-72. */
 CNS_MUST_CHECK int cns_mechanism_bound(const struct cns_mechanism *mechanism, uint32_t weight,
@@ -96,6 +111,9 @@ CNS_MUST_CHECK int cns_mechanism_compute(const struct cns_mechanism *mechanism,
 /* The finest step that passes; mechanism->scale_log2 is not looked at. */
 CNS_MUST_CHECK int cns_mechanism_choose_scale(const struct cns_mechanism *mechanism, int8_t *ret_scale_log2,
                                               struct cns_problem *problem);
+/* Standard deviation of the noise in a sum of so many, if all of them are honest, in steps. */
+double cns_mechanism_sum_sigma(const struct cns_mechanism *mechanism,
+                               const struct cns_mechanism_numbers *numbers, size_t count);
 /* What a mean is divided by, given the weights in the sum: their sum, in unit
  * patient times the sampling rate, the public expected batch. */
 double cns_mechanism_divisor(const struct cns_mechanism *mechanism, const uint32_t *weights, size_t count);

@@ -67,7 +67,8 @@ static int adapt(struct central *c, double batch, struct cns_rng rng) {
   if (adaptive->share == 0) return 0;
   int r = cns_discrete_gaussian_fill(c->noise, rng, &drawn, 1);
   if (r) return r;
-  double sigma = c->noise_factor * c->plan->noise_multiplier / sqrt(adaptive->share);
+  double share = adaptive->share * (1 - c->plan->noised_metrics.share);
+  double sigma = c->noise_factor * c->plan->noise_multiplier / sqrt(share);
   double released = c->centred + (double)drawn * sigma / SIGMA_STEPS;
   c->clip = cns_adaptive_clip_next(adaptive, c->clip, 0.5 + released / (2 * batch));
   return 0;
@@ -76,8 +77,8 @@ static int adapt(struct central *c, double batch, struct cns_rng rng) {
 static int step(struct central *c, const struct cns_table *const *tables, size_t count, double batch,
                 struct cns_rng rng, const atomic_bool *cancel, float *params, struct cns_problem *problem) {
   int r = 0;
-  double sigma =
-      c->noise_factor * c->plan->noise_multiplier / sqrt(1 - c->plan->adaptive_clip.share) * c->clip;
+  double left = (1 - c->plan->adaptive_clip.share) * (1 - c->plan->noised_metrics.share);
+  double sigma = c->noise_factor * c->plan->noise_multiplier / sqrt(left) * c->clip;
   double grid = sigma / SIGMA_STEPS;
   for (size_t k = 0; k < c->plan->dim; k++)
     c->sum[k] = 0;

@@ -6,7 +6,8 @@
  * noise_factor * plan->noise_multiplier * plan->clip_norm on the sum. Factor 1 is one
  * central DP-SGD; the square root of the number of tables is what comes out if each
  * of them adds the whole noise by itself. An adaptive clip norm follows the same rule as
- * in a federation, with the same shares of the noise (dp/adaptive_clip.h).
+ * in a federation, with the same shares of the noise (dp/adaptive_clip.h); the share of noised
+ * metrics is taken off too, though nobody looks at them.
  */
 #pragma once
 

@@ -284,9 +284,28 @@ static int parse_adaptive_clip(const cJSON *privacy, struct cns_plan *plan, stru
   return 0;
 }
 
+/* Left out: no noised metrics. */
+static int parse_noised_metrics(const cJSON *privacy, struct cns_plan *plan, struct cns_problem *problem) {
+  static const char *const names[] = {"share", "loss_max", NULL};
+  static const char path[] = "privacy.metrics";
+  struct cns_noised_metrics m = {0};
+  const cJSON *json;
+  if (!cns_json_has(privacy, "metrics")) return 0;
+  int r = cns_json_get_object(privacy, "privacy", "metrics", &json, problem);
+  if (r == 0) r = cns_json_only(json, path, names, problem);
+  if (r == 0)
+    r = cns_json_get_number(json, path, "share", CNS_NOISED_METRICS_SHARE_MIN, CNS_NOISED_METRICS_SHARE_MAX,
+                            &m.share, problem);
+  if (r == 0)
+    r = cns_json_get_number(json, path, "loss_max", CNS_NOISED_METRICS_LOSS_MIN, CNS_NOISED_METRICS_LOSS_MAX,
+                            &m.loss_max, problem);
+  if (r == 0) plan->noised_metrics = m;
+  return r;
+}
+
 /* Left out: no noise. The policy says which unit it protects and whether it suffices. */
 static int parse_privacy(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
-  static const char *const names[] = {"noise_multiplier", "sampling_rate", "adaptive_clip", NULL};
+  static const char *const names[] = {"noise_multiplier", "sampling_rate", "adaptive_clip", "metrics", NULL};
   static const char path[] = "privacy";
   const cJSON *privacy;
   if (!cns_json_has(json, path)) return 0;
@@ -295,7 +314,8 @@ static int parse_privacy(const cJSON *json, struct cns_plan *plan, struct cns_pr
   if (r == 0)
     r = cns_json_get_number(privacy, path, "noise_multiplier", 0.01, 1e6, &plan->noise_multiplier, problem);
   if (r == 0) r = cns_json_get_number(privacy, path, "sampling_rate", 1e-9, 1, &plan->sampling_rate, problem);
-  return r ? r : parse_adaptive_clip(privacy, plan, problem);
+  if (r == 0) r = parse_adaptive_clip(privacy, plan, problem);
+  return r ? r : parse_noised_metrics(privacy, plan, problem);
 }
 
 static int parse_names(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
@@ -373,7 +393,7 @@ size_t cns_plan_dim(const struct cns_plan *plan) {
 }
 
 size_t cns_plan_update_dim(const struct cns_plan *plan) {
-  return plan->dim + (plan->adaptive_clip.share > 0);
+  return plan->dim + (plan->adaptive_clip.share > 0 ? 1 : 0) + (plan->noised_metrics.share > 0 ? 2 : 0);
 }
 
 double cns_plan_clip_norm_max(const struct cns_plan *plan) {

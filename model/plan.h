@@ -15,6 +15,7 @@
 
 #include "crypto/base.h"
 #include "dp/adaptive_clip.h"
+#include "dp/noised_metrics.h"
 
 #define CNS_PLAN_BYTES_MAX (4u << 20)
 #define CNS_PLAN_DIM_MAX ((size_t)1 << 28) /* parameters; 1 GiB of floats */
@@ -66,7 +67,8 @@ struct cns_plan {
   /* "privacy", which studies without noise leave out: then both are 0. */
   double noise_multiplier; /* standard deviation of the noise over what one unit can change */
   double sampling_rate;    /* probability that a patient takes part in a round; 1 in unit hospital */
-  struct cns_adaptive_clip adaptive_clip; /* share 0: the clip norm is fixed */
+  struct cns_adaptive_clip adaptive_clip;   /* share 0: the clip norm is fixed */
+  struct cns_noised_metrics noised_metrics; /* share 0: there are none */
 
   bool initial_from_file;
   uint64_t initial_seed;                    /* without a file */
@@ -86,8 +88,9 @@ CNS_MUST_CHECK int cns_plan_parse(const char *json, size_t len, const char *wher
                                   struct cns_problem *problem);
 void cns_plan_deinit(struct cns_plan *plan); /* also fine on a zeroed struct */
 
-/* Number of model parameters d; elements of a round's update, which are d and, with an
- * adaptive clip norm, one more behind them; and words of the masked metrics vector. */
+/* Number of model parameters d; elements of a round's update, which are d and behind
+ * them, with an adaptive clip norm, one more and, with noised metrics, two; and words of the masked metrics
+ * vector. */
 size_t cns_plan_dim(const struct cns_plan *plan);
 size_t cns_plan_update_dim(const struct cns_plan *plan);
 size_t cns_plan_metrics_dim(const struct cns_plan *plan);

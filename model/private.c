@@ -7,6 +7,7 @@
 
 #include "crypto/bytes.h"
 #include "dp/clip.h"
+#include "model/metrics.h"
 #include "model/private_parts.h"
 
 #define SAMPLES 512 /* patients for whom randomness is drawn at once */
@@ -92,11 +93,35 @@ struct step {
   struct cns_private_sum sum;
   struct cns_private_stats stats;
   struct cns_private_factor *factor_of; /* by patient, or NULL */
+  struct cns_private_metrics *metrics;  /* or NULL */
   size_t rows, count;
   uint32_t *row_of, *share; /* [pass.capacity] */
   struct cns_private_member member[CNS_PRIVATE_BLOCK_ROWS];
   uint32_t patient[CNS_PRIVATE_BLOCK_ROWS];
 };
+
+static bool is_right(const float *logits, size_t classes, size_t label) {
+  for (size_t c = 0; c < classes; c++)
+    if (c < label ? logits[c] >= logits[label] : logits[c] > logits[label]) return false;
+  return true;
+}
+
+/* In the order of the patient's rows, each of whose logits are a function of that row. */
+static void add_metrics(struct step *step, const struct cns_private_member *member) {
+  const struct cns_private_pass *pass = &step->pass;
+  struct cns_private_metrics *metrics = step->metrics;
+  size_t classes = pass->plan->class_count, stride = pass->layer[pass->layers - 1].out_stride, right = 0;
+  double loss = 0;
+  for (size_t i = member->first; i < member->first + member->rows; i++) {
+    const float *logits = pass->logits + i * stride;
+    size_t label = step->table->label[step->row_of[i]];
+    loss += cns_metrics_loss(classes, logits, label);
+    right += is_right(logits, classes, label);
+  }
+  loss /= (double)member->rows;
+  metrics->loss += cns_noised_metrics_loss_steps(metrics->loss_max, metrics->unit, loss);
+  metrics->right += cns_noised_metrics_right_steps(metrics->unit, right, member->rows);
+}
 
 static int block_close(struct step *step, struct cns_problem *problem) {
   if (step->count == 0) return 0;
@@ -110,6 +135,7 @@ static int block_close(struct step *step, struct cns_problem *problem) {
     step->stats.clipped += member->factor.factor < 1;
     step->stats.combined += member->factor.combined;
     if (step->factor_of) step->factor_of[step->patient[m]] = member->factor;
+    if (step->metrics) add_metrics(step, member);
   }
   cns_private_sum_add(&step->sum, &step->pass, step->member, step->count);
   step->stats.sampled += step->count;
@@ -201,13 +227,15 @@ static int gradient(const struct cns_plan *plan, const float *params, const stru
   return r;
 }
 
-int cns_private_gradient_factors(const struct cns_plan *plan, const float *params,
-                                 const struct cns_table *table, const bool *in, double clip,
-                                 const atomic_bool *cancel, double *ret_sum,
-                                 struct cns_private_factor *ret_factor, struct cns_private_stats *ret_stats,
-                                 struct cns_problem *problem) {
+/* given: the table, the clip norm, and where factors and metrics go. */
+static int run(const struct step *given, const struct cns_plan *plan, const float *params, const bool *in,
+               const atomic_bool *cancel, double *ret_sum, struct cns_private_stats *ret_stats,
+               struct cns_problem *problem) {
   struct roster roster;
-  struct step step = {.table = table, .clip = clip, .factor_of = ret_factor};
+  const struct cns_table *table = given->table;
+  double clip = given->clip;
+  struct step step = *given;
+  if (step.metrics) step.metrics->loss = step.metrics->right = 0;
   int r = check(plan, params, table, clip, problem);
   if (r == 0) {
     r = roster_init(&roster, table, in);
@@ -217,12 +245,31 @@ int cns_private_gradient_factors(const struct cns_plan *plan, const float *param
     r = gradient(plan, params, &roster, in, cancel, &step, ret_sum, problem);
     roster_deinit(&roster);
   }
+  if (r < 0 && step.metrics) step.metrics->loss = step.metrics->right = 0;
   if (r < 0)
     memset(ret_sum, 0, plan->dim * sizeof *ret_sum);
   else if (ret_stats)
     *ret_stats = step.stats;
   cns_wipe(&step, sizeof step);
   return r;
+}
+
+int cns_private_gradient_factors(const struct cns_plan *plan, const float *params,
+                                 const struct cns_table *table, const bool *in, double clip,
+                                 const atomic_bool *cancel, double *ret_sum,
+                                 struct cns_private_factor *ret_factor, struct cns_private_stats *ret_stats,
+                                 struct cns_problem *problem) {
+  const struct step given = {.table = table, .clip = clip, .factor_of = ret_factor};
+  return run(&given, plan, params, in, cancel, ret_sum, ret_stats, problem);
+}
+
+int cns_private_gradient_metrics(const struct cns_plan *plan, const float *params,
+                                 const struct cns_table *table, const bool *in, double clip,
+                                 const atomic_bool *cancel, double *ret_sum,
+                                 struct cns_private_stats *ret_stats, struct cns_private_metrics *metrics,
+                                 struct cns_problem *problem) {
+  const struct step given = {.table = table, .clip = clip, .metrics = metrics};
+  return run(&given, plan, params, in, cancel, ret_sum, ret_stats, problem);
 }
 
 int cns_private_gradient(const struct cns_plan *plan, const float *params, const struct cns_table *table,

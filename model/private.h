@@ -70,6 +70,25 @@ CNS_MUST_CHECK int cns_private_gradient(const struct cns_plan *plan, const float
                                         struct cns_private_stats *ret_stats, struct cns_problem *problem);
 
 /*
+ * The sums of the sampled patients' metrics at params, each patient's a whole number within
+ * +-unit and a function of the rows of that patient alone (dp/noised_metrics.h). Private as the stats are.
+ * A row is right if its class has the largest logit, the first one among equals.
+ */
+struct cns_private_metrics {
+  double loss_max;     /* the caller's */
+  uint64_t unit;       /* the caller's; below 2^32 */
+  int64_t loss, right; /* zeros on failure */
+};
+
+/* cns_private_gradient, and the metrics of the same patients; metrics may be NULL. */
+CNS_MUST_CHECK int cns_private_gradient_metrics(const struct cns_plan *plan, const float *params,
+                                                const struct cns_table *table, const bool *in, double clip,
+                                                const atomic_bool *cancel, double *ret_sum,
+                                                struct cns_private_stats *ret_stats,
+                                                struct cns_private_metrics *metrics,
+                                                struct cns_problem *problem);
+
+/*
  * How far ret_sum can move in L2 when one patient is added to or removed from
  * the table, `in` being the same for all others: clip*(1 + 2^-30) + 2 * patients
  * * clip * 2^-40, rounded up. (Replacing a patient: twice that.) patients is a

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "dp/adaptive_clip.h"
+#include "dp/noised_metrics.h"
 
 static const char *const phase_names[CNS_PHASE_COUNT] = {
     "none",  "keys",   "shares", "ready",   "upload",  "audit",
@@ -78,7 +79,8 @@ void cns_descriptor_write(struct cns_writer *writer, const struct cns_descriptor
     cns_write_u16(writer, d->members[k].index);
     cns_write_u32(writer, d->members[k].weight);
   }
-  if (d->indicator_share != 0) cns_write_f64(writer, d->indicator_share);
+  if (d->indicator_share != 0 || d->metrics_share != 0) cns_write_f64(writer, d->indicator_share);
+  if (d->metrics_share != 0) cns_write_f64(writer, d->metrics_share);
 }
 
 static void read_fixed(struct cns_reader *reader, struct cns_descriptor *d) {
@@ -120,12 +122,21 @@ static bool shape_is_sound(const struct cns_descriptor *d) {
   return true;
 }
 
-/* At the end, and only there if the clip norm is adaptive: rounds without keep their bytes. */
+/* At the end, and only there if the clip norm is adaptive, or with noised metrics the
+ * second one of two: rounds without keep their bytes. */
 #define SHARE_BYTES 8
+#define SHARES_MAX 2
 
-static bool share_is_sound(const struct cns_descriptor *d) {
-  return d->dim >= 2 && d->indicator_share >= CNS_ADAPTIVE_CLIP_SHARE_MIN &&
-         d->indicator_share <= CNS_ADAPTIVE_CLIP_SHARE_MAX;
+static bool shares_are_sound(const struct cns_descriptor *d, size_t shares) {
+  bool adaptive =
+      d->indicator_share >= CNS_ADAPTIVE_CLIP_SHARE_MIN && d->indicator_share <= CNS_ADAPTIVE_CLIP_SHARE_MAX;
+  bool noised =
+      d->metrics_share >= CNS_NOISED_METRICS_SHARE_MIN && d->metrics_share <= CNS_NOISED_METRICS_SHARE_MAX;
+  if (shares == 0) return true;
+  if (shares == 1) return adaptive && d->dim >= 2;
+  /* +0 in full: one way to write it, and no other. */
+  bool fixed = d->indicator_share == 0 && !signbit(d->indicator_share);
+  return noised && (adaptive ? d->dim >= 4 : fixed && d->dim >= 3);
 }
 
 static bool members_are_sound(const struct cns_descriptor *d) {
@@ -145,17 +156,18 @@ int cns_descriptor_read(const uint8_t *data, size_t len, struct cns_descriptor *
   if (reader.error) return reader.error;
   if (!shape_is_sound(&d)) return CNS_ERR_FORMAT;
   size_t left = cns_reader_left(&reader), members = (size_t)d.member_count * 6;
-  bool adaptive = left == members + SHARE_BYTES;
-  if (left != members && !adaptive) return CNS_ERR_FORMAT;
+  size_t shares = left < members ? 0 : (left - members) / SHARE_BYTES;
+  if (shares > SHARES_MAX || left != members + shares * SHARE_BYTES) return CNS_ERR_FORMAT;
   d.members = calloc(d.member_count, sizeof *d.members);
   if (!d.members) return CNS_ERR_MEMORY;
   for (size_t k = 0; k < d.member_count; k++) {
     d.members[k].index = cns_read_u16(&reader);
     d.members[k].weight = cns_read_u32(&reader);
   }
-  if (adaptive) d.indicator_share = cns_read_f64(&reader);
+  if (shares > 0) d.indicator_share = cns_read_f64(&reader);
+  if (shares > 1) d.metrics_share = cns_read_f64(&reader);
   int r = cns_reader_finish(&reader);
-  if (r == 0 && (!members_are_sound(&d) || (adaptive && !share_is_sound(&d)))) r = CNS_ERR_FORMAT;
+  if (r == 0 && (!members_are_sound(&d) || !shares_are_sound(&d, shares))) r = CNS_ERR_FORMAT;
   if (r < 0) {
     cns_descriptor_deinit(&d);
     return r;
@@ -202,6 +214,7 @@ void cns_descriptor_mechanism(const struct cns_descriptor *d, uint32_t *weights,
       .sampling_rate = d->sampling_rate,
       .clip = d->clip_norm,
       .indicator_share = d->indicator_share,
+      .metrics_share = d->metrics_share,
       .dim = d->dim,
       .scale_log2 = d->scale_log2,
       .colluders = d->colluders,

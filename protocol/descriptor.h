@@ -51,8 +51,8 @@ struct cns_descriptor {
   struct cns_digest plan;   /* signed study document */
   struct cns_digest roster;
   struct cns_digest policy;
-  uint64_t dim;         /* d, elements of the update; the last one is the indicator's if the clip norm
-                           is adaptive */
+  uint64_t dim;         /* d, elements of the update; the last ones are the extra numbers, if there are
+                           any (cns_mechanism_extras) */
   uint32_t metrics_dim; /* elements of the metrics vector behind it, 0 if off */
   double clip_norm;
   int8_t scale_log2; /* the grid's step is 2^-scale_log2 */
@@ -71,6 +71,7 @@ struct cns_descriptor {
   uint16_t member_count;              /* n, the cohort */
   struct cns_member *members;         /* sorted by index */
   double indicator_share;             /* of an adaptive clip norm (dp/adaptive_clip.h); 0: fixed */
+  double metrics_share;               /* of noised metrics (dp/noised_metrics.h); 0: none */
 };
 
 /* H("consilium/1 study name", consortium, name). */
@@ -106,6 +107,7 @@ struct cns_expectation {
   uint32_t metrics_dim;
   double clip_norm;                       /* the study's; an adaptive one follows from the last manifest */
   double indicator_share;                 /* the study's; 0: the clip norm is fixed */
+  double metrics_share;                   /* the study's; 0: no noised metrics */
   double noise_multiplier, sampling_rate; /* the study's */
   uint64_t round;                         /* exactly this one */
   /* Highest (round, attempt) signed before; both zero at first. */

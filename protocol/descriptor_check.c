@@ -148,10 +148,25 @@ static int check_indicator(const struct cns_descriptor *d, const struct cns_expe
   return 0;
 }
 
+/* docs/protocol.md, "Noised metrics". */
+static int check_noised_metrics(const struct cns_descriptor *d, const struct cns_expectation *e,
+                                struct cns_problem *problem) {
+  if (d->metrics_share != e->metrics_share)
+    REFUSE("of the round's noise a share of %g is for metrics; the study says %g", d->metrics_share,
+           e->metrics_share);
+  if ((d->metrics_share > 0) != e->policy->metrics_noised)
+    REFUSE("the round %s noised metrics, and the policy's metrics are %s",
+           d->metrics_share > 0 ? "has" : "is without", e->policy->metrics_noised ? "\"noised\"" : "others");
+  if (d->metrics_share > 0 && (d->unit != CNS_UNIT_PATIENT || d->audit_level != CNS_AUDIT_NONE))
+    REFUSE("the round has noised metrics, which are offered in unit patient and without an audit only");
+  return 0;
+}
+
 static int check_levels(const struct cns_descriptor *d, const struct cns_expectation *e,
                         struct cns_problem *problem) {
   int r = check_noise(d, e, problem);
   if (r == 0) r = check_indicator(d, e, problem);
+  if (r == 0) r = check_noised_metrics(d, e, problem);
   return r ? r : check_audit(d, e, problem);
 }
 

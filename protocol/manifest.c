@@ -53,12 +53,44 @@ size_t cns_manifest_included(const struct cns_manifest *manifest) {
   return included;
 }
 
-double cns_manifest_fraction(const struct cns_manifest *manifest) {
+/* The public number of patients in the sum, on average. */
+static double expected_patients(const struct cns_manifest *manifest) {
   double patients = 0; /* exact: at most 1000 * 2^20 */
   for (size_t k = 0; k < manifest->member_count; k++)
     if (manifest->outcomes[k] == CNS_INCLUDED) patients += manifest->members[k].weight;
+  return manifest->privacy.sampling_rate * patients;
+}
+
+double cns_manifest_fraction(const struct cns_manifest *manifest) {
   return cns_adaptive_clip_fraction(manifest->clip.released, manifest->clip.unit,
-                                    manifest->privacy.sampling_rate * patients);
+                                    expected_patients(manifest));
+}
+
+void cns_manifest_estimate(const struct cns_manifest *manifest, double loss_max,
+                           struct cns_noised_metrics_estimate *ret_estimate) {
+  cns_noised_metrics_estimate(loss_max, &manifest->noised.sums, expected_patients(manifest), ret_estimate);
+}
+
+int cns_manifest_check_noised(const struct cns_manifest *manifest, const struct cns_noised_metrics *noised,
+                              struct cns_problem *problem) {
+  const struct cns_noised_metrics_estimate *said = &manifest->noised.estimate;
+  struct cns_noised_metrics_estimate follows;
+  bool has = manifest->noised.sums.unit > 0;
+  if (has != (noised->share > 0))
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "the manifest of round %" PRIu64
+                           " is %s noised metrics, and the study's rounds are %s",
+                           manifest->round, has ? "with" : "without", has ? "without" : "with");
+  if (!has) return 0;
+  cns_manifest_estimate(manifest, noised->loss_max, &follows);
+  if (cns_noised_metrics_agree(said, &follows)) return 0;
+  return cns_problem_set(
+      problem, CNS_ERR_REFUSED,
+      "the manifest of round %" PRIu64
+      " has a noised loss of %.10g +- %.3g and an accuracy of %.10g +- %.3g, but from what it says itself "
+      "follow %.10g +- %.3g and %.10g +- %.3g",
+      manifest->round, said->loss, said->loss_error, said->accuracy, said->accuracy_error, follows.loss,
+      follows.loss_error, follows.accuracy, follows.accuracy_error);
 }
 
 int cns_manifest_check_clip(const struct cns_manifest *manifest, const struct cns_adaptive_clip *adaptive,
@@ -112,6 +144,21 @@ static bool add_hospitals(cJSON *json, const struct cns_manifest *manifest) {
   return hospitals != NULL;
 }
 
+static bool add_noised(cJSON *json, const struct cns_manifest_noised *noised) {
+  const struct cns_noised_metrics_estimate *e = &noised->estimate;
+  cJSON *object = cJSON_AddObjectToObject(json, "metrics");
+  if (!object || !cJSON_AddNumberToObject(object, "loss", e->loss) ||
+      !cJSON_AddNumberToObject(object, "loss_error", e->loss_error) ||
+      !cJSON_AddNumberToObject(object, "accuracy", e->accuracy) ||
+      !cJSON_AddNumberToObject(object, "accuracy_error", e->accuracy_error))
+    return false;
+  cJSON *released = cJSON_AddObjectToObject(object, "released");
+  return released && cJSON_AddNumberToObject(released, "loss", (double)noised->sums.loss) &&
+         cJSON_AddNumberToObject(released, "right", (double)noised->sums.right) &&
+         cJSON_AddNumberToObject(released, "unit", (double)noised->sums.unit) &&
+         cJSON_AddNumberToObject(released, "sigma", noised->sums.sigma);
+}
+
 static bool add_metrics(cJSON *json, const struct cns_manifest_metrics *metrics) {
   if (!metrics->known) return cJSON_AddNullToObject(json, "metrics") != NULL;
   cJSON *object = cJSON_AddObjectToObject(json, "metrics");
@@ -155,7 +202,9 @@ int cns_manifest_make(const struct cns_manifest *manifest, const struct cns_iden
   good = good && cJSON_AddNumberToObject(json, "round", (double)manifest->round) &&
          cJSON_AddNumberToObject(json, "attempt", manifest->attempt) &&
          cJSON_AddNumberToObject(json, "clipped", (double)manifest->clipped) &&
-         add_hospitals(json, manifest) && add_metrics(json, &manifest->metrics) &&
+         add_hospitals(json, manifest) &&
+         (manifest->noised.sums.unit > 0 ? add_noised(json, &manifest->noised)
+                                         : add_metrics(json, &manifest->metrics)) &&
          add_privacy(json, &manifest->privacy) && add_clip(json, &manifest->clip);
   if (!good) {
     cJSON_Delete(json);
@@ -198,12 +247,41 @@ static int read_hospitals(const cJSON *json, struct cns_manifest *manifest, stru
   return r;
 }
 
-static int read_metrics(const cJSON *json, struct cns_manifest_metrics *metrics,
-                        struct cns_problem *problem) {
+static int read_released(const cJSON *metrics, struct cns_noised_metrics_sums *sums,
+                         struct cns_problem *problem) {
+  static const char *const names[] = {"loss", "right", "unit", "sigma", NULL};
+  static const char path[] = "metrics.released";
+  const cJSON *object;
+  int64_t unit = 0;
+  int r = cns_json_get_object(metrics, "metrics", "released", &object, problem);
+  if (r == 0) r = cns_json_only(object, path, names, problem);
+  if (r == 0) r = cns_json_get_int(object, path, "loss", INT32_MIN, INT32_MAX, &sums->loss, problem);
+  if (r == 0) r = cns_json_get_int(object, path, "right", INT32_MIN, INT32_MAX, &sums->right, problem);
+  if (r == 0) r = cns_json_get_int(object, path, "unit", 1, INT32_MAX, &unit, problem);
+  if (r == 0) r = cns_json_get_number(object, path, "sigma", 0, 0x1p31, &sums->sigma, problem);
+  if (r == 0) sums->unit = (uint64_t)unit;
+  return r;
+}
+
+static int read_noised(const cJSON *object, struct cns_manifest_noised *noised, struct cns_problem *problem) {
+  static const char *const names[] = {"loss", "loss_error", "accuracy", "accuracy_error", "released", NULL};
+  static const char path[] = "metrics";
+  struct cns_noised_metrics_estimate *e = &noised->estimate;
+  int r = cns_json_only(object, path, names, problem);
+  if (r == 0) r = cns_json_get_number(object, path, "loss", -1e12, 1e12, &e->loss, problem);
+  if (r == 0) r = cns_json_get_number(object, path, "loss_error", 0, 1e12, &e->loss_error, problem);
+  if (r == 0) r = cns_json_get_number(object, path, "accuracy", -1e12, 1e12, &e->accuracy, problem);
+  if (r == 0) r = cns_json_get_number(object, path, "accuracy_error", 0, 1e12, &e->accuracy_error, problem);
+  return r ? r : read_released(object, &noised->sums, problem);
+}
+
+static int read_metrics(const cJSON *json, struct cns_manifest *manifest, struct cns_problem *problem) {
   static const char *const names[] = {"loss", "auc", "rows", NULL};
+  struct cns_manifest_metrics *metrics = &manifest->metrics;
   const cJSON *object = cJSON_GetObjectItemCaseSensitive(json, "metrics");
   int64_t rows = 0;
   if (cJSON_IsNull(object)) return 0;
+  if (cns_json_has(object, "released")) return read_noised(object, &manifest->noised, problem);
   int r = cns_json_get_object(json, "", "metrics", &object, problem);
   if (r == 0) r = cns_json_only(object, "metrics", names, problem);
   if (r == 0) r = cns_json_get_number(object, "metrics", "loss", 0, 1e6, &metrics->loss, problem);
@@ -278,7 +356,7 @@ static int parse(const struct cns_document *document, const char *where, struct 
   if (r == 0) r = cns_json_get_int(json, "", "attempt", 1, UINT32_MAX, &attempt, problem);
   if (r == 0) r = cns_json_get_int(json, "", "clipped", 0, INT64_C(1) << 50, &clipped, problem);
   if (r == 0) r = read_hospitals(json, manifest, problem);
-  if (r == 0) r = read_metrics(json, &manifest->metrics, problem);
+  if (r == 0) r = read_metrics(json, manifest, problem);
   if (r == 0) r = read_privacy(json, &manifest->privacy, problem);
   if (r == 0) r = read_clip(json, &manifest->clip, problem);
   manifest->round = (uint64_t)round;

@@ -13,11 +13,15 @@
  * "noise", "epsilon": null}, with noise also "noise_multiplier", "sampling_rate", "delta"
  * (epsilon of all rounds so far towards readers of the models), journal_head. With an
  * adaptive clip norm also clip: {"norm", "released", "unit", "next"}, from which anybody
- * computes the next round's norm again (dp/adaptive_clip.h).
+ * computes the next round's norm again (dp/adaptive_clip.h). With noised metrics, metrics is
+ * {"loss", "loss_error", "accuracy", "accuracy_error", "released": {"loss", "right", "unit",
+ * "sigma"}} of the parent model on the patients that trained, from whose released whole numbers anybody
+ * computes the first four again (dp/noised_metrics.h).
  */
 #pragma once
 
 #include "dp/adaptive_clip.h"
+#include "dp/noised_metrics.h"
 #include "protocol/round.h"
 
 struct cns_manifest_metrics {
@@ -44,6 +48,12 @@ struct cns_manifest_clip {
   double next;      /* the next round's norm */
 };
 
+/* Noised metrics; sums.unit 0: there are none. */
+struct cns_manifest_noised {
+  struct cns_noised_metrics_sums sums;
+  struct cns_noised_metrics_estimate estimate;
+};
+
 struct cns_manifest {
   struct cns_digest study, plan, roster, policy;
   uint64_t round;
@@ -53,7 +63,8 @@ struct cns_manifest {
   struct cns_member *members;
   uint8_t *outcomes; /* cns_outcome a member */
   uint64_t clipped;
-  struct cns_manifest_metrics metrics;
+  struct cns_manifest_metrics metrics; /* exact or public ones; not known with noised ones */
+  struct cns_manifest_noised noised;
   struct cns_manifest_privacy privacy;
   struct cns_manifest_clip clip;
 };
@@ -64,6 +75,14 @@ CNS_MUST_CHECK int cns_manifest_of_round(const struct cns_round *round, const st
                                          struct cns_manifest *ret_manifest);
 /* The released fraction of patients within the round's clip norm, if that is adaptive. */
 double cns_manifest_fraction(const struct cns_manifest *manifest);
+/* The estimate that follows from manifest->noised.sums. */
+void cns_manifest_estimate(const struct cns_manifest *manifest, double loss_max,
+                           struct cns_noised_metrics_estimate *ret_estimate);
+/* Does it say that one, by the study's largest loss? CNS_ERR_REFUSED with a sentence, also
+ * where there are noised metrics and the study has none or the other way round. */
+CNS_MUST_CHECK int cns_manifest_check_noised(const struct cns_manifest *manifest,
+                                             const struct cns_noised_metrics *noised,
+                                             struct cns_problem *problem);
 /* Does the next clip norm follow from what the manifest says, by the study's rule?
  * CNS_ERR_REFUSED with a sentence, also where a fixed one is said to be adaptive or the
  * other way round. */

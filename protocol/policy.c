@@ -73,7 +73,7 @@ void cns_policy_set_privacy(struct cns_policy *policy, enum cns_privacy_unit uni
                             enum cns_noise_placement placement, double epsilon, double delta) {
   policy->unit = unit;
   policy->noise_placement = placement;
-  policy->metrics = policy->metrics_public = false;
+  policy->metrics = policy->metrics_public = policy->metrics_noised = false;
   if (unit == CNS_UNIT_PATIENT) policy->weights_mode = CNS_WEIGHTS_PATIENTS;
   policy->privacy = (struct cns_policy_privacy){.relation = CNS_DP_ADD_REMOVE,
                                                 .epsilon = epsilon,
@@ -137,6 +137,17 @@ static int check_budget(const struct cns_policy_privacy *p, struct cns_problem *
 
 static int check_privacy(const struct cns_policy *policy, struct cns_problem *problem) {
   bool patients = policy->unit == CNS_UNIT_PATIENT;
+  if (policy->metrics_noised && !patients)
+    return cns_problem_set(
+        problem, CNS_ERR_RANGE,
+        "metrics is \"noised\", which is for unit \"patient\": of a few hospitals, sums with "
+        "noise say nothing");
+  if (policy->metrics_noised && policy->audit_level != CNS_AUDIT_NONE)
+    return cns_problem_set(
+        problem, CNS_ERR_RANGE,
+        "metrics is \"noised\" and audit.level isn't \"none\": an audit compares the directions of "
+        "gradients, "
+        "and sums of losses beside them would be taken for such; the two aren't offered together");
   if (policy->noise_placement == CNS_NOISE_NONE && !patients) return 0;
   if (policy->noise_placement == CNS_NOISE_NONE)
     return cns_problem_set(
@@ -151,7 +162,7 @@ static int check_privacy(const struct cns_policy *policy, struct cns_problem *pr
   if (policy->metrics)
     return cns_problem_set(problem, CNS_ERR_RANGE,
                            "metrics is \"exact\", but exact sums over patients would undo what the noise "
-                           "protects: metrics must be \"off\" or \"public\" with noise");
+                           "protects: metrics must be \"off\", \"noised\" or \"public\" with noise");
   if (policy->noise_placement == CNS_NOISE_CENTRAL && policy->privacy.epsilon_coordinator > 0)
     return cns_problem_set(
         problem, CNS_ERR_RANGE,

@@ -38,7 +38,9 @@
  *                         "alerts": shares of epsilon at which to warn, growing,
  *                         "large_delta": true to allow a delta above 1/(number of units)}
  *   metrics              "exact" (masked histograms, exact sums; not with noise) | "off" |
- *                        "public" (on a public test set of the coordinator's, which costs no privacy)
+ *                        "public" (on a public test set of the coordinator's, which costs no privacy) |
+ *                        "noised" (on the patients that train, in the same noised sum; unit patient,
+ *                        without an audit)
  *   attempts_per_parent  m, integer 1..10: spent updates on one parent model, and so audits
  * A reserved name is CNS_ERR_UNSUPPORTED with a sentence.
  */
@@ -93,6 +95,7 @@ struct cns_policy {
   struct cns_policy_privacy privacy; /* zeros without noise */
   bool metrics;                      /* exact ones, of hospitals' patients */
   bool metrics_public;               /* on the coordinator's test set; then not metrics */
+  bool metrics_noised;               /* of a round's patients, with noise; then neither of the two */
   uint16_t attempts_per_parent;
 };
 
@@ -112,6 +115,7 @@ uint32_t cns_policy_weight(const struct cns_policy *policy, uint64_t patients);
 struct cns_policy_study {
   double clip_norm; /* the largest that a round may have */
   bool adaptive_clip;
+  bool noised_metrics;
   bool by_patients;                       /* weights */
   double noise_multiplier, sampling_rate; /* 0 without noise */
   uint32_t local_epochs;

@@ -162,6 +162,10 @@ static void compare_audit(struct comparison *c) {
     add(c, CNS_CHANGE_NEUTRAL, "metrics", "%s",
         c->new->metrics_public ? "loss and AUC are of a public test set"
                                : "no public test set is used any more");
+  if (c->old->metrics_noised != c->new->metrics_noised)
+    add(c, c->new->metrics_noised ? CNS_CHANGE_LOOSENING : CNS_CHANGE_TIGHTENING, "metrics", "%s",
+        c->new->metrics_noised ? "loss and accuracy on the patients that train are released, with noise"
+                               : "loss and accuracy on the patients that train aren't released any more");
   if (c->old->metrics != c->new->metrics)
     add(c, c->new->metrics ? CNS_CHANGE_LOOSENING : CNS_CHANGE_TIGHTENING, "metrics", "%s",
         c->new->metrics ? "loss and AUC are collected, exact, where they weren't"

@@ -106,6 +106,11 @@ static void describe_metrics(FILE *out, const struct cns_policy *policy) {
     fprintf(
         out,
         "  Loss and AUC are computed by the coordinator on a public test set, of no hospital's patients.\n");
+  else if (policy->metrics_noised)
+    fprintf(
+        out,
+        "  Loss and accuracy are computed on the patients that train, and published with noise: they are\n"
+        "  in the same sum and at the same cost, so that the model gets more noise than without them.\n");
   else
     fprintf(out, "  Loss and AUC are not collected.\n");
 }

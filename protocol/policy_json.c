@@ -36,7 +36,7 @@ static const struct name noise_names[] = {{"none", CNS_NOISE_NONE, false},
 static const struct name relation_names[] = {
     {"add-remove", CNS_DP_ADD_REMOVE, false}, {"replace-one", CNS_DP_REPLACE_ONE, false}, {NULL, 0, false}};
 static const struct name metrics_names[] = {
-    {"off", 0, false}, {"exact", 1, false}, {"public", 2, false}, {NULL, 0, false}};
+    {"off", 0, false}, {"exact", 1, false}, {"public", 2, false}, {"noised", 3, false}, {NULL, 0, false}};
 
 static int get_name(const cJSON *object, const char *path, const char *field, const struct name *names,
                     int *ret_value, struct cns_problem *problem) {
@@ -242,6 +242,7 @@ int cns_policy_read(const cJSON *json, struct cns_policy *policy, struct cns_pro
   policy->version = (uint64_t)version;
   policy->metrics = metrics == 1;
   policy->metrics_public = metrics == 2;
+  policy->metrics_noised = metrics == 3;
   policy->unit = (enum cns_privacy_unit)unit;
   return 0;
 }
@@ -286,7 +287,7 @@ static bool fill_noise(cJSON *noise, const struct cns_policy *policy) {
 }
 
 static int metrics_of(const struct cns_policy *policy) {
-  return policy->metrics ? 1 : policy->metrics_public ? 2 : 0;
+  return policy->metrics ? 1 : policy->metrics_public ? 2 : policy->metrics_noised ? 3 : 0;
 }
 
 int cns_policy_fill(cJSON *json, const struct cns_policy *policy) {

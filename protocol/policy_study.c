@@ -59,6 +59,16 @@ static int check_adaptive_clip(const struct cns_policy *policy, const struct cns
   return 0;
 }
 
+static int check_noised_metrics(const struct cns_policy *policy, const struct cns_policy_study *study,
+                                struct cns_problem *problem) {
+  if (study->noised_metrics == policy->metrics_noised) return 0;
+  if (policy->metrics_noised)
+    REFUSE("the policy's metrics are \"noised\", but the study has no \"metrics\" in its \"privacy\" section "
+           "that say which share of the noise is for them; " WHOM);
+  REFUSE("the study has \"metrics\" in its \"privacy\" section, but the policy's metrics aren't "
+         "\"noised\"; " WHOM);
+}
+
 int cns_policy_check_study(const struct cns_policy *policy, const struct cns_policy_study *study,
                            struct cns_problem *problem) {
   if (study->clip_norm > policy->clip_norm_max)
@@ -68,5 +78,6 @@ int cns_policy_check_study(const struct cns_policy *policy, const struct cns_pol
     REFUSE("the study weighs hospitals %s, the policy %s; " WHOM,
            study->by_patients ? "by patients" : "equally", study->by_patients ? "equally" : "by patients");
   int r = check_noise(policy, study, problem);
-  return r ? r : check_adaptive_clip(policy, study, problem);
+  if (r == 0) r = check_adaptive_clip(policy, study, problem);
+  return r ? r : check_noised_metrics(policy, study, problem);
 }

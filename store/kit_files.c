@@ -287,6 +287,7 @@ int cns_kit_check_study(const struct cns_policy *policy, const struct cns_plan *
                         struct cns_problem *problem) {
   const struct cns_policy_study study = {.clip_norm = cns_plan_clip_norm_max(plan),
                                          .adaptive_clip = plan->adaptive_clip.share > 0,
+                                         .noised_metrics = plan->noised_metrics.share > 0,
                                          .by_patients = plan->weighting == CNS_WEIGHTING_PATIENTS,
                                          .noise_multiplier = plan->noise_multiplier,
                                          .sampling_rate = plan->sampling_rate,

@@ -21,6 +21,9 @@
   "{\"noise_multiplier\": 2, \"sampling_rate\": 0.5, \"adaptive_clip\": {\"quantile\": 0.5,"                 \
   " \"rate\": 0.5, \"share\": 0.05, \"min\": 0.5, \"max\": 2}}"
 
+#define NOISY_METRICS                                                                                        \
+  "{\"noise_multiplier\": 2, \"sampling_rate\": 0.5, \"metrics\": {\"share\": 0.1, \"loss_max\": 2}}"
+
 static inline void noisy_attempts(struct cns_policy *policy) {
   policy->attempts_per_parent = 5;
 }

@@ -40,7 +40,8 @@ static uint64_t below(struct world *w, uint64_t bound) {
   return value;
 }
 
-static double share; /* of an indicator; 0: none */
+static double share;         /* of an indicator; 0: none */
+static double metrics_share; /* of noised metrics; 0: none */
 
 static void describe(struct world *w, enum cns_privacy_unit unit, enum cns_noise_placement placement,
                      const uint32_t *weights, uint64_t dim, uint32_t metrics) {
@@ -52,6 +53,7 @@ static void describe(struct world *w, enum cns_privacy_unit unit, enum cns_noise
                                           .noise_placement = (uint8_t)placement,
                                           .noise_multiplier = 1.25,
                                           .indicator_share = share,
+                                          .metrics_share = metrics_share,
                                           .sampling_rate = unit == CNS_UNIT_PATIENT ? 0.25 : 1,
                                           .colluders = 1,
                                           .minimum_included = 3,
@@ -314,6 +316,37 @@ static void the_indicators_are_released_and_not_learnt(void **state) {
     }
 }
 
+/* With an indicator or without, together in a block or on either side of its end. */
+static void noised_metrics_are_released_and_not_learnt(void **state) {
+  struct world w = {0};
+  (void)state;
+  for (int adaptive = 0; adaptive < 2; adaptive++)
+    for (uint64_t dim = BLOCK; dim <= BLOCK + 3; dim++) {
+      share = adaptive ? 0.05 : 0;
+      metrics_share = 0.1;
+      describe(&w, CNS_UNIT_PATIENT, CNS_NOISE_DISTRIBUTED, equal, dim, 0);
+      share = metrics_share = 0;
+      init(&w, 4, 1000);
+      uint64_t model = dim - 2 - (uint64_t)adaptive;
+      for (uint64_t k = model; k < dim; k++)
+        w.params[k] = 77; /* beyond the model */
+      uint32_t *sum = plain_sum(&w);
+      aggregate(&w);
+      assert_true(w.a.noised.loss == (int32_t)sum[dim - 2] && w.a.noised.right == (int32_t)sum[dim - 1]);
+      assert_true(w.a.noised.unit == w.numbers.metric && w.a.noised.unit >= CNS_MECHANISM_METRIC_MIN);
+      assert_true(w.a.noised.sigma == sqrt((double)w.a.count) * w.numbers.sigma_local);
+      assert_true(w.a.unit == w.numbers.indicator && (w.a.unit > 0) == (adaptive > 0));
+      assert_true(w.a.released == (adaptive ? (int32_t)sum[dim - 3] : 0));
+      for (uint64_t k = model; k < dim; k++)
+        assert_true(w.params[k] == 77);
+      for (uint64_t k = 0; k < model; k++)
+        assert_true(w.params[k] ==
+                    (float)ldexp((double)(int32_t)sum[k] / (0.25 * 400), -w.descriptor.scale_log2));
+      free(sum);
+      deinit(&w);
+    }
+}
+
 /* Beyond what honest hospitals and their noise can add up to it is cut off; further out
  * the sum is void, as any number of the update would make it. */
 static void a_count_out_of_range_is_cut_off_or_voids_the_sum(void **state) {
@@ -347,6 +380,7 @@ int main(void) {
       cmocka_unit_test(without_randomness_there_is_no_model),
       cmocka_unit_test(unit_patient_takes_a_step_of_the_expected_batch),
       cmocka_unit_test(the_indicators_are_released_and_not_learnt),
+      cmocka_unit_test(noised_metrics_are_released_and_not_learnt),
       cmocka_unit_test(a_count_out_of_range_is_cut_off_or_voids_the_sum),
   };
   if (cns_init() < 0) return 1;

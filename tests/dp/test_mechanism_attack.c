@@ -132,6 +132,34 @@ static void an_indicator_that_is_not_counted_is_caught(void **state) {
   assert_true(result.advantage_sure > result.advantage_claimed);
 }
 
+/* One vector of gradients, loss, answers and, in the second one, an indicator. */
+static void noised_metrics_cost_what_is_accounted(void **state) {
+  (void)state;
+  for (int k = 0; k < 2; k++)
+    expect_kept(&(struct game_options){.seed = SEED,
+                                       .noise_multiplier = 1,
+                                       .sampling_rate = k ? 0.5 : 1,
+                                       .rounds = k ? 2 : 1,
+                                       .rows = 1,
+                                       .indicator_share = k ? 0.2 : 0,
+                                       .metrics_share = 0.4},
+                k ? 0 : 1.0 / 3);
+}
+
+static void metrics_that_are_not_counted_are_caught(void **state) {
+  (void)state;
+  const struct game_options game = {.seed = SEED,
+                                    .flaw = GAME_UNCOUNTED,
+                                    .noise_multiplier = 1,
+                                    .sampling_rate = 1,
+                                    .rounds = 1,
+                                    .rows = 1,
+                                    .metrics_share = 0.5};
+  struct attack_result result = attack(&game);
+  if (!(result.advantage_sure > result.advantage_claimed)) explain(&game, &result);
+  assert_true(result.advantage_sure > result.advantage_claimed);
+}
+
 /* Randomised response tells the truth with probability e^epsilon/(1 + e^epsilon): the
  * bound is below epsilon, and near it after many games. */
 static void bound_of_randomised_response(void **state) {
@@ -193,6 +221,8 @@ int main(void) {
       cmocka_unit_test(clipping_of_rows_is_caught),
       cmocka_unit_test(an_adaptive_clip_norm_costs_what_is_accounted),
       cmocka_unit_test(an_indicator_that_is_not_counted_is_caught),
+      cmocka_unit_test(noised_metrics_cost_what_is_accounted),
+      cmocka_unit_test(metrics_that_are_not_counted_are_caught),
       cmocka_unit_test(bound_of_randomised_response),
       cmocka_unit_test(no_bound_out_of_nothing),
       cmocka_unit_test(statistics_are_those_of_the_tables),

@@ -158,6 +158,41 @@ static void an_adaptive_clip_norm_is_read(void **state) {
   free(text);
 }
 
+#define NOISED(metrics)                                                                                      \
+  "\"validation_share\": 0.25, \"privacy\": {\"noise_multiplier\": 2, \"sampling_rate\": 0.5,"               \
+  " \"metrics\": " metrics "}"
+
+static void noised_metrics_are_read_or_refused(void **state) {
+  static const struct {
+    const char *study, *word; /* NULL: it is good */
+  } cases[] = {
+      {NOISED("{\"share\": 0.1, \"loss_max\": 2}"), NULL},
+      {NOISED("{\"share\": 0.6, \"loss_max\": 2}"), "privacy.metrics.share"},
+      {NOISED("{\"share\": 0, \"loss_max\": 2}"), "privacy.metrics.share"},
+      {NOISED("{\"share\": 0.1, \"loss_max\": 0}"), "privacy.metrics.loss_max"},
+      {NOISED("{\"share\": 0.1, \"loss_max\": 101}"), "privacy.metrics.loss_max"},
+      {NOISED("{\"share\": 0.1}"), "privacy.metrics.loss_max is missing"},
+      {NOISED("{\"loss_max\": 2}"), "privacy.metrics.share is missing"},
+      {NOISED("{\"share\": 0.1, \"loss_max\": 2, \"auc\": true}"), "privacy.metrics.auc"},
+      {NOISED("\"noised\""), "privacy.metrics"},
+  };
+  (void)state;
+  for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+    char *text = replaced(toy_study, "\"validation_share\": 0.25", cases[k].study);
+    struct cns_plan plan = {0};
+    struct cns_problem problem = {{0}};
+    int r = cns_plan_parse(text, strlen(text), "toy.json", &plan, &problem);
+    if (!cases[k].word) {
+      assert_int_equal(r, 0);
+      assert_true(plan.noised_metrics.share == 0.1 && plan.noised_metrics.loss_max == 2);
+      assert_int_equal(cns_plan_update_dim(&plan), cns_plan_dim(&plan) + 2);
+    } else if (!r || !strstr(problem.text, cases[k].word))
+      fail_msg("%d '%s', expected '%s'", r, problem.text, cases[k].word);
+    cns_plan_deinit(&plan);
+    free(text);
+  }
+}
+
 static void damaged_adaptive_clip_norms_are_refused(void **state) {
   static const struct {
     const char *study, *word;
@@ -235,6 +270,7 @@ int main(void) {
       cmocka_unit_test(shipped_study_is_read),
       cmocka_unit_test(damaged_studies_are_refused),
       cmocka_unit_test(an_adaptive_clip_norm_is_read),
+      cmocka_unit_test(noised_metrics_are_read_or_refused),
       cmocka_unit_test(damaged_adaptive_clip_norms_are_refused),
       cmocka_unit_test(truncated_studies_are_refused),
   };

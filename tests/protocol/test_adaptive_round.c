@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rounds with an adaptive clip norm: their descriptors' bytes and what is refused in
+/* Rounds with an adaptive clip norm or noised metrics: their descriptors' bytes and what is refused in
  * them, and what of a manifest can be computed again. */
 #include <math.h>
 #include <setjmp.h>
@@ -73,6 +73,47 @@ static void the_share_is_at_the_end_and_only_there_if_there_is_one(void **state)
   federation_deinit(&f);
 }
 
+/* Behind it those of noised metrics, with 0 before it if the clip norm is fixed. */
+static void the_share_of_metrics_is_the_second_one(void **state) {
+  static const double bad[] = {0, -0.05, 0.51, 1e-7, NAN, INFINITY};
+  struct federation f;
+  struct cns_descriptor d, read;
+  (void)state;
+  federation_init(&f, 8, 50, 5);
+  federation_begin(&f, 1, 1);
+  make_adaptive(&f, &d);
+  for (int adaptive = 0; adaptive < 2; adaptive++) {
+    struct cns_writer with, without;
+    cns_writer_init(&with, CNS_DESCRIPTOR_BYTES_MAX);
+    cns_writer_init(&without, CNS_DESCRIPTOR_BYTES_MAX);
+    d.indicator_share = adaptive ? 0.05 : 0;
+    d.metrics_share = 0;
+    cns_descriptor_write(&without, &d);
+    d.metrics_share = 0.1;
+    cns_descriptor_write(&with, &d);
+    assert_int_equal(with.len, without.len + (adaptive ? 8 : 16));
+    assert_memory_equal(with.data, without.data, without.len);
+    assert_int_equal(cns_descriptor_read(with.data, with.len, &read), 0);
+    assert_true(read.metrics_share == 0.1 && read.indicator_share == d.indicator_share);
+    cns_descriptor_deinit(&read);
+    for (size_t len = 0; len < with.len; len++)
+      if (len != without.len && len + 16 != with.len) /* those without metrics, or without both */
+        assert_int_equal(cns_descriptor_read(with.data, len, &read), CNS_ERR_FORMAT);
+    for (size_t k = 0; k < sizeof bad / sizeof bad[0]; k++) {
+      memcpy(with.data + with.len - 8, &bad[k], 8);
+      assert_int_equal(cns_descriptor_read(with.data, with.len, &read), CNS_ERR_FORMAT);
+    }
+    const double good = 0.1, minus = -0.0;
+    memcpy(with.data + with.len - 8, &good, 8);
+    memcpy(with.data + with.len - 16, &minus, 8); /* one way to say that there is none */
+    assert_int_equal(cns_descriptor_read(with.data, with.len, &read), CNS_ERR_FORMAT);
+    cns_writer_deinit(&with);
+    cns_writer_deinit(&without);
+  }
+  cns_descriptor_deinit(&d);
+  federation_deinit(&f);
+}
+
 static void expect_refusal(struct federation *f, const struct cns_descriptor *d,
                            const struct cns_hospital_config *config, const char *sentence) {
   struct cns_problem problem = {0};
@@ -106,6 +147,18 @@ static void rounds_with_another_indicator_are_refused(void **state) {
   expect_refusal(&f, &d, &config, NULL);
   config.expectation.indicator_share = 0.05;
   expect_refusal(&f, &d, &config, "a share of 0 is");
+  config.expectation.indicator_share = 0;
+  d.dim = config.expectation.dim = d.dim + 2;
+  d.metrics_share = config.expectation.metrics_share = 0.1;
+  assert_int_equal(cns_descriptor_choose_scale(&d, NULL), 0);
+  expect_refusal(&f, &d, &config, "has noised metrics, and the policy's metrics are others");
+  f.policy.metrics_noised = true;
+  expect_refusal(&f, &d, &config, NULL);
+  config.expectation.metrics_share = 0.2;
+  expect_refusal(&f, &d, &config, "a share of 0.1 is for metrics");
+  d.metrics_share = config.expectation.metrics_share = 0;
+  assert_int_equal(cns_descriptor_choose_scale(&d, NULL), 0);
+  expect_refusal(&f, &d, &config, "is without noised metrics, and the policy's metrics are \"noised\"");
   cns_descriptor_deinit(&d);
   federation_deinit(&f);
 }
@@ -171,6 +224,40 @@ static void what_follows_from_a_manifest_is_computed_again(void **state) {
   federation_deinit(&f);
 }
 
+static void noised_metrics_are_computed_again(void **state) {
+  const struct cns_noised_metrics noised = {.share = 0.1, .loss_max = 2}, none = {0};
+  struct federation f;
+  struct cns_problem problem = {0};
+  struct cns_manifest read;
+  uint8_t *bytes = NULL;
+  size_t len = 0;
+  (void)state;
+  federation_init(&f, 8, 50, 5);
+  federation_begin(&f, 1, 1);
+  struct cns_manifest m = adaptive_manifest(&f);
+  assert_int_equal(cns_manifest_check_noised(&m, &none, &problem), 0);
+  assert_int_equal(cns_manifest_check_noised(&m, &noised, &problem), CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "is without noised metrics"));
+  m.noised.sums =
+      (struct cns_noised_metrics_sums){.loss = -6501, .right = 9777, .unit = 1000, .sigma = 333.25};
+  cns_manifest_estimate(&m, 2, &m.noised.estimate);
+  /* 13 patients are expected. */
+  assert_true(fabs(m.noised.estimate.loss - (1 - 6501.0 / 13000)) < 1e-15);
+  assert_true(fabs(m.noised.estimate.accuracy - (1 + 9777.0 / 13000) / 2) < 1e-15);
+  assert_int_equal(cns_manifest_make(&m, f.coordinator_identity, &bytes, &len), 0);
+  if (cns_manifest_open(bytes, len, "manifest", &f.roster, &read, &problem)) fail_msg("%s", problem.text);
+  assert_memory_equal(&read.noised, &m.noised, sizeof m.noised); /* not a bit is lost in decimals */
+  assert_false(read.metrics.known);
+  if (cns_manifest_check_noised(&read, &noised, &problem)) fail_msg("%s", problem.text);
+  assert_int_equal(cns_manifest_check_noised(&read, &none, &problem), CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "is with noised metrics, and the study's rounds are without"));
+  read.noised.sums.loss++;
+  assert_int_equal(cns_manifest_check_noised(&read, &noised, &problem), CNS_ERR_REFUSED);
+  cns_manifest_deinit(&read);
+  free(bytes);
+  federation_deinit(&f);
+}
+
 /* Manifests from before there were adaptive clip norms. */
 static void of_a_fixed_clip_norm_a_manifest_says_nothing(void **state) {
   const struct cns_adaptive_clip fixed = {0};
@@ -199,6 +286,8 @@ static void of_a_fixed_clip_norm_a_manifest_says_nothing(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_share_is_at_the_end_and_only_there_if_there_is_one),
+      cmocka_unit_test(the_share_of_metrics_is_the_second_one),
+      cmocka_unit_test(noised_metrics_are_computed_again),
       cmocka_unit_test(rounds_with_another_indicator_are_refused),
       cmocka_unit_test(what_follows_from_a_manifest_is_computed_again),
       cmocka_unit_test(of_a_fixed_clip_norm_a_manifest_says_nothing),

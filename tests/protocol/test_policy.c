@@ -227,8 +227,10 @@ static void every_field_is_checked(void **state) {
   refuse_edit("\"placement\": \"none\"", "\"placement\": \"none\", \"epsilon\": 3", CNS_ERR_FORMAT,
               "noise.epsilon");
   refuse_edit("\"placement\": \"none\"", "\"placement\": \"distributed\"", CNS_ERR_FORMAT, "noise.relation");
-  refuse_edit("\"metrics\": \"exact\"", "\"metrics\": \"noised\"", CNS_ERR_FORMAT,
+  refuse_edit("\"metrics\": \"exact\"", "\"metrics\": \"rounded\"", CNS_ERR_FORMAT,
               "metrics must be \"off\" or");
+  refuse_edit("\"metrics\": \"exact\"", "\"metrics\": \"noised\"", CNS_ERR_RANGE,
+              "which is for unit \"patient\"");
   refuse_edit("\"mode\": \"patients\"", "\"mode\": \"rows\"", CNS_ERR_FORMAT, "weights.mode must be");
   refuse_edit("\"colluders\": 1", "\"colluders\": 0", CNS_ERR_RANGE, "colluders is 0");
   refuse_edit("\"colluders\": 1", "\"colluders\": 2", CNS_ERR_RANGE, "minimum_cohort is 4, but with 2");

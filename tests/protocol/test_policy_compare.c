@@ -118,6 +118,7 @@ static void budgets(void **state) {
   CHANGE(NOISY, privacy.relation = CNS_DP_REPLACE_ONE, "noise.relation", TIGHT, LOOSE);
   CHANGE(NOISY, privacy.large_delta = true, "noise.large_delta", LOOSE, TIGHT);
   CHANGE(NOISY, privacy.alert_count = 2, "noise.alerts", NEUTRAL, NEUTRAL);
+  CHANGE(NOISY, metrics_noised = true, "metrics", LOOSE, TIGHT);
   CHANGE(NOISY, unit = CNS_UNIT_HOSPITAL, "unit", LOOSE, LOOSE);
 }
 

@@ -89,6 +89,43 @@ static void the_budget_is_said_in_sentences(void **state) {
   cns_roster_deinit(&roster);
 }
 
+static void noised_metrics_are_of_unit_patient_without_an_audit(void **state) {
+  struct cns_roster roster = make_roster(5);
+  struct cns_policy policy, read;
+  struct cns_problem problem = {0};
+  struct cns_document document;
+  char *text = NULL;
+  uint8_t *bytes = NULL;
+  size_t len = 0;
+  (void)state;
+  cns_policy_default(&roster, &policy);
+  policy.valid_until = 2000000000;
+  cns_policy_set_privacy(&policy, CNS_UNIT_PATIENT, CNS_NOISE_DISTRIBUTED, 3, 1e-5);
+  policy.metrics_noised = true;
+  if (cns_policy_check(&policy, &problem)) fail_msg("%s", problem.text);
+  assert_int_equal(cns_policy_describe(&policy, 5, &text), 0);
+  assert_non_null(
+      strstr(text, "Loss and accuracy are computed on the patients that train, and published with noise"));
+  free(text);
+  assert_int_equal(cns_policy_to_document(&policy, &document), 0);
+  assert_int_equal(cns_document_serialize("policy", &document, &bytes, &len), 0);
+  assert_non_null(memmem(bytes, len, "\"noised\"", 8));
+  if (cns_policy_open(bytes, len, "policy", NULL, &read, &problem)) fail_msg("%s", problem.text);
+  assert_true(read.metrics_noised && !read.metrics && !read.metrics_public);
+  cns_document_deinit(&document);
+  free(bytes);
+  cns_policy_set_audit(&policy, 128);
+  assert_int_equal(cns_policy_check(&policy, &problem), CNS_ERR_RANGE);
+  assert_non_null(strstr(problem.text, "aren't offered together"));
+  policy.audit_level = CNS_AUDIT_NONE;
+  policy.sketch = 0;
+  cns_policy_set_privacy(&policy, CNS_UNIT_HOSPITAL, CNS_NOISE_DISTRIBUTED, 3, 1e-5);
+  policy.metrics_noised = true;
+  assert_int_equal(cns_policy_check(&policy, &problem), CNS_ERR_RANGE);
+  assert_non_null(strstr(problem.text, "which is for unit \"patient\""));
+  cns_roster_deinit(&roster);
+}
+
 static void a_study_must_fit_the_policy(void **state) {
   struct cns_roster roster = make_roster(5);
   struct cns_policy policy;
@@ -128,6 +165,15 @@ static void a_study_must_fit_the_policy(void **state) {
   bad.clip_norm = 10.5; /* the largest that it may become */
   assert_int_equal(cns_policy_check_study(&policy, &bad, &problem), CNS_ERR_REFUSED);
   assert_non_null(strstr(problem.text, "clip norm is 10.5, but the policy allows 10"));
+  bad = study;
+  bad.noised_metrics = true;
+  assert_int_equal(cns_policy_check_study(&policy, &bad, &problem), CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "the policy's metrics aren't \"noised\""));
+  policy.metrics_noised = true;
+  assert_int_equal(cns_policy_check_study(&policy, &bad, &problem), 0);
+  assert_int_equal(cns_policy_check_study(&policy, &study, &problem), CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "which share of the noise is for them"));
+  policy.metrics_noised = false;
   policy.privacy.rate_max = 0.05;
   assert_int_equal(cns_policy_check_study(&policy, &study, &problem), CNS_ERR_REFUSED);
   cns_policy_set_privacy(&policy, CNS_UNIT_HOSPITAL, CNS_NOISE_DISTRIBUTED, 3, 1e-5);
@@ -146,6 +192,7 @@ int main(void) {
       cmocka_unit_test(every_field_of_the_noise_is_checked),
       cmocka_unit_test(noise_is_written_and_read),
       cmocka_unit_test(the_budget_is_said_in_sentences),
+      cmocka_unit_test(noised_metrics_are_of_unit_patient_without_an_audit),
       cmocka_unit_test(a_study_must_fit_the_policy),
   };
   if (cns_init() < 0) return 1;

@@ -114,9 +114,10 @@ static void an_adaptive_clip_norm_costs_the_same_at_every_norm(void **state) {
        placement++) {
     struct cns_descriptor d = make_descriptor(CNS_UNIT_PATIENT, placement, false);
     assert_int_equal(cns_charge_costs(&d, fixed), 0);
-    d.indicator_share = 0.05;
-    for (int k = 0; k < 200; k++) {
-      d.clip_norm = 1e-3 * pow(1.07, k);
+    for (int k = 0; k < 600; k++) {
+      d.indicator_share = k % 3 < 2 ? 0.05 : 0;
+      d.metrics_share = k % 3 > 0 ? 0.1 : 0; /* nor do noised metrics cost more */
+      d.clip_norm = 1e-3 * pow(1.023, k);
       assert_int_equal(cns_descriptor_choose_scale(&d, &problem), 0);
       assert_int_equal(cns_charge_costs(&d, costs), 0);
       assert_memory_equal(costs, fixed, sizeof costs);

@@ -142,16 +142,30 @@ def follows(manifest, adaptive):
     return min(max(clip["norm"] * step, adaptive["min"]), adaptive["max"])
 
 
-def test_an_adaptive_clip_norm():
-    """It follows from what is published, over a restart of everybody and a missed round,
-    and costs no more rounds than a fixed one does."""
+def estimates(manifest, metrics):
+    """Loss, accuracy and their standard errors, computed again from what was published."""
+    released = manifest["metrics"]["released"]
+    patients = sum(one["weight"] for one in manifest["hospitals"] if one["outcome"] == "included")
+    steps = released["unit"] * RATE * patients
+    return {"loss": metrics["loss_max"] / 2 * (1 + released["loss"] / steps),
+            "loss_error": metrics["loss_max"] / 2 * released["sigma"] / steps,
+            "accuracy": (1 + released["right"] / steps) / 2, "accuracy_error": released["sigma"] / steps / 2}
+
+
+def test_an_adaptive_clip_norm_and_noised_metrics():
+    """They follow from what is published, over a restart of everybody and a missed round,
+    and cost no more rounds than without."""
     adaptive = {"quantile": 0.5, "rate": 0.4, "share": 0.05, "min": 0.02, "max": 8}
-    study = {"noise_multiplier": NOISE, "sampling_rate": RATE, "adaptive_clip": adaptive}
+    metrics = {"share": 0.2, "loss_max": 2}
+    study = {"noise_multiplier": NOISE, "sampling_rate": RATE, "adaptive_clip": adaptive, "metrics": metrics}
     budget = (epsilon_of(8) + epsilon_of(9)) / 2
     with Federation(rounds=20, privacy=study, clip_norm=4,
                     init=["--epsilon", str(budget), "--delta", str(DELTA), "--smallest-sum", "4"]) as f:
-        assert "at most 8 before" in run("policy", "show", os.path.join(f.kit("h1"), "policy.json"))
-        assert "follows the gradients" in run("budget", "statement", f.kit("h1"))
+        shown = run("policy", "show", os.path.join(f.kit("h1"), "policy.json"))
+        assert "at most 8 before" in shown and "published with noise" in shown, shown
+        assert "enters the sums of all hospitals with noise" in run("consent", f.kit("h1"), "--yes")
+        statement = run("budget", "statement", f.kit("h1"))
+        assert "follows the gradients" in statement and "A share of 0.2 of what a round gives away is theirs" in statement
         start_all(f)
         f.wait(lambda: f.completed(), "a round")
         f.kill("h5")
@@ -170,6 +184,12 @@ def test_an_adaptive_clip_norm():
             assert one["clip"]["norm"] == norm, (one, norm)
             norm = one["clip"]["next"]
             assert abs(norm / follows(one, adaptive) - 1) < 1e-11, one
+            for name, value in estimates(one, metrics).items():
+                assert abs(one["metrics"][name] - value) < 1e-11 * (1 + abs(value)), (name, value, one)
+        for event in f.completed():
+            assert event["noised_loss_error"] > 0 and "loss" not in event, event
+            assert abs(event["noised_accuracy"] - 0.5) < 0.7 + 6 * event["noised_accuracy_error"], event
+        assert "received model: noised loss" in f.log("h2"), f.log("h2")
         assert norm < 2, norm  # hardly a patient's gradient was beyond 4
         for name in f.names:
             assert "refused" not in f.log(name), f.log(name)
@@ -177,13 +197,15 @@ def test_an_adaptive_clip_norm():
 
 
 def test_the_demo_with_an_adaptive_clip_norm():
-    done = json.loads(run("demo", "--epsilon", "3", "--adaptive-clip", "--rounds", "4", "--hospitals", "4", "--no-kill",
+    done = json.loads(run("demo", "--epsilon", "3", "--adaptive-clip", "--metrics", "--rounds", "4", "--hospitals", "4", "--no-kill",
                           "--json"))
     rounds = done["rounds"]
     assert [one["round"] for one in rounds] == [1, 2, 3, 4] and rounds[0]["clip_norm"] == 1, rounds
     for before, after in zip(rounds, rounds[1:]):
         assert after["clip_norm"] == before["next_clip_norm"] != before["clip_norm"], (before, after)
     assert 2.9 < done["epsilon_spent"] <= 3, done
+    assert all(0 < one["noised_accuracy_error"] for one in rounds), rounds
+    assert "--metrics is for --epsilon" in run("demo", "--metrics", expect=2)
     assert "--adaptive-clip is for --epsilon" in run("demo", "--adaptive-clip", expect=2)
 
 
