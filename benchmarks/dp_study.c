@@ -86,9 +86,12 @@ static bool is_equal(struct cns_statistics_interval difference) {
 
 static bool judge(const struct study *study) {
   const double *federated = study->auc[FEDERATED];
-  struct cns_statistics_interval central = cns_statistics_difference(federated, study->auc[CENTRAL], study->seeds);
-  struct cns_statistics_interval noisy = cns_statistics_difference(federated, study->auc[AS_NOISY], study->seeds);
-  struct cns_statistics_interval own = cns_statistics_difference(federated, study->auc[OWN_NOISE], study->seeds);
+  struct cns_statistics_interval central =
+      cns_statistics_difference(federated, study->auc[CENTRAL], study->seeds);
+  struct cns_statistics_interval noisy =
+      cns_statistics_difference(federated, study->auc[AS_NOISY], study->seeds);
+  struct cns_statistics_interval own =
+      cns_statistics_difference(federated, study->auc[OWN_NOISE], study->seeds);
   bool good =
       say(is_equal(central), "federated and central: the interval holds 0, or the difference is below 0.005");
   good &= say(is_equal(noisy), "federated and central, as noisy: the same");
@@ -103,7 +106,8 @@ static bool one_epsilon(struct study *study, double epsilon) {
   printf("%-17s  test AUC (95 %%)             federated less this (95 %%)\n", "");
   for (int w = 0; w < WAYS; w++) {
     struct cns_statistics_interval mean = cns_statistics_mean(study->auc[w], study->seeds);
-    struct cns_statistics_interval less = cns_statistics_difference(study->auc[FEDERATED], study->auc[w], study->seeds);
+    struct cns_statistics_interval less =
+        cns_statistics_difference(study->auc[FEDERATED], study->auc[w], study->seeds);
     printf("%-17s  %.4f (%.4f to %.4f)", way_names[w], mean.mean, mean.low, mean.high);
     if (w != FEDERATED) printf("    %+.4f (%+.4f to %+.4f)", less.mean, less.low, less.high);
     printf("\n");

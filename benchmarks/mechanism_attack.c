@@ -4,8 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "model/statistics.h"
 #include "dp/dp.h"
+#include "model/statistics.h"
 
 struct guess {
   double ratio;
@@ -37,7 +37,8 @@ static double rough_epsilon(double right, double wrong, double n, double z, doub
 }
 
 static struct cut choose(const struct guess *sorted, size_t count, double delta, double alpha) {
-  double n = (double)count / 2, z = cns_statistics_student(1 - alpha / 2, 1e7), best = -INFINITY, right = 0, wrong = 0;
+  double n = (double)count / 2, z = cns_statistics_student(1 - alpha / 2, 1e7), best = -INFINITY, right = 0,
+         wrong = 0;
   struct cut cut = {.threshold = 0};
   for (size_t k = 0; k + 1 < count; k++) {
     right += sorted[k].present;

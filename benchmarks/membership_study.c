@@ -224,7 +224,8 @@ static int show_models(const struct study *study) {
   }
   for (size_t t = WITH_BUDGET; t < TRAININGS; t++)
     for (size_t without = 0; without < WITH_BUDGET; without++) {
-      struct cns_statistics_interval less = cns_statistics_difference(advantage[without][1], advantage[t][1], study->seeds);
+      struct cns_statistics_interval less =
+          cns_statistics_difference(advantage[without][1], advantage[t][1], study->seeds);
       printf("mislabelled: \"%s\" less \"%s\": %+.3f (%+.3f to %+.3f)\n", names[without], names[t], less.mean,
              less.low, less.high);
       if (without == 0) failed += judge(less.low > 0, "the interval is above 0");

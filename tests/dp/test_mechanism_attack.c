@@ -206,7 +206,8 @@ static void statistics_are_those_of_the_tables(void **state) {
   assert_true(fabs(cns_statistics_proportion_high(5, 10, 0.025) - 0.812914) < 1e-6);
   assert_true(fabs(cns_statistics_proportion_high(0, 5000, 5e-7) - (1 - pow(5e-7, 1.0 / 5000))) < 1e-12);
   assert_true(fabs(cns_statistics_proportion_low(5000, 5000, 5e-7) - pow(5e-7, 1.0 / 5000)) < 1e-12);
-  assert_true(cns_statistics_proportion_low(0, 10, 0.05) == 0 && cns_statistics_proportion_high(10, 10, 0.05) == 1);
+  assert_true(cns_statistics_proportion_low(0, 10, 0.05) == 0 &&
+              cns_statistics_proportion_high(10, 10, 0.05) == 1);
   const double values[] = {1, 2, 3, 4};
   struct cns_statistics_interval mean = cns_statistics_mean(values, 4); /* 2.5 +- 3.182446 * sqrt(5/3)/2 */
   assert_true(fabs(mean.mean - 2.5) < 1e-12 && fabs(mean.high - 2.5 - 2.054260) < 1e-5);
