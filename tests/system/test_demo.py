@@ -125,7 +125,7 @@ def test_what_a_person_sees():
     assert "What was protected" in text and "no\nnoise" in text
     nothing_is_left()
     assert "From round 5 on hospital-1 is poisoned" in text and "raises the sketch budget" in text
-    assert len(re.findall(r"^  !! round 5: hospital-1: the update is \d.\d+ times as long as clipping allows .limit 1.22."
+    assert len(re.findall(r"^  !! round 5: hospital-1: the update is \d(?:\.\d+)? times as long as clipping allows .limit 1.22."
                           r".* It is left out of this round's sum\.$", text, re.M)) == 1, text
     assert len(re.findall(r"^round [56]/6: .*hospital-1: left out because of a flag", text, re.M)) == 2, text
     assert "hospital-1 was poisoned in 2 rounds: flagged in 2, left out of 2 sums." in text
