@@ -256,10 +256,8 @@ static void wait_for_next_month(struct cns_server *s, const struct cns_problem *
   s->not_before_ms = cns_server_now(s) + CNS_SERVER_MONTH_MS;
 }
 
-/* An adaptive clip norm may come to any within its bounds, and the grid fit some and not others: its
- * step is a power of two. Better refused before anything is spent. */
-static int check_clip_norms(const struct cns_server *s, const struct cns_descriptor *d,
-                            struct cns_problem *problem) {
+int cns_schedule_check_norms(const struct cns_server *s, const struct cns_descriptor *d,
+                             struct cns_problem *problem) {
   const struct cns_adaptive_clip *adaptive = &s->plan.adaptive_clip;
   const int steps = 64;
   if (adaptive->share == 0 || s->completed > 0) return 0;
@@ -295,7 +293,7 @@ static void begin_round(struct cns_server *s) {
   if (r == 0) {
     d.threshold = cns_policy_threshold(d.member_count, d.colluders);
     r = cns_descriptor_choose_scale(&d, &problem);
-    if (r == 0) r = check_clip_norms(s, &d, &problem);
+    if (r == 0) r = cns_schedule_check_norms(s, &d, &problem);
   }
   if (r == 0) r = cns_budget_choose_attempt(s, &d, &problem);
   if (r == 0) r = check_descriptor(s, &d, &problem);

@@ -356,6 +356,12 @@ void cns_abandoning_end(struct cns_server *server);
 
 /* schedule.c */
 void cns_schedule_tick(struct cns_server *server);
+/* Before the first round: an adaptive clip norm may come to any within its bounds, and the grid
+ * hold some and not others, its step being a power of two. Better refused before anything is
+ * spent. CNS_ERR_RANGE with a sentence. */
+CNS_MUST_CHECK int cns_schedule_check_norms(const struct cns_server *server,
+                                            const struct cns_descriptor *descriptor,
+                                            struct cns_problem *problem);
 /* Is nothing more to be waited for in the present phase? */
 bool cns_schedule_phase_is_over(struct cns_server *server);
 /* An answer of the present phase was accepted. */

@@ -172,6 +172,41 @@ static void abandoned_rounds_are_free_for_those_who_saw_nothing(void **state) {
   }
 }
 
+/* A share of the noise so small that whether a patient's indicator is a step of the grid depends on
+ * where the clip norm lies between two powers of two. */
+static void clip_norms_that_the_grid_cant_hold_are_found_before_the_first_round(void **state) {
+  static struct cns_member many[20];
+  struct world w;
+  struct cns_problem problem = {0};
+  int fits = 0, all = 0, found = 0;
+  (void)state;
+  init(&w, 3, 0);
+  for (uint16_t k = 0; k < 20; k++)
+    many[k] = (struct cns_member){(uint16_t)(k + 1), 50000};
+  w.s.plan.adaptive_clip = (struct cns_adaptive_clip){.quantile = 0.5, .rate = 0.2, .min = 0.5, .max = 2};
+  for (int small = 0; small < 2; small++) {
+    struct cns_descriptor d = describe(&w, 1, false);
+    d.dim = 10001;
+    d.members = many;
+    d.member_count = 20;
+    d.minimum_included = 20;
+    d.sampling_rate = 1;
+    d.indicator_share = w.s.plan.adaptive_clip.share = small ? 1e-6 : 1e-3;
+    for (d.clip_norm = 0.5; small && d.clip_norm < 1; d.clip_norm *= 1.02, all++)
+      fits += cns_descriptor_choose_scale(&d, NULL) == 0;
+    d.clip_norm = 1;
+    int r = cns_schedule_check_norms(&w.s, &d, &problem);
+    assert_int_equal(r, small ? CNS_ERR_RANGE : 0);
+    found += r < 0 && strstr(problem.text, "which the study's may come to") != NULL;
+    w.s.completed = 1; /* later the norm is what it is */
+    assert_int_equal(cns_schedule_check_norms(&w.s, &d, &problem), 0);
+    w.s.completed = 0;
+  }
+  print_message("# %d of %d fit\n", fits, all);
+  assert_true(found == 1 && fits > 0 && fits < all);
+  deinit(&w);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_whole_budget_ends_the_study),
@@ -179,6 +214,7 @@ int main(void) {
       cmocka_unit_test(a_number_that_only_the_ledger_knows_is_not_used_again),
       cmocka_unit_test(a_late_refund_lets_the_study_go_on),
       cmocka_unit_test(a_restart_frees_what_was_only_reserved),
+      cmocka_unit_test(clip_norms_that_the_grid_cant_hold_are_found_before_the_first_round),
       cmocka_unit_test(abandoned_rounds_are_free_for_those_who_saw_nothing),
   };
   if (cns_init() < 0) return 1;
