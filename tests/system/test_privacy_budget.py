@@ -273,10 +273,12 @@ def test_two_studies_on_the_same_data_add_up():
         for name in ("h1", "h2"):
             g.wait_exit(name, EXIT_BUDGET)
             assert counted(f, name)[0] == 5, (name, counted(f, name))
-        # One of them may have been in a third round, which the other had left; three are too few.
+        # Each was in two rounds, not always in the same ones; three hospitals are too few for another.
         g.wait(lambda: "3 hospitals" in g.said(0), "the coordinator's word")
-        included = [event["included"] for event in g.completed()]
-        assert included in ([5, 5], [5, 5, 4]), g.completed()
+        for name in ("h1", "h2"):
+            here = [event for event in g.completed() if all(name != who["hospital"] for who in event["missing"])]
+            assert len(here) <= 2, (name, g.completed())
+        assert 2 <= len(g.completed()) <= 4, g.completed()
 
 
 def test_kills_cost_no_more_and_no_less():
