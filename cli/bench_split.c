@@ -12,15 +12,7 @@
 static int shuffle(uint32_t *items, size_t count, uint64_t seed, const char *label) {
   struct cns_rng_seeded generator;
   cns_rng_seeded_init_label(&generator, seed, label);
-  for (size_t i = count; i > 1; i--) {
-    uint64_t j;
-    int r = cns_rng_uniform_u64(cns_rng_seeded(&generator), i, &j);
-    if (r < 0) return r;
-    uint32_t swap = items[i - 1];
-    items[i - 1] = items[j];
-    items[j] = swap;
-  }
-  return 0;
+  return cns_rng_shuffle(cns_rng_seeded(&generator), items, count);
 }
 
 /* Patients one after another in chance order; stably by the label of their first row if sorted. */

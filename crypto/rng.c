@@ -91,3 +91,15 @@ int cns_rng_uniform_u64(struct cns_rng rng, uint64_t bound, uint64_t *ret_value)
   }
   return CNS_ERR_RANDOM;
 }
+
+int cns_rng_shuffle(struct cns_rng rng, uint32_t *items, size_t count) {
+  for (size_t i = count; i > 1; i--) {
+    uint64_t j;
+    int r = cns_rng_uniform_u64(rng, i, &j);
+    if (r < 0) return r;
+    uint32_t swap = items[i - 1];
+    items[i - 1] = items[j];
+    items[j] = swap;
+  }
+  return 0;
+}

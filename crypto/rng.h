@@ -28,5 +28,7 @@ void cns_rng_seeded_init_label(struct cns_rng_seeded *rng, uint64_t seed, const 
 struct cns_rng cns_rng_seeded(struct cns_rng_seeded *rng);
 
 CNS_MUST_CHECK int cns_rng_fill(struct cns_rng rng, uint8_t *out, size_t len);
+/* Any order with the same probability (Fisher and Yates). */
+CNS_MUST_CHECK int cns_rng_shuffle(struct cns_rng rng, uint32_t *items, size_t count);
 /* Uniform below bound by rejection; bound >= 1. */
 CNS_MUST_CHECK int cns_rng_uniform_u64(struct cns_rng rng, uint64_t bound, uint64_t *ret_value);

@@ -264,19 +264,6 @@ static int trainer_init(struct trainer *trainer, const struct cns_plan *plan, co
   return 0;
 }
 
-/* Fisher and Yates. */
-static int shuffle(struct trainer *trainer) {
-  for (size_t i = trainer->table->rows; i > 1; i--) {
-    uint64_t j;
-    int r = cns_rng_uniform_u64(cns_rng_seeded(&trainer->generator), i, &j);
-    if (r < 0) return r;
-    uint32_t swap = trainer->order[i - 1];
-    trainer->order[i - 1] = trainer->order[j];
-    trainer->order[j] = swap;
-  }
-  return 0;
-}
-
 /* One step on rows order[at..at+n-1]; returns their summed loss. */
 static double step(struct trainer *trainer, size_t at, size_t n) {
   const struct cns_plan *plan = trainer->work.plan;
@@ -302,7 +289,7 @@ static int train_epochs(struct trainer *trainer, const atomic_bool *cancel, stru
   size_t rows = trainer->table->rows;
   for (uint32_t epoch = 0; epoch < plan->local_epochs; epoch++) {
     double loss = 0;
-    int r = shuffle(trainer);
+    int r = cns_rng_shuffle(cns_rng_seeded(&trainer->generator), trainer->order, trainer->table->rows);
     if (r < 0) return cns_problem_set(problem, r, "no randomness for the shuffle");
     for (size_t at = 0; at < rows; at += plan->batch) {
       if (cancel && atomic_load(cancel))

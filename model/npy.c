@@ -124,7 +124,7 @@ static int check_header(const struct header *h, const char *where, size_t *ret_b
   return 0;
 }
 
-static double load_value(const uint8_t *bytes, size_t size) {
+double cns_npy_load_float(const uint8_t *bytes, size_t size) {
   if (size == 4) {
     uint32_t bits = cns_load_le32(bytes);
     float value;
@@ -143,7 +143,7 @@ static int read_values(const uint8_t *data, size_t bytes, const char *where, str
   npy->values = malloc(count * sizeof *npy->values);
   if (!npy->values) return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", where);
   for (size_t i = 0; i < count; i++) {
-    npy->values[i] = (float)load_value(data + i * bytes, bytes);
+    npy->values[i] = (float)cns_npy_load_float(data + i * bytes, bytes);
     if (isfinite(npy->values[i])) continue;
     cns_problem_set(problem, CNS_ERR_RANGE, "%s: row %zu, column %zu (from 0) is not a finite float32 number",
                     where, i / npy->columns, i % npy->columns);
@@ -175,9 +175,9 @@ static int find_header(const uint8_t *data, size_t len, const char *where, struc
   return 0;
 }
 
-int cns_npy_header_parse(const uint8_t *data, size_t len, const char *where,
-                         struct cns_npy_header *ret_header, struct cns_problem *problem) {
-  struct header header;
+static int read_header(const uint8_t *data, size_t len, const char *where, struct header *ret_header,
+                       struct cns_problem *problem) {
+  struct header header = {0};
   int r = find_header(data, len, where, &header, problem);
   if (r < 0) return r;
   if (!parse_header(&header))
@@ -186,6 +186,15 @@ int cns_npy_header_parse(const uint8_t *data, size_t len, const char *where,
         "%s: the header isn't a dict of exactly 'descr', 'fortran_order' and 'shape'; structured types are "
         "not read",
         where);
+  *ret_header = header;
+  return 0;
+}
+
+int cns_npy_header_parse(const uint8_t *data, size_t len, const char *where,
+                         struct cns_npy_header *ret_header, struct cns_problem *problem) {
+  struct header header;
+  int r = read_header(data, len, where, &header, problem);
+  if (r < 0) return r;
   *ret_header = (struct cns_npy_header){.fortran = header.fortran,
                                         .dimensions = header.dimensions,
                                         .bytes = (size_t)((const uint8_t *)header.end - data)};
@@ -198,14 +207,8 @@ int cns_npy_parse(const uint8_t *data, size_t len, const char *where, struct cns
                   struct cns_problem *problem) {
   struct header header;
   size_t bytes;
-  int r = find_header(data, len, where, &header, problem);
+  int r = read_header(data, len, where, &header, problem);
   if (r < 0) return r;
-  if (!parse_header(&header))
-    return cns_problem_set(
-        problem, CNS_ERR_FORMAT,
-        "%s: the header isn't a dict of exactly 'descr', 'fortran_order' and 'shape'; structured types are "
-        "not read",
-        where);
   r = check_header(&header, where, &bytes, problem);
   if (r < 0) return r;
   struct cns_npy npy = {.rows = (size_t)header.shape[0], .columns = (size_t)header.shape[1]};
@@ -265,7 +268,7 @@ static int find_element(const struct header *h, const char *where, const struct 
 
 static double load_element(const uint8_t *bytes, const struct element *element) {
   uint64_t bits = 0;
-  if (element->kind == 'f') return load_value(bytes, element->bytes);
+  if (element->kind == 'f') return cns_npy_load_float(bytes, element->bytes);
   for (size_t b = element->bytes; b-- > 0;)
     bits = bits << 8 | bytes[b];
   if (element->kind == 'u') return (double)bits;
@@ -299,13 +302,8 @@ int cns_npy_parse_array(const uint8_t *data, size_t len, const char *where, stru
   struct header header;
   struct cns_npy_array array = {0};
   const struct element *element = NULL;
-  int r = find_header(data, len, where, &header, problem);
+  int r = read_header(data, len, where, &header, problem);
   if (r < 0) return r;
-  if (!parse_header(&header))
-    return cns_problem_set(problem, CNS_ERR_FORMAT,
-                           "%s: the header isn't a dict of exactly 'descr', 'fortran_order' and 'shape'; "
-                           "structured types are not read",
-                           where);
   r = find_element(&header, where, &element, problem);
   if (r == 0) r = check_shape(&header, where, &array, problem);
   if (r < 0) return r;

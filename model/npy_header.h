@@ -16,6 +16,8 @@ struct cns_npy_header {
   size_t bytes;      /* where the elements begin */
 };
 
+/* A little-endian float32 (size 4) or float64 (8). */
+double cns_npy_load_float(const uint8_t *bytes, size_t size);
 /* len: of the whole file; data: its first bytes, CNS_NPY_PREFIX_MAX of them or all.
  * CNS_ERR_FORMAT, CNS_ERR_UNSUPPORTED or CNS_ERR_LIMIT with a sentence. Neither type
  * nor shape are judged. */

@@ -225,16 +225,7 @@ int cns_npy_matrix_read(const char *path, struct cns_npy_matrix *ret_matrix, str
 static double load_number(const uint8_t *bytes, const char *descr) {
   if (strcmp(descr, "<i4") == 0) return (double)(int32_t)cns_load_le32(bytes);
   if (strcmp(descr, "<i8") == 0) return (double)(int64_t)cns_load_le64(bytes);
-  if (strcmp(descr, "<f4") == 0) {
-    uint32_t bits = cns_load_le32(bytes);
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return (double)value;
-  }
-  uint64_t bits = cns_load_le64(bytes);
-  double value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
+  return cns_npy_load_float(bytes, strcmp(descr, "<f4") == 0 ? 4 : 8);
 }
 
 static int read_numbers(const struct source *source, size_t max, double **ret_numbers, size_t *ret_count,

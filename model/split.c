@@ -46,15 +46,7 @@ static int shuffle(struct cns_split_dealing *dealing) {
   cns_rng_seeded_init_label(&generator, dealing->wish->seed, dealing->wish->label);
   for (size_t i = 0; i < dealing->patients; i++)
     dealing->order[i] = (uint32_t)i;
-  for (size_t i = dealing->patients; i > 1; i--) {
-    uint64_t j;
-    int r = cns_rng_uniform_u64(cns_rng_seeded(&generator), i, &j);
-    if (r < 0) return r;
-    uint32_t swap = dealing->order[i - 1];
-    dealing->order[i - 1] = dealing->order[j];
-    dealing->order[j] = swap;
-  }
-  return 0;
+  return cns_rng_shuffle(cns_rng_seeded(&generator), dealing->order, dealing->patients);
 }
 
 /* Share of all patients that each hospital should get. */

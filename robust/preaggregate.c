@@ -31,27 +31,18 @@ static int nnm(const struct cns_matrix *matrix, const struct cns_robust_params *
   return r;
 }
 
-/* Fisher and Yates. */
-static int shuffle(uint64_t seed, size_t n, size_t *ret_order) {
+static int shuffle(uint64_t seed, size_t n, uint32_t *ret_order) {
   struct cns_rng_seeded generator;
   cns_rng_seeded_init_label(&generator, seed, "bucketing");
   for (size_t i = 0; i < n; i++)
-    ret_order[i] = i;
-  for (size_t i = n; i > 1; i--) {
-    uint64_t j;
-    int r = cns_rng_uniform_u64(cns_rng_seeded(&generator), i, &j);
-    if (r < 0) return r;
-    size_t swap = ret_order[i - 1];
-    ret_order[i - 1] = ret_order[j];
-    ret_order[j] = swap;
-  }
-  return 0;
+    ret_order[i] = (uint32_t)i;
+  return cns_rng_shuffle(cns_rng_seeded(&generator), ret_order, n);
 }
 
 static int bucketing(const struct cns_matrix *matrix, const struct cns_robust_params *params,
                      void *ret_matrix, double *ret_weights, struct cns_problem *problem) {
   size_t n = matrix->n, buckets = cns_robust_pre_rows(CNS_ROBUST_BUCKETING, params, n);
-  size_t *order = malloc(n * sizeof *order);
+  uint32_t *order = malloc(n * sizeof *order);
   double *coefficient = malloc(n * sizeof *coefficient);
   int r = order && coefficient ? shuffle(params->seed, n, order) : CNS_ERR_MEMORY;
   for (size_t bucket = 0; r == 0 && bucket < buckets; bucket++) {

@@ -451,3 +451,16 @@ struct cns_complaint attack_complaint(struct federation *f, size_t k, size_t j) 
       cns_complaint_make(&dispute, &f->hospitals[k]->secrets->e, cns_rng_seeded(&f->rngs[k]), &complaint), 0);
   return complaint;
 }
+
+int attack_announce(struct federation *f, const struct cns_descriptor *d,
+                    const struct cns_hospital_config *config, struct cns_problem *problem) {
+  struct cns_writer announcement;
+  struct cns_hospital *hospital = NULL;
+  cns_writer_init(&announcement, CNS_REQUEST_BYTES_MAX);
+  assert_int_equal(cns_announcement_write(&announcement, d, f->coordinator_identity), 0);
+  int r = cns_hospital_begin(config, announcement.data, announcement.len, &hospital, problem);
+  cns_writer_deinit(&announcement);
+  assert_int_equal(hospital != NULL, r == 0);
+  cns_hospital_free(hospital);
+  return r;
+}

@@ -128,3 +128,8 @@ struct attack_bytes attack_ready_answer(const struct federation *f, size_t k,
 /* A complaint of member k about member j, honestly made from the leaf that the
  * coordinator holds. */
 struct cns_complaint attack_complaint(struct federation *f, size_t k, size_t j);
+
+/* What a coordinator announces, signed by it, to a hospital that expects `config`; the
+ * machine's result. */
+int attack_announce(struct federation *f, const struct cns_descriptor *d,
+                    const struct cns_hospital_config *config, struct cns_problem *problem);

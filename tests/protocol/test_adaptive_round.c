@@ -15,21 +15,6 @@
 
 #define OWN 4
 
-/* What a coordinator announces, signed by it, to hospital OWN, who expects
- * `config`; the machine's result. */
-static int announce(struct federation *f, const struct cns_descriptor *d,
-                    const struct cns_hospital_config *config, struct cns_problem *problem) {
-  struct cns_writer announcement;
-  struct cns_hospital *hospital = NULL;
-  cns_writer_init(&announcement, CNS_REQUEST_BYTES_MAX);
-  assert_int_equal(cns_announcement_write(&announcement, d, f->coordinator_identity), 0);
-  int r = cns_hospital_begin(config, announcement.data, announcement.len, &hospital, problem);
-  cns_writer_deinit(&announcement);
-  assert_int_equal(hospital != NULL, r == 0);
-  cns_hospital_free(hospital);
-  return r;
-}
-
 static void make_adaptive(struct federation *f, struct cns_descriptor *d) {
   assert_int_equal(cns_descriptor_copy(&f->descriptor, d), 0);
   d->unit = CNS_UNIT_PATIENT;
@@ -117,7 +102,7 @@ static void the_share_of_metrics_is_the_second_one(void **state) {
 static void expect_refusal(struct federation *f, const struct cns_descriptor *d,
                            const struct cns_hospital_config *config, const char *sentence) {
   struct cns_problem problem = {0};
-  int r = announce(f, d, config, &problem);
+  int r = attack_announce(f, d, config, &problem);
   if (sentence ? r != CNS_ERR_REFUSED || !strstr(problem.text, sentence) : r != 0)
     fail_msg("%d '%s', expected '%s'", r, problem.text, sentence ? sentence : "");
 }

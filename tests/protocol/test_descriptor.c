@@ -15,21 +15,6 @@
 
 #define OWN 4
 
-/* What a coordinator announces, signed by it, to hospital OWN, who expects
- * `config`; the machine's result. */
-static int announce(struct federation *f, const struct cns_descriptor *d,
-                    const struct cns_hospital_config *config, struct cns_problem *problem) {
-  struct cns_writer announcement;
-  struct cns_hospital *hospital = NULL;
-  cns_writer_init(&announcement, CNS_REQUEST_BYTES_MAX);
-  assert_int_equal(cns_announcement_write(&announcement, d, f->coordinator_identity), 0);
-  int r = cns_hospital_begin(config, announcement.data, announcement.len, &hospital, problem);
-  cns_writer_deinit(&announcement);
-  assert_int_equal(hospital != NULL, r == 0);
-  cns_hospital_free(hospital);
-  return r;
-}
-
 static void smaller_cohort(struct cns_descriptor *d, struct federation *f) {
   d->member_count = 3;
   d->threshold = cns_policy_threshold(3, d->colluders);
@@ -267,10 +252,10 @@ static void noise_is_what_policy_and_study_say(void **state) {
     d.noise_multiplier = 2;
     d.sampling_rate = 0.25;
     assert_int_equal(cns_descriptor_choose_scale(&d, &problem), 0);
-    if (announce(&f, &d, &config, &problem)) fail_msg("%s", problem.text);
+    if (attack_announce(&f, &d, &config, &problem)) fail_msg("%s", problem.text);
     rule->tamper(&d, &f);
     if (!strstr(rule->name, "step")) assert_int_equal(cns_descriptor_choose_scale(&d, &problem), 0);
-    int r = announce(&f, &d, &config, &problem);
+    int r = attack_announce(&f, &d, &config, &problem);
     if (r != CNS_ERR_REFUSED || !strstr(problem.text, rule->words))
       fail_msg("%s: %d: %s", rule->name, r, problem.text);
     cns_descriptor_deinit(&d);
@@ -286,13 +271,13 @@ static void each_rule_is_kept(void **state) {
     federation_init(&f, 8, 50, 1);
     federation_begin(&f, 1, 1);
     struct cns_hospital_config config = federation_hospital_config(&f, OWN);
-    assert_int_equal(announce(&f, &f.descriptor, &config, &problem), 0);
+    assert_int_equal(attack_announce(&f, &f.descriptor, &config, &problem), 0);
     struct cns_descriptor tampered;
     assert_int_equal(cns_descriptor_copy(&f.descriptor, &tampered), 0);
     rule->tamper(&tampered, &f);
     /* The step follows, so that it isn't what a hospital stumbles over. */
     if (!strstr(rule->words, "step")) assert_int_equal(cns_descriptor_choose_scale(&tampered, &problem), 0);
-    int r = announce(&f, &tampered, &config, &problem);
+    int r = attack_announce(&f, &tampered, &config, &problem);
     if (r != CNS_ERR_REFUSED && r != CNS_ERR_UNSUPPORTED) fail_msg("%s: %d", rule->name, r);
     if (!strstr(problem.text, rule->words)) fail_msg("%s: %s", rule->name, problem.text);
     cns_descriptor_deinit(&tampered);
@@ -313,7 +298,7 @@ static void the_hospitals_own_floor(void **state) {
     if (which == 1) config.expectation.floor.cohort++;
     if (which == 2) config.expectation.floor.threshold++;
     if (which == 3) config.expectation.floor.included++;
-    assert_int_equal(announce(&f, &f.descriptor, &config, &problem), which == 0 ? 0 : CNS_ERR_REFUSED);
+    assert_int_equal(attack_announce(&f, &f.descriptor, &config, &problem), which == 0 ? 0 : CNS_ERR_REFUSED);
   }
   federation_deinit(&f);
 }
@@ -341,7 +326,7 @@ static void an_old_or_repeated_announcement(void **state) {
     struct cns_hospital_config config = federation_hospital_config(&f, OWN);
     config.expectation.last_round = cases[k].last_round;
     config.expectation.last_attempt = cases[k].last_attempt;
-    assert_int_equal(announce(&f, &f.descriptor, &config, &problem), cases[k].expected);
+    assert_int_equal(attack_announce(&f, &f.descriptor, &config, &problem), cases[k].expected);
   }
   federation_deinit(&f);
 }

@@ -12,21 +12,6 @@
 
 #define OWN 4
 
-/* What a coordinator announces, signed by it, to hospital OWN, who expects
- * `config`; the machine's result. */
-static int announce(struct federation *f, const struct cns_descriptor *d,
-                    const struct cns_hospital_config *config, struct cns_problem *problem) {
-  struct cns_writer announcement;
-  struct cns_hospital *hospital = NULL;
-  cns_writer_init(&announcement, CNS_REQUEST_BYTES_MAX);
-  assert_int_equal(cns_announcement_write(&announcement, d, f->coordinator_identity), 0);
-  int r = cns_hospital_begin(config, announcement.data, announcement.len, &hospital, problem);
-  cns_writer_deinit(&announcement);
-  assert_int_equal(hospital != NULL, r == 0);
-  cns_hospital_free(hospital);
-  return r;
-}
-
 /* Descriptors under a policy with an audit; see check_audited. */
 static void another_sketch(struct cns_descriptor *d, struct cns_hospital_config *config) {
   d->sketch = 256;
@@ -113,7 +98,7 @@ static void each_rule_of_an_audit_is_kept(void **state) {
     federation_begin(&f, 1, 1);
     struct cns_hospital_config config = federation_hospital_config(&f, OWN);
     rules[k].tamper(&f.descriptor, &config);
-    int r = announce(&f, &f.descriptor, &config, &problem);
+    int r = attack_announce(&f, &f.descriptor, &config, &problem);
     if (r != rules[k].expected) fail_msg("%s: %d %s", rules[k].name, r, problem.text);
     if (r < 0) assert_true(problem.text[0] != '\0');
     federation_deinit(&f);
@@ -137,7 +122,7 @@ static void shares_of_the_noise_are_not_thinned(void **state) {
     d->noise_placement = CNS_NOISE_DISTRIBUTED;
     d->minimum_included = (uint16_t)(f.policy.minimum_included + more);
     assert_int_equal(cns_descriptor_choose_scale(d, &problem), 0);
-    int r = announce(&f, d, &config, &problem);
+    int r = attack_announce(&f, d, &config, &problem);
     if (r != (more ? CNS_ERR_REFUSED : 0)) fail_msg("%u more: %d %s", more, r, problem.text);
     if (more) assert_non_null(strstr(problem.text, "each share of the noise is for so many"));
     federation_deinit(&f);

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from federation import main  # noqa: E402
 
 PROGRAM = os.environ["CNS_PROGRAM"]
 TABLES = ["cells.csv", "rounds.csv", "summary.csv", "worst.csv", "comparisons.csv", "skipped.csv", "report.json"]
@@ -243,21 +245,5 @@ def test_pictures():
         assert "set terminal svg" in drawn and "worst case" in drawn and "alie:z=1.5" in drawn, drawn
 
 
-def main():
-    tests = [(name, f) for name, f in globals().items() if name.startswith("test_")]
-    print(f"1..{len(tests)}", flush=True)
-    failed = False
-    for number, (name, function) in enumerate(tests, 1):
-        try:
-            function()
-            print(f"ok {number} - {name[5:].replace('_', ' ')}", flush=True)
-        except Exception:
-            failed = True
-            for line in traceback.format_exc().splitlines():
-                print(f"# {line}")
-            print(f"not ok {number} - {name[5:].replace('_', ' ')}", flush=True)
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main([test for name, test in list(globals().items()) if name.startswith("test_")]))
