@@ -53,7 +53,7 @@ void cns_agent_decline(struct cns_agent *agent, const struct cns_digest *digest,
 
 /* Why the study ends before its last round; "" if it doesn't. */
 static const char *early_end(const struct cns_agent *agent) {
-  return agent->budget_spent.text[0] ? agent->budget_spent.text : agent->over.text;
+  return agent->budget_spent.text[0] && !agent->stopped ? agent->budget_spent.text : agent->over.text;
 }
 
 void cns_agent_finish(struct cns_agent *agent) {
@@ -61,14 +61,14 @@ void cns_agent_finish(struct cns_agent *agent) {
   agent->finished = true;
   uv_timer_stop(&agent->timer);
   if (agent->model_round < agent->site.plan.rounds)
-    cns_client_log(&agent->log, "budget", "%s", early_end(agent));
+    cns_client_log(&agent->log, agent->stopped ? "stopped" : "budget", "%s", early_end(agent));
   cns_client_log(&agent->log, "finished", "study finished after round %" PRIu64, agent->model_round);
   if (agent->host.on_finished) agent->host.on_finished(agent->host.context);
 }
 
 int cns_agent_result(const struct cns_agent *agent, struct cns_problem *problem) {
   if (!agent->finished || !early_end(agent)[0]) return 0;
-  return cns_problem_set(problem, CNS_ERR_BUDGET, "%s", early_end(agent));
+  return cns_problem_set(problem, agent->stopped ? CNS_ERR_STOPPED : CNS_ERR_BUDGET, "%s", early_end(agent));
 }
 
 /* While an attempt on the present model is spent without a result, the study isn't over for
