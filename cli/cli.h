@@ -115,6 +115,7 @@ int cns_cli_dp(int argc, char **argv);
 int cns_cli_demo(int argc, char **argv);
 int cns_cli_model(int argc, char **argv);
 int cns_cli_pause(int argc, char **argv);
+int cns_cli_preflight(int argc, char **argv);
 int cns_cli_resume(int argc, char **argv);
 int cns_cli_stop(int argc, char **argv);
 int cns_cli_status(int argc, char **argv);

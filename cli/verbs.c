@@ -5,6 +5,7 @@ const struct cns_verb cns_verbs[] = {
     {"demo", "run a whole federation on this machine, on the breast-cancer data", cns_cli_demo},
     {"init", "make a federation: authority, officer, coordinator and a kit for each hospital", cns_cli_init},
     {"consent", "consent to a study as a hospital, or take that back", cns_cli_consent},
+    {"preflight", "check, before a start, what a hospital or a coordinator needs", cns_cli_preflight},
     {"hospital", "run a hospital's agent", cns_cli_hospital},
     {"kit", "enrol a hospital whose keys never leave it; look at a kit", cns_cli_kit},
     {"policy", "show, make or sign the privacy officers' policy", cns_cli_policy},

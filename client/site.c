@@ -26,7 +26,7 @@ static void hash_patients(const struct cns_table *table, struct cns_digest *ret_
   cns_hash_final(&hash, ret_digest);
 }
 
-static int read_table(struct cns_site *site, struct cns_problem *problem) {
+int cns_site_read_table(struct cns_site *site, struct cns_problem *problem) {
   struct cns_table table = {0};
   struct cns_table_report report = {0};
   const struct cns_plan *plan = &site->plan;
@@ -59,6 +59,10 @@ static int open_record(struct cns_site *site, bool readonly, struct cns_problem 
   return r;
 }
 
+int cns_site_read_record(struct cns_site *site, struct cns_problem *problem) {
+  return open_record(site, true, problem);
+}
+
 static int open_store(struct cns_site *site, struct cns_problem *problem) {
   int r = cns_folder_create(site->kit.config.state_path, problem);
   if (!r) r = open_record(site, false, problem);
@@ -82,7 +86,7 @@ static int open_site(const char *kit_folder, bool with_table, struct cns_site *r
   struct cns_site site = {0};
   int r = open_kit(kit_folder, &site, problem);
   if (!r) r = cns_kit_check_study(&site.kit.policy, &site.plan, problem);
-  if (!r && with_table) r = read_table(&site, problem);
+  if (!r && with_table) r = cns_site_read_table(&site, problem);
   if (!r) r = open_store(&site, problem);
   /* A policy that isn't accepted keeps nobody from taking a consent back. */
   if (!r && with_table) r = cns_site_accept_policy(&site, problem);
