@@ -50,30 +50,31 @@ static const char *mend_of(int error) {
   return "ask the people of the network";
 }
 
-static bool check_tcp(struct cns_preflight *p, const struct cns_url *url) {
+static struct addrinfo *look_up(struct cns_preflight *p, const struct cns_url *url) {
   const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
   struct addrinfo *found = NULL;
   char port[8];
-  int error = 0, r;
   snprintf(port, sizeof port, "%u", url->port);
-  r = getaddrinfo(url->host, port, &hints, &found);
+  int r = getaddrinfo(url->host, port, &hints, &found);
   if (r != 0) {
     cns_preflight_bad(p, "name",
                       "correct \"address\" in config.json, or have the name entered where names are kept",
                       "the name %s can't be looked up: %s", url->host, gai_strerror(r));
-    return false;
+    return NULL;
   }
   if (!url->literal) cns_preflight_ok(p, "name", "%s has an address", url->host);
+  return found;
+}
+
+/* Only once the dialer has failed: a connection that says nothing is a line in the coordinator's log.
+ * What failed is said if it was this step. */
+static bool reaches_tcp(struct cns_preflight *p, const struct cns_url *url, const struct addrinfo *found) {
+  int error = 0;
   for (const struct addrinfo *one = found; one; one = one->ai_next)
-    if ((error = connect_to(one, (int)p->options.patience_ms)) == 0) break;
-  freeaddrinfo(found);
-  if (error) {
-    cns_preflight_bad(p, "tcp", mend_of(error), "%s port %u can't be reached: %s", url->host, url->port,
-                      strerror(error));
-    return false;
-  }
-  cns_preflight_ok(p, "tcp", "%s port %u is reached", url->host, url->port);
-  return true;
+    if ((error = connect_to(one, (int)p->options.patience_ms)) == 0) return true;
+  cns_preflight_bad(p, "tcp", mend_of(error), "%s port %u can't be reached: %s", url->host, url->port,
+                    strerror(error));
+  return false;
 }
 
 /* ---- the link ---- */
@@ -158,10 +159,18 @@ static int run(struct cns_preflight *p, struct probe *probe, const char *address
   return r;
 }
 
-static void check_link(struct cns_preflight *p, const char *address, bool reached) {
+static void check_link(struct cns_preflight *p, const char *address, const struct cns_url *url,
+                       const struct addrinfo *found) {
   struct probe probe = {0};
   struct cns_problem problem = {0};
-  if (cns_preflight_take(p, "link", run(p, &probe, address, &problem), &problem, "")) return;
+  if (cns_preflight_take(p, "link", run(p, &probe, address, &problem), &problem,
+                         "correct \"address\" in config.json"))
+    return;
+  if (!probe.open && !reaches_tcp(p, url, found)) {
+    cns_preflight_skip(p, "link", "the coordinator isn't reached");
+    return;
+  }
+  cns_preflight_ok(p, "tcp", "%s port %u is reached", url->host, url->port);
   if (probe.open)
     cns_preflight_ok(p, "link",
                      "the coordinator has proven that it is the roster's, and knows this hospital (%s)",
@@ -169,10 +178,9 @@ static void check_link(struct cns_preflight *p, const char *address, bool reache
   else
     cns_preflight_bad(
         p, "link",
-        reached ? "what answers there isn't the coordinator, or isn't let through unchanged: a firewall "
-                  "that opens TLS must leave this address alone; compare address, port and roster with "
-                  "the coordinator's operator"
-                : "the coordinator's operator and the people of the network know more",
+        "what answers there isn't the coordinator, or isn't let through unchanged: a firewall that opens TLS "
+        "must "
+        "leave this address alone; compare address, port and roster with the coordinator's operator",
         "%s", probe.sentence);
 }
 
@@ -199,13 +207,16 @@ void cns_preflight_reach(struct cns_preflight *p) {
   if (!can_dial(p, cns_preflight_daemon(p))) return;
   int r = cns_url_parse(address, false, &url, &problem);
   if (cns_preflight_take(p, "name", r, &problem, "correct \"address\" in config.json")) return;
-  bool reached = check_tcp(p, &url);
-  if (!reached)
-    cns_preflight_skip(p, "link", "the coordinator isn't reached");
-  else if (!p->has_roster || !p->has_keys)
+  struct addrinfo *found = look_up(p, &url);
+  if (!found) {
+    cns_preflight_skip(p, "link", "the coordinator's name leads nowhere");
+  } else if (p->has_roster && p->has_keys) {
+    check_link(p, address, &url, found);
+  } else {
+    if (reaches_tcp(p, &url, found)) cns_preflight_ok(p, "tcp", "%s port %u is reached", url.host, url.port);
     cns_preflight_skip(p, "link", "it needs a sound roster and the kit's keys");
-  else
-    check_link(p, address, reached);
+  }
+  if (found) freeaddrinfo(found);
 }
 
 /* ---- a coordinator's address ---- */
