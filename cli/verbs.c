@@ -11,7 +11,7 @@ const struct cns_verb cns_verbs[] = {
     {"policy", "show, make or sign the privacy officers' policy", cns_cli_policy},
     {"quarantine", "see which hospitals are out after a flag, and let one in again", cns_cli_quarantine},
     {"coordinator", "run the coordinator of a federation", cns_cli_coordinator},
-    {"pause", "begin no further round for now, as coordinator or as a hospital", cns_cli_pause},
+    {"pause", "begin no further round until `resume`, as coordinator or as a hospital", cns_cli_pause},
     {"resume", "go on after a pause", cns_cli_resume},
     {"stop", "end a study for good", cns_cli_stop},
     {"model", "export a model, look at it, predict with it", cns_cli_model},
