@@ -7,19 +7,24 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <netdb.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include "cli/preflight.h"
 #include "net/link.h"
 #include "net/url.h"
+#include "protocol/wire.h"
 
 /* A name's first address may lead nowhere: the dialer takes the second attempt over IPv4. */
 #define ATTEMPTS 2
+#define TIME_WAIT_MS 2000
+#define CLOCK_SECONDS 300
 
 /* ---- name and TCP ---- */
 
@@ -86,7 +91,8 @@ struct probe {
   struct cns_peers *peers;
   struct cns_dialer *dialer;
   unsigned failures;
-  bool open, over;
+  bool open, over, has_time;
+  int64_t ahead; /* our clock, of the coordinator's */
   char sentence[512], software[80];
 };
 
@@ -98,11 +104,34 @@ static void end(struct probe *probe) {
   uv_close((uv_handle_t *)&probe->timer, NULL);
 }
 
+static void on_late(uv_timer_t *timer) {
+  struct probe *probe = timer->data;
+  if (!probe->sentence[0]) snprintf(probe->sentence, sizeof probe->sentence, "nothing came in time");
+  end(probe);
+}
+
 static void on_open(void *context, struct cns_link *link, const struct cns_peer *peer) {
   struct probe *probe = context;
   (void)peer;
   probe->open = true;
   snprintf(probe->software, sizeof probe->software, "%s", cns_link_peer_software(link));
+  /* It says what time it has; one that doesn't isn't waited for. */
+  uv_timer_start(&probe->timer, on_late, TIME_WAIT_MS, 0);
+}
+
+static void on_frame(void *context, struct cns_link *link, uint8_t type, const uint8_t *data, size_t len) {
+  struct probe *probe = context;
+  if (cns_frame_is_bulk(type)) cns_link_consumed(link, len);
+  if (type != CNS_WIRE_TIME) return;
+  probe->has_time = cns_wire_read_time(data, len, (int64_t)time(NULL), &probe->ahead) == 0;
+  end(probe);
+}
+
+static void on_closed(void *context, struct cns_link *link, int error, const char *sentence) {
+  struct probe *probe = context;
+  (void)link;
+  (void)error;
+  (void)sentence;
   end(probe);
 }
 
@@ -113,20 +142,17 @@ static void on_attempt_failed(void *context, const char *sentence, uint64_t retr
   if (++probe->failures >= ATTEMPTS) end(probe);
 }
 
-static void on_late(uv_timer_t *timer) {
-  struct probe *probe = timer->data;
-  if (!probe->sentence[0]) snprintf(probe->sentence, sizeof probe->sentence, "nothing came in time");
-  end(probe);
-}
-
 static int start(struct cns_preflight *p, struct probe *probe, const char *address,
                  struct cns_problem *problem) {
   const struct cns_kit *kit = &p->site.kit;
   const struct cns_peer coordinator = {.role = CNS_ROLE_COORDINATOR,
                                        .identity = kit->roster.coordinator.identity,
                                        .pin = kit->roster.coordinator_pin};
-  const struct cns_link_callbacks callbacks = {
-      .context = probe, .on_open = on_open, .on_attempt_failed = on_attempt_failed};
+  const struct cns_link_callbacks callbacks = {.context = probe,
+                                               .on_open = on_open,
+                                               .on_frame = on_frame,
+                                               .on_closed = on_closed,
+                                               .on_attempt_failed = on_attempt_failed};
   const struct cns_link_config config = {.identity = kit->identity,
                                          .role = CNS_ROLE_HOSPITAL,
                                          .index = kit->config.index,
@@ -159,6 +185,20 @@ static int run(struct cns_preflight *p, struct probe *probe, const char *address
   return r;
 }
 
+/* Clocks needn't agree; but a wrong one makes sound documents look out of date one day. */
+static void check_time(struct cns_preflight *p, const struct probe *probe) {
+  int64_t apart = probe->ahead < 0 ? -probe->ahead : probe->ahead;
+  if (!probe->has_time) return;
+  if (apart <= CLOCK_SECONDS)
+    cns_preflight_ok(p, "clock", "it is within %d minutes of the coordinator's", CLOCK_SECONDS / 60);
+  else
+    cns_preflight_warn(
+        p, "clock",
+        "set the one that is wrong, and let it be kept by a time server (timedatectl set-ntp true)",
+        "the clock of this machine is %" PRId64 " minutes %s the coordinator's", apart / 60,
+        probe->ahead < 0 ? "behind" : "ahead of");
+}
+
 static void check_link(struct cns_preflight *p, const char *address, const struct cns_url *url,
                        const struct addrinfo *found) {
   struct probe probe = {0};
@@ -175,7 +215,8 @@ static void check_link(struct cns_preflight *p, const char *address, const struc
     cns_preflight_ok(p, "link",
                      "the coordinator has proven that it is the roster's, and knows this hospital (%s)",
                      probe.software);
-  else
+  check_time(p, &probe);
+  if (!probe.open)
     cns_preflight_bad(
         p, "link",
         "what answers there isn't the coordinator, or isn't let through unchanged: a firewall that opens TLS "

@@ -28,6 +28,8 @@
 #define CNS_AGENT_LINK_LINES_MAX 20u
 #define CNS_AGENT_LINK_LINES_MS 600000u
 
+#define CNS_AGENT_CLOCK_SECONDS 300
+
 struct cns_agent_traffic {
   uint64_t up, down;
 };
@@ -142,6 +144,11 @@ void cns_agent_paused(struct cns_agent *agent, const uint8_t *data, size_t len);
 void cns_agent_note_stop(struct cns_agent *agent, const char *sentence);
 /* CNS_ERR_REFUSED, with since when and why, if this hospital has paused itself. */
 CNS_MUST_CHECK int cns_agent_guard_pause(struct cns_agent *agent, struct cns_problem *problem);
+
+/* ---- clock.c ---- */
+
+/* Says it if the clocks of the two sides differ by more than CNS_AGENT_CLOCK_SECONDS. */
+void cns_agent_told_time(struct cns_agent *agent, const uint8_t *data, size_t len);
 
 /* ---- guard.c: what is refused before a machine exists ---- */
 

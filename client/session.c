@@ -124,6 +124,9 @@ void cns_agent_frame(struct cns_agent *agent, uint8_t type, const uint8_t *data,
   case CNS_WIRE_OVER:
     over(agent, data, len);
     break;
+  case CNS_WIRE_TIME:
+    cns_agent_told_time(agent, data, len);
+    break;
   case CNS_WIRE_PAUSED:
     cns_agent_paused(agent, data, len);
     break;

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "coordinator/server_internal.h"
 
@@ -180,6 +181,14 @@ static void take_join(struct cns_server *s, struct cns_session *session, const u
 
 /* ---- callbacks ---- */
 
+static void send_time(struct cns_session *session) {
+  struct cns_writer writer;
+  cns_writer_init(&writer, 16);
+  cns_wire_write_time(&writer, (int64_t)time(NULL));
+  cns_session_send(session, CNS_WIRE_TIME, &writer);
+  cns_writer_deinit(&writer);
+}
+
 static void on_open(void *context, struct cns_link *link, const struct cns_peer *peer) {
   struct cns_server *s = context;
   struct cns_session *session = cns_session_of(s, peer->index);
@@ -195,6 +204,7 @@ static void on_open(void *context, struct cns_link *link, const struct cns_peer 
   if (cns_report_allowed(s, &session->lines))
     cns_report(s, "connected", "hospital %s is connected from %s (%s)", session->hospital->name,
                cns_link_remote(link), cns_link_peer_software(link));
+  send_time(session);
 }
 
 static void take_decline(struct cns_server *s, struct cns_session *session, const uint8_t *data, size_t len) {

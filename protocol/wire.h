@@ -4,7 +4,7 @@
  * carries them): types, and the small ones' codecs. docs/protocol.md, "Wire
  * format". All integers little-endian; leftover bytes are an error.
  *
- * Course of a session. After the link is open the hospital sends JOIN
+ * Course of a session. After the link is open the coordinator sends TIME, and the hospital JOIN
  * and, under a policy with noise, LEDGER of its own ledger and of the coordinator's, if it keeps one; the
  * coordinator answers with MANIFEST if there is a model newer than the
  * hospital's, then NOTICE while it waits. A round: ANNOUNCE, [MODEL_GET,
@@ -33,6 +33,7 @@ enum cns_wire_type {
   CNS_WIRE_LEDGER = 26,      /* both ways: the signed head of a privacy ledger (store/ledger.h) */
   CNS_WIRE_OVER = 27, /* code u8, sentence blob: there is no further round, though the study isn't complete */
   CNS_WIRE_PAUSED = 28,  /* cns_pause_write: no round begins until state none comes */
+  CNS_WIRE_TIME = 29,    /* seconds since 1970 u64: the coordinator's clock, when the link is open */
   CNS_WIRE_REFUSED = 25, /* phase u8, sentence blob: your answer was not accepted */
   /* hospital to coordinator */
   CNS_WIRE_JOIN = 48,    /* round of the newest manifest held u64 (0: none), signed consent document blob */
@@ -68,6 +69,10 @@ CNS_MUST_CHECK int cns_wire_read_word(const uint8_t *data, size_t len, struct cn
 /* NOTICE (code 0), OVER (CNS_WIRE_OVER_...), REFUSED (code: phase): a word without a digest. */
 void cns_wire_write_notice(struct cns_writer *writer, uint8_t code, const char *sentence);
 CNS_MUST_CHECK int cns_wire_read_notice(const uint8_t *data, size_t len, struct cns_wire_word *ret_word);
+
+/* TIME; now: of our own clock, by so many seconds ahead of the other's. CNS_ERR_FORMAT, CNS_ERR_RANGE. */
+void cns_wire_write_time(struct cns_writer *writer, int64_t now);
+CNS_MUST_CHECK int cns_wire_read_time(const uint8_t *data, size_t len, int64_t now, int64_t *ret_ahead);
 
 /* A digest alone, or a digest and a number. */
 CNS_MUST_CHECK int cns_wire_read_digest(const uint8_t *data, size_t len, struct cns_digest *ret_digest);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Orders of an operator, on disk and on the wire. */
+/* Orders of an operator, on disk and on the wire; and the coordinator's clock. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +13,7 @@
 
 #include "crypto/json.h"
 #include "protocol/pause.h"
+#include "protocol/wire.h"
 
 #define SINCE INT64_C(1795341600)
 
@@ -116,6 +117,23 @@ static void frames_are_read_back(void **state) {
   cns_writer_deinit(&writer);
 }
 
+static void times_are_compared(void **state) {
+  (void)state;
+  struct cns_writer writer;
+  int64_t ahead = 7;
+  cns_writer_init(&writer, 16);
+  cns_wire_write_time(&writer, SINCE);
+  assert_int_equal(cns_wire_read_time(writer.data, writer.len, SINCE + 60, &ahead), 0);
+  assert_int_equal(ahead, 60);
+  assert_int_equal(cns_wire_read_time(writer.data, writer.len, SINCE - 60, &ahead), 0);
+  assert_int_equal(ahead, -60);
+  assert_int_equal(cns_wire_read_time(writer.data, writer.len - 1, SINCE, &ahead), CNS_ERR_FORMAT);
+  memset(writer.data, 0xff, writer.len);
+  assert_int_equal(cns_wire_read_time(writer.data, writer.len, SINCE, &ahead), CNS_ERR_RANGE);
+  assert_int_equal(ahead, -60);
+  cns_writer_deinit(&writer);
+}
+
 int main(void) {
   if (cns_init()) return 1;
   const struct CMUnitTest tests[] = {
@@ -123,6 +141,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(other_files_are_refused, enter, leave),
       cmocka_unit_test(reasons_are_one_printable_line),
       cmocka_unit_test(frames_are_read_back),
+      cmocka_unit_test(times_are_compared),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

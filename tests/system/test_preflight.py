@@ -87,6 +87,7 @@ def test_a_sound_hospital_passes():
         find(checks, "link", "has proven that it is the roster's")
         find(checks, "consent", "given, for about")
         find(checks, "tcp", "is reached")
+        find(checks, "clock", "within 5 minutes of the coordinator's")
         text = run("preflight", f.kit("h1"))
         assert text.splitlines()[-1].startswith("PASSED"), text
         # To the coordinator a hospital came and went, without a word.
@@ -118,6 +119,27 @@ def test_a_running_agent_is_left_alone():
         # A pause is worth a word, not a problem.
         run("pause", f.kit("h2"), "--reason", "maintenance")
         find(preflight(f.kit("h2")), "pause", "maintenance", "warning")
+
+
+def test_a_wrong_clock():
+    with Federation(rounds=1) as f:
+        f.start_coordinator()
+        find(preflight(f.kit("h1"), CLOCK=7200), "clock", "120 minutes ahead of the coordinator's", "warning")
+        find(preflight(f.kit("h1"), CLOCK=-1800), "clock", "30 minutes behind the coordinator's", "warning")
+        checks = preflight(f.kit("h1"), CLOCK=-400 * 86400, expect=1)
+        assert [check for check, _ in problems(checks)] == ["clock", "link"], problems(checks)
+        find(checks, "clock", "before the roster was issued", "problem")
+        find(checks, "link", "not valid yet: compare the clocks", "problem")
+        checks = preflight(f.kit("h1"), CLOCK=800 * 86400, expect=1)
+        assert {"certificate", "roster", "policy"} <= {check for check, _ in problems(checks)}, problems(checks)
+        find(checks, "clock", "is that the time?", "warning")
+        # The agent says it too, and goes on: nothing is out of date for that.
+        for name in f.names[1:]:
+            f.start(name)
+        f.start("h1", CLOCK=7200)
+        f.wait(lambda: "120 minutes ahead of the coordinator's" in f.log("h1"), "the agent's word")
+        f.wait(lambda: f.completed(), "a round")
+        assert f.completed()[0]["included"] == 5, f.completed()
 
 
 def serve(answer):
