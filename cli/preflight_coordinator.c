@@ -117,9 +117,13 @@ static void check_budget(struct cns_preflight *p) {
       cns_preflight_bad(p, "budget", "docs/operating.md, Privacy budgets",
                         "the privacy budget allows none of the %" PRIu64 " rounds to come",
                         view.rounds_to_come);
+    else if (view.rounds_left < view.rounds_to_come)
+      cns_preflight_warn(p, "budget", "the study will end early: docs/operating.md, Privacy budgets",
+                         "the privacy budget allows %" PRIu64 " of the %" PRIu64 " rounds to come",
+                         view.rounds_left, view.rounds_to_come);
     else
-      cns_preflight_ok(p, "budget", "%" PRIu64 " of the %" PRIu64 " rounds to come are within the limits",
-                       view.rounds_left, view.rounds_to_come);
+      cns_preflight_ok(p, "budget", "all %" PRIu64 " rounds to come are within the limits",
+                       view.rounds_to_come);
   }
   cns_budget_view_deinit(&view);
 }

@@ -262,6 +262,32 @@ def test_tables_consents_and_disks():
         only(offline("h3"), "record", "hospital.db")
 
 
+def epsilon_of(rounds):
+    text = run("dp", "epsilon", "--noise-multiplier", "2", "--sampling-rate", "0.25", "--rounds", str(rounds),
+               "--delta", "1e-4", "--json")
+    return json.loads(text)["epsilon"]
+
+
+def test_budgets():
+    """Two rounds of four are affordable: a warning before, a problem after them, and one for a lost ledger."""
+    budget = (epsilon_of(2) + epsilon_of(3)) / 2
+    with Federation(rounds=4, privacy={"noise_multiplier": 2, "sampling_rate": 0.25},
+                    init=["--epsilon", str(budget), "--delta", "1e-4", "--smallest-sum", "4"]) as f:
+        for name in ("h1", "coordinator"):
+            find(preflight(f.kit(name), "--offline"), "budget", "2 of the 4 rounds", "warning")
+        f.start_coordinator("--until-finished")
+        for name in f.names:
+            f.start(name, "--until-finished")
+        for name in [*f.names, "coordinator"]:
+            f.wait_exit(name, 5)
+        before = tree(f.root)
+        for name in ("h1", "coordinator"):
+            only(preflight(f.kit(name), "--offline", expect=1), "budget", "allows none of the 2 rounds to come")
+        assert tree(f.root) == before, "reading the ledgers changed something"
+        os.unlink(os.path.join(f.kit("h2"), "data.csv.ledger"))
+        only(preflight(f.kit("h2"), "--offline", expect=1), "budget", "it was lost or taken away")
+
+
 def test_a_coordinators_kit():
     with Federation(rounds=1, count=5) as f:
         taken = socket.create_server(("127.0.0.1", 0))
