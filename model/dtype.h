@@ -31,7 +31,7 @@ float cns_float_from_bf16(uint16_t bits);
 uint16_t cns_f16_from_float(float value);
 uint16_t cns_bf16_from_float(float value);
 
-/* bytes: count numbers of dtype, at any alignment. */
+/* bytes: count numbers of dtype, at any alignment; they may be the upper part of out. */
 void cns_dtype_decode(enum cns_dtype dtype, const void *bytes, size_t count, float *out);
 /* ret_bytes has room for count numbers of dtype. Returns 0, or CNS_DTYPE_OVERFLOW with
  * the first number that is too large in *ret_at (only with CNS_OVERFLOW_REFUSE; those

@@ -5,11 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "crypto/hash.h"
 #include "crypto/json.h"
 #include "model/network.h"
-
-#define FILE_MAX (sizeof(float) * CNS_PLAN_DIM_MAX + CNS_SAFETENSORS_HEADER_MAX + 8)
 
 int cns_model_serialize(const struct cns_plan *plan, const float *params,
                         const struct cns_safetensors_pair *metadata, size_t metadata_count,
@@ -87,19 +84,14 @@ int cns_model_parse(const struct cns_plan *plan, const uint8_t *data, size_t len
 
 static int read_initial(const struct cns_plan *plan, const char *path, float *ret_params,
                         struct cns_problem *problem) {
-  uint8_t *data, digest[CNS_DIGEST_BYTES];
-  size_t len;
-  int r = cns_file_read(path, FILE_MAX, &data, &len, problem);
+  struct cns_safetensors *file = NULL;
+  int r = cns_safetensors_open_digest(path, plan->initial_digest, &file, problem);
+  if (r == CNS_ERR_REFUSED)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "%s: not the initial model that the study names (another digest)", path);
   if (r < 0) return r;
-  /* Unkeyed, so that anyone can compare it with b2sum. */
-  if (crypto_generichash(digest, sizeof digest, data, len, NULL, 0) != 0)
-    r = cns_problem_set(problem, CNS_ERR_LIBRARY, "%s: can't be hashed", path);
-  else if (memcmp(digest, plan->initial_digest, sizeof digest) != 0)
-    r = cns_problem_set(problem, CNS_ERR_REFUSED,
-                        "%s: not the initial model that the study names (another digest)", path);
-  else
-    r = cns_model_parse(plan, data, len, path, ret_params, problem);
-  free(data);
+  r = load(plan, file, path, ret_params, problem);
+  cns_safetensors_free(file);
   return r;
 }
 

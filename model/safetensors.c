@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -105,23 +106,46 @@ static int open_plain(const char *path, int *ret_fd, size_t *ret_len, struct cns
   return 0;
 }
 
-int cns_safetensors_open(const char *path, struct cns_safetensors **ret_file, struct cns_problem *problem) {
+static int check_digest(const void *data, size_t len, const uint8_t *digest, const char *path,
+                        struct cns_problem *problem) {
+  uint8_t found[CNS_DIGEST_BYTES];
+  if (crypto_generichash(found, sizeof found, data, len, NULL, 0) != 0)
+    return cns_problem_set(problem, CNS_ERR_LIBRARY, "%s: can't be hashed", path);
+  if (memcmp(found, digest, sizeof found) == 0) return 0;
+  return cns_problem_set(problem, CNS_ERR_REFUSED, "%s: is another file than is meant: its digest differs",
+                         path);
+}
+
+/* digest may be NULL. */
+static int open_mapped(const char *path, const uint8_t *digest, struct cns_safetensors **ret_file,
+                       struct cns_problem *problem) {
   size_t len = 0;
   int fd = -1, r = open_plain(path, &fd, &len, problem);
   if (r < 0) return r;
   void *mapping = mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0);
   if (mapping == MAP_FAILED) r = io_problem(path, errno, problem);
   (void)close(fd); /* was only read from */
-  struct cns_safetensors *file = NULL;
-  if (r == 0) {
-    r = cns_safetensors_parse(mapping, len, path, &file, problem);
-    if (r < 0) (void)munmap(mapping, len);
-  }
   if (r < 0) return r;
+  struct cns_safetensors *file = NULL;
+  if (digest) r = check_digest(mapping, len, digest, path, problem);
+  if (r == 0) r = cns_safetensors_parse(mapping, len, path, &file, problem);
+  if (r < 0) {
+    (void)munmap(mapping, len);
+    return r;
+  }
   file->mapping = mapping;
   file->mapping_len = len;
   *ret_file = file;
   return 0;
+}
+
+int cns_safetensors_open(const char *path, struct cns_safetensors **ret_file, struct cns_problem *problem) {
+  return open_mapped(path, NULL, ret_file, problem);
+}
+
+int cns_safetensors_open_digest(const char *path, const uint8_t digest[static CNS_DIGEST_BYTES],
+                                struct cns_safetensors **ret_file, struct cns_problem *problem) {
+  return open_mapped(path, digest, ret_file, problem);
 }
 
 static int read_at(int fd, const char *path, uint64_t at, uint8_t *out, size_t len,

@@ -46,6 +46,12 @@ struct cns_safetensors; /* an open file */
  * this project writes are replaced whole, never changed in place). */
 CNS_MUST_CHECK int cns_safetensors_open(const char *path, struct cns_safetensors **ret_file,
                                         struct cns_problem *problem);
+/* The same of a file whose BLAKE2b-256 (unkeyed: `b2sum -l 256`) is known: nothing in it is looked at if it
+ * is another, CNS_ERR_REFUSED. */
+CNS_MUST_CHECK int cns_safetensors_open_digest(const char *path,
+                                               const uint8_t digest[static CNS_DIGEST_BYTES],
+                                               struct cns_safetensors **ret_file,
+                                               struct cns_problem *problem);
 /* Reads the header only and the numbers when they are loaded: for files of other
  * programs, which may still change them. */
 CNS_MUST_CHECK int cns_safetensors_open_unmapped(const char *path, struct cns_safetensors **ret_file,

@@ -103,7 +103,13 @@ CNS_MUST_CHECK int cns_tensors_write_from(const char *path, const struct cns_ten
                                           const struct cns_tensors_source *source, unsigned mode,
                                           struct cns_tensors_written *ret_written,
                                           struct cns_problem *problem);
-/* The same bytes to anywhere, a piece at a time, such as into a hash. */
+/* The numbers alone, as a .npy file of '<f4' or '<f2' (CNS_ERR_UNSUPPORTED for BF16, which NumPy lacks):
+ * one vector of list->dim numbers, or, if the list is of one tensor, that one in its shape. */
+CNS_MUST_CHECK int cns_tensors_write_npy(const char *path, const struct cns_tensor_list *list,
+                                         const struct cns_tensors_source *source, unsigned mode,
+                                         struct cns_tensors_written *ret_written,
+                                         struct cns_problem *problem);
+/* The bytes of cns_tensors_write_from to anywhere, a piece at a time, such as into a hash. */
 CNS_MUST_CHECK int
 cns_tensors_stream(const struct cns_tensor_list *list, const struct cns_tensors_source *source,
                    int (*sink)(void *context, const void *data, size_t len, struct cns_problem *problem),

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "crypto/json.h"
+#include "model/npy_numbers.h"
 #include "model/tensors.h"
 
 #define BLOCK ((size_t)1 << 16) /* floats at a time */
@@ -65,8 +66,19 @@ static int write_block(const struct stream *s, size_t index, size_t begin, size_
   return s->sink(s->sink_context, s->bytes, count * cns_dtype_bytes(dtype), s->problem);
 }
 
-static int write_all(const struct stream *s) {
-  int r = write_header(s);
+static int write_npy_header(const struct stream *s) {
+  const struct cns_tensor_list *list = s->list;
+  const struct cns_tensor *first = list->tensors;
+  const char *type = s->source->dtype == CNS_DTYPE_F32 ? "<f4" : "<f2";
+  uint8_t head[CNS_NPY_HEAD_BYTES];
+  uint64_t dim = list->dim;
+  int r = list->count == 1 ? cns_npy_head_format(type, first->shape, first->shape_count, head, sizeof head)
+                           : cns_npy_head_format(type, &dim, 1, head, sizeof head);
+  return r < 0 ? r : s->sink(s->sink_context, head, sizeof head, s->problem);
+}
+
+static int write_all(const struct stream *s, bool npy) {
+  int r = npy ? write_npy_header(s) : write_header(s);
   for (size_t i = 0; r == 0 && i < s->list->count; i++) {
     size_t whole = s->list->tensors[i].count;
     for (size_t begin = 0; r == 0 && begin < whole; begin += BLOCK)
@@ -75,8 +87,8 @@ static int write_all(const struct stream *s) {
   return r;
 }
 
-int cns_tensors_stream(const struct cns_tensor_list *list, const struct cns_tensors_source *source,
-                       sink_function *sink, void *sink_context, struct cns_problem *problem) {
+static int stream(const struct cns_tensor_list *list, const struct cns_tensors_source *source, bool npy,
+                  sink_function *sink, void *sink_context, struct cns_problem *problem) {
   struct stream s = {.list = list,
                      .source = source,
                      .sink = sink,
@@ -84,10 +96,16 @@ int cns_tensors_stream(const struct cns_tensor_list *list, const struct cns_tens
                      .problem = problem,
                      .values = malloc(BLOCK * sizeof(float)),
                      .bytes = malloc(BLOCK * sizeof(float))};
-  int r = s.values && s.bytes ? write_all(&s) : cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  int r =
+      s.values && s.bytes ? write_all(&s, npy) : cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
   free(s.values);
   free(s.bytes);
   return r;
+}
+
+int cns_tensors_stream(const struct cns_tensor_list *list, const struct cns_tensors_source *source,
+                       sink_function *sink, void *sink_context, struct cns_problem *problem) {
+  return stream(list, source, false, sink, sink_context, problem);
 }
 
 /* ---- to a file ---- */
@@ -106,15 +124,15 @@ static int take(void *context, const void *data, size_t len, struct cns_problem 
   return cns_file_append(out->writer, data, len, problem);
 }
 
-int cns_tensors_write_from(const char *path, const struct cns_tensor_list *list,
-                           const struct cns_tensors_source *source, unsigned mode,
-                           struct cns_tensors_written *ret_written, struct cns_problem *problem) {
+static int write_file(const char *path, const struct cns_tensor_list *list,
+                      const struct cns_tensors_source *source, bool npy, unsigned mode,
+                      struct cns_tensors_written *ret_written, struct cns_problem *problem) {
   struct output out = {0};
   struct cns_tensors_written written = {0};
   if (crypto_generichash_init(&out.hash, NULL, 0, sizeof written.digest) != 0) return CNS_ERR_LIBRARY;
   int r = cns_file_begin(path, mode, &out.writer, problem);
   if (r < 0) return r;
-  r = cns_tensors_stream(list, source, take, &out, problem);
+  r = stream(list, source, npy, take, &out, problem);
   if (r == 0 && crypto_generichash_final(&out.hash, written.digest, sizeof written.digest) != 0)
     r = CNS_ERR_LIBRARY;
   if (r == 0) r = cns_file_commit(out.writer, problem);
@@ -123,6 +141,21 @@ int cns_tensors_write_from(const char *path, const struct cns_tensor_list *list,
   written.bytes = out.bytes;
   *ret_written = written;
   return 0;
+}
+
+int cns_tensors_write_from(const char *path, const struct cns_tensor_list *list,
+                           const struct cns_tensors_source *source, unsigned mode,
+                           struct cns_tensors_written *ret_written, struct cns_problem *problem) {
+  return write_file(path, list, source, false, mode, ret_written, problem);
+}
+
+int cns_tensors_write_npy(const char *path, const struct cns_tensor_list *list,
+                          const struct cns_tensors_source *source, unsigned mode,
+                          struct cns_tensors_written *ret_written, struct cns_problem *problem) {
+  if (source->dtype == CNS_DTYPE_BF16)
+    return cns_problem_set(problem, CNS_ERR_UNSUPPORTED,
+                           "%s: NumPy has no BF16 numbers; write F32 or F16, or a safetensors file", path);
+  return write_file(path, list, source, true, mode, ret_written, problem);
 }
 
 /* ---- sources ---- */
