@@ -202,13 +202,15 @@ int cns_models_check_file(const struct cns_safetensors *file, const char *path, 
   const char *named = cns_safetensors_metadata(file, "model_digest");
   struct cns_tensor_list list = {0};
   struct cns_tensors_file from = {file, &list};
-  struct cns_tensors_source source = {.load = cns_tensors_from_file, .context = &from, .finite = true};
+  struct cns_tensors_source source = {
+      .load = cns_tensors_from_file, .context = &from, .where = path, .finite = true};
   struct cns_digest found;
   char hex[2 * CNS_DIGEST_BYTES + 1];
   int r = cns_tensor_list_from_safetensors(file, &list, problem);
-  if (r == 0) r = cns_models_digest(&list, &source, &found, problem);
-  cns_tensor_list_deinit(&list);
   if (r) return cns_problem_prefix(problem, r, "%s", path);
+  r = cns_models_digest(&list, &source, &found, problem);
+  cns_tensor_list_deinit(&list);
+  if (r) return r;
   cns_hex_encode(found.bytes, sizeof found.bytes, hex);
   if (!named || strcmp(hex, named) == 0) return 0;
   return cns_problem_set(problem, CNS_ERR_FORMAT,

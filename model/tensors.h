@@ -71,7 +71,9 @@ struct cns_tensors_source {
   int (*load)(void *context, size_t tensor, size_t begin, size_t count, float *out,
               struct cns_problem *problem);
   void *context;
-  enum cns_dtype dtype; /* of the file */
+  const char *where;      /* the source's name in front of sentences about its numbers, or NULL */
+  enum cns_dtype dtype;   /* of the file */
+  enum cns_dtype rounded; /* F32 (0), or what numbers are rounded to before they are written as dtype */
   enum cns_overflow overflow;
   bool finite; /* refuse NaN and infinity: CNS_ERR_RANGE, with the tensor's name */
   const struct cns_safetensors_pair *metadata;

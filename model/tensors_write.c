@@ -2,6 +2,7 @@
 /* Writing (declared in model/tensors.h). */
 #include <math.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,25 +46,33 @@ static int write_header(const struct stream *s) {
   return r;
 }
 
-static int check_finite(const struct stream *s, const struct cns_tensor *tensor, size_t begin, size_t count) {
-  for (size_t k = 0; k < count; k++)
-    if (!isfinite(s->values[k]))
-      return cns_problem_set(s->problem, CNS_ERR_RANGE, "number %zu of tensor \"%s\" is not finite",
-                             begin + k, tensor->name);
-  return 0;
+static int range_problem(const struct stream *s, size_t index, size_t number, const char *what) {
+  const char *where = s->source->where;
+  return cns_problem_set(s->problem, CNS_ERR_RANGE, "%s%snumber %zu of tensor \"%s\" %s", where ? where : "",
+                         where ? ": " : "", number, s->list->tensors[index].name, what);
+}
+
+/* The block's values as numbers of this dtype. */
+static int encode(const struct stream *s, enum cns_dtype dtype, size_t index, size_t begin, size_t count) {
+  char what[64];
+  size_t at = 0;
+  if (cns_dtype_encode(dtype, s->source->overflow, s->values, count, s->bytes, &at) == 0) return 0;
+  snprintf(what, sizeof what, "is too large for %s, whose largest is %s", cns_dtype_name(dtype),
+           dtype == CNS_DTYPE_F16 ? "65504" : "3.39e38");
+  return range_problem(s, index, begin + at, what);
 }
 
 static int write_block(const struct stream *s, size_t index, size_t begin, size_t count) {
-  const struct cns_tensor *tensor = &s->list->tensors[index];
-  enum cns_dtype dtype = s->source->dtype;
-  size_t at = 0;
+  enum cns_dtype dtype = s->source->dtype, rounded = s->source->rounded;
   int r = s->source->load(s->source->context, index, begin, count, s->values, s->problem);
-  if (r == 0 && s->source->finite) r = check_finite(s, tensor, begin, count);
-  if (r < 0) return r;
-  if (cns_dtype_encode(dtype, s->source->overflow, s->values, count, s->bytes, &at) == CNS_DTYPE_OVERFLOW)
-    return cns_problem_set(s->problem, CNS_ERR_RANGE, "number %zu of tensor \"%s\" is too large for %s",
-                           begin + at, tensor->name, cns_dtype_name(dtype));
-  return s->sink(s->sink_context, s->bytes, count * cns_dtype_bytes(dtype), s->problem);
+  for (size_t k = 0; r == 0 && s->source->finite && k < count; k++)
+    if (!isfinite(s->values[k])) r = range_problem(s, index, begin + k, "is not finite");
+  if (r == 0 && rounded != CNS_DTYPE_F32) {
+    r = encode(s, rounded, index, begin, count);
+    if (r == 0) cns_dtype_decode(rounded, s->bytes, count, s->values);
+  }
+  if (r == 0) r = encode(s, dtype, index, begin, count);
+  return r < 0 ? r : s->sink(s->sink_context, s->bytes, count * cns_dtype_bytes(dtype), s->problem);
 }
 
 static int write_npy_header(const struct stream *s) {
