@@ -44,12 +44,16 @@ static void poison(const struct cns_work_input *in, size_t dim, uint32_t *x) {
     x[i] *= factor;
 }
 
+static int unusable(struct cns_work *work, int error) {
+  return cns_problem_prefix(&work->problem, error, "the update trained here can't be used");
+}
+
 /* Whoever trained: a command's update is clipped as ours is. */
 static int shorten(struct cns_work *work, float *update) {
   const struct cns_work_input *in = &work->input;
   size_t dim = cns_plan_dim(in->plan);
   int r = cns_clip(update, dim, in->clip_norm, &work->result.norm, &work->problem);
-  if (r == CNS_ERR_RANGE) cns_problem_prefix(&work->problem, r, "the update trained here can't be used");
+  if (r == CNS_ERR_RANGE) unusable(work, r);
   if (!r)
     r = cns_quantize(update, dim, in->clip_norm, in->weight, in->scale_log2, in->rng, work->result.x,
                      &work->problem);
@@ -60,6 +64,7 @@ static int train_update(struct cns_work *work, const float *params, float *updat
   const struct cns_work_input *in = &work->input;
   int r = cns_network_train(in->plan, params, in->train, &in->seed, &work->cancelled, update,
                             &work->result.stats, &work->problem);
+  if (r == CNS_ERR_RANGE) unusable(work, r);
   return r ? r : shorten(work, update);
 }
 
