@@ -33,10 +33,10 @@ static int read_length(const uint8_t *head, size_t head_len, uint64_t file_len, 
                        struct cns_problem *problem) {
   uint64_t header_len = 0;
   int r = 0;
+  memcpy(&header_len, head, head_len < LENGTH_BYTES ? head_len : LENGTH_BYTES);
   if (file_len < LENGTH_BYTES)
-    return cns_problem_set(problem, CNS_ERR_FORMAT, "too short for a safetensors file");
-  memcpy(&header_len, head, LENGTH_BYTES);
-  if (header_len > CNS_SAFETENSORS_HEADER_MAX)
+    r = cns_problem_set(problem, CNS_ERR_FORMAT, "too short for a safetensors file");
+  else if (header_len > CNS_SAFETENSORS_HEADER_MAX)
     r = cns_problem_set(problem, CNS_ERR_LIMIT,
                         "the header claims more than 8 MiB; is this a safetensors file?");
   else if (header_len > file_len - LENGTH_BYTES)
