@@ -12,6 +12,8 @@ import math
 import os
 import pickle
 import random
+import resource
+import signal
 import struct
 import subprocess
 import sys
@@ -171,6 +173,12 @@ def test_a_study_begins_with_what_was_imported():
     study["initial_model"]["digest"] = said["digest"]
     write("study.json", json.dumps(study))
     run("init", "f", "--study", "study.json", "--count", "5")
+    # a rounded file serves too, with a table
+    run("model", "export", "start.safetensors", "--out", "half", "--dtype", "bf16")
+    table = os.path.join(os.path.dirname(STUDY), "wdbc.csv")
+    risks = [run("model", "predict", "--model", model, "--study", "study.json", "--data", table)
+             for model in ("start.safetensors", "half")]
+    assert risks[0] == risks[1] and len(risks[0].splitlines()) == 570
     # the same model as NumPy's vector
     npy.save("v.npy", values)
     run("model", "import", "v.npy", "--study", "study.json", "--out", "o")
@@ -312,6 +320,17 @@ def test_outputs_that_cannot_be_written():
     os.symlink("target", "link")
     run("model", "import", "m", "--out", "link")
     assert os.path.islink("link") and decode("target")
+
+
+def test_a_disk_that_fills_meanwhile_leaves_the_old_file():
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300000, 300000))
+    write("m", encode({"w": ("F32", [100000], bytes(400000))}))
+    write("out", "old")
+    for verb in ["import", "m"], ["export", "m"], ["export", "m", "--format", "npy"]:
+        run("model", *verb, "--out", "out", expect=IO, says="out: can't be written: File too large", preexec_fn=limit)
+        assert read("out") == b"old" and sorted(os.listdir(".")) == ["m", "out"]
 
 
 def test_exported_numbers_are_checked_when_they_are_read_again():
