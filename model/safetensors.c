@@ -180,14 +180,15 @@ static int read_start(struct cns_safetensors *file, size_t len, struct cns_probl
   return r;
 }
 
-int cns_safetensors_open_unmapped(const char *path, struct cns_safetensors **ret_file,
-                                  struct cns_problem *problem) {
+static int open_unmapped(const char *path, bool floats_only, struct cns_safetensors **ret_file,
+                         struct cns_problem *problem) {
   size_t len = 0;
   struct cns_safetensors *file = new_file();
   if (!file || !(file->path = strdup(path))) {
     cns_safetensors_free(file);
     return cns_problem_prefix(problem, out_of_memory(problem), "%s", path);
   }
+  file->floats_only = floats_only;
   int r = open_plain(path, &file->fd, &len, problem);
   if (r == 0) r = read_start(file, len, problem);
   if (r < 0)
@@ -195,6 +196,20 @@ int cns_safetensors_open_unmapped(const char *path, struct cns_safetensors **ret
   else
     *ret_file = file;
   return r;
+}
+
+int cns_safetensors_open_unmapped(const char *path, struct cns_safetensors **ret_file,
+                                  struct cns_problem *problem) {
+  return open_unmapped(path, false, ret_file, problem);
+}
+
+int cns_safetensors_open_floats(const char *path, struct cns_safetensors **ret_file,
+                                struct cns_problem *problem) {
+  return open_unmapped(path, true, ret_file, problem);
+}
+
+size_t cns_safetensors_passed_over(const struct cns_safetensors *file) {
+  return file->passed_over;
 }
 
 struct cns_safetensors *cns_safetensors_free(struct cns_safetensors *file) {

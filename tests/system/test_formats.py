@@ -151,6 +151,24 @@ def test_import_says_what_the_study_file_needs():
     assert "h F16 [3, 1]" in text and digest("m") in text and "\x1b" not in text
 
 
+def test_counters_are_left_out_if_asked_for():
+    tensors = {"bn.num": ("I64", [], bytes(8)), "w": ("F32", [2], floats([1, 2])), "mask": ("BOOL", [3], bytes(3)),
+               "h": ("F16", [1], halves([3]))}
+    write("m", encode(tensors))
+    run("model", "import", "m", "--out", "o", expect=FAILED, says='"bn.num" is of type I64')
+    assert "2 tensors of whole numbers are left out" in run("model", "import", "m", "--out", "o", "--floats-only")
+    assert decode("o")[0] == {"w": ("F32", [2], floats([1, 2])), "h": ("F32", [1], floats([3]))}
+    for wrong, word in (({"bn.num": ("F64", [], bytes(8))}, '"bn.num" is of type F64'),
+                        ({"mask": ("BOOL", [4], bytes(3))}, 'tensor "mask" has another size')):
+        write("m", encode({**tensors, **wrong}))
+        run("model", "import", "m", "--out", "o", "--floats-only", expect=FAILED, says=word)
+    data = encode(tensors)  # what is passed over must have its place all the same
+    write("m", data.replace(b'"data_offsets":[16,19]', b'"data_offsets":[15,18]'))
+    run("model", "import", "m", "--out", "o", "--floats-only", expect=FAILED, says='tensor "mask" overlaps')
+    write("m", encode({"n": ("I64", [1], bytes(8))}))
+    run("model", "import", "m", "--out", "o", "--floats-only", expect=FAILED, says="no tensors")
+
+
 def study_tensors(study):
     sizes = [len(study["features"]), *study["model"].get("hidden", []), len(study["label"]["classes"])]
     for layer, (inputs, outputs) in enumerate(zip(sizes, sizes[1:])):
