@@ -6,6 +6,7 @@
 #include "client/work.h"
 #include "commanded.h"
 #include "dp/clip.h"
+#include "dp/discrete_gaussian.h"
 #include "dp/grid.h"
 #include "store/kit_trainer.h"
 
@@ -276,10 +277,58 @@ static void a_trainer_must_fit_the_study(void **state) {
   cns_plan_deinit(&external);
 }
 
+/* What takes more of a model than its numbers: metrics, and gradients of single patients. */
+static void a_policy_must_fit_an_external_model(void **state) {
+  struct cns_plan external;
+  struct cns_problem problem = {0};
+  struct cns_policy *policy = calloc(1, sizeof *policy);
+  assert_non_null(policy);
+  assert_int_equal(cns_plan_parse(external_study, strlen(external_study), "scans.json", &external, NULL), 0);
+  policy->clip_norm_max = 10;
+  policy->weights_mode = CNS_WEIGHTS_PATIENTS;
+  if (cns_kit_check_study(policy, &external, &problem)) fail_msg("%s", problem.text);
+  bool *metrics[] = {&policy->metrics, &policy->metrics_public, &policy->metrics_noised};
+  for (size_t k = 0; k < 3; k++) {
+    *metrics[k] = true;
+    assert_int_equal(cns_kit_check_study(policy, &external, &problem), CNS_ERR_REFUSED);
+    assert_non_null(strstr(problem.text, "metrics must be \"off\""));
+    *metrics[k] = false;
+  }
+  policy->noise_placement = CNS_NOISE_DISTRIBUTED;
+  policy->unit = CNS_UNIT_PATIENT;
+  assert_int_equal(cns_kit_check_study(policy, &external, &problem), CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "protects patients"));
+  free(policy);
+  cns_plan_deinit(&external);
+}
+
+/* Drawn last, after the rounding: with the same source the difference is the noise. */
+static void a_commands_update_gets_its_noise(void **state) {
+  struct bench b;
+  struct cns_discrete_gaussian *noise = NULL;
+  int64_t expected[DIM];
+  bench_init(&b, WELL);
+  struct worked plain = run_work(&b, NULL);
+  assert_int_equal(cns_discrete_gaussian_new(5000, &noise, NULL), 0);
+  assert_int_equal(cns_discrete_gaussian_fill(noise, b.input.rng, expected, DIM), 0);
+  cns_discrete_gaussian_free(noise);
+  cns_rng_seeded_init_label(&b.random, SEED, "rounding");
+  b.input.sigma_local = 5000;
+  struct worked noisy = run_work(&b, NULL);
+  if (plain.error || noisy.error) fail_msg("%s %s", plain.problem.text, noisy.problem.text);
+  for (size_t k = 0; k < DIM; k++)
+    assert_true(noisy.result.x[k] - plain.result.x[k] == (uint32_t)(uint64_t)expected[k]);
+  free(plain.result.x);
+  free(noisy.result.x);
+  commanded_deinit(&b.commanded);
+}
+
 int main(int argc, char **argv) {
   keep_if_called(argc, argv);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_commands_update_is_clipped_and_rounded),
+      cmocka_unit_test(a_commands_update_gets_its_noise),
+      cmocka_unit_test(a_policy_must_fit_an_external_model),
       cmocka_unit_test(nothing_leaves_when_it_fails),
       cmocka_unit_test(no_command_trains_where_patients_are_protected),
       cmocka_unit_test(a_dropped_round_ends_the_command),

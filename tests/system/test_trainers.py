@@ -97,13 +97,15 @@ class Clinics(Federation):
         self.initial = [0.25, -0.5, 0, 1]
         study = {
             "name": "clinics", "version": 1, "task": "other",
-            "model": {"kind": "external", "tensors": {"weight": [FEATURES], "bias": [1]}},
             "training": {"rounds": rounds, "local_epochs": 4, "learning_rate": 0.5, "momentum": 0, "batch": 1,
                          "seed": 1, "clip_norm": 5},
-            "initial_model": {"file": "start.safetensors",
-                              "digest": write_model(os.path.join(self.folder, "start.safetensors"), self.initial)},
             "weighting": "patients", "validation_share": 0,
         }
+        start = os.path.join(self.folder, "start.safetensors")
+        digest = write_model(start, self.initial)
+        study.update(json.loads(run("model", "show", start, "--study")))
+        assert study["model"] == {"kind": "external", "tensors": {"bias": [1], "weight": [FEATURES]}}, study
+        assert study["initial_model"] == {"file": "start.safetensors", "digest": digest}, study
         study_path = os.path.join(self.folder, "study.json")
         with open(study_path, "w") as file:
             json.dump(study, file)
