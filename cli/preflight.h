@@ -40,7 +40,7 @@ struct cns_preflight {
   struct cns_preflight_options options;
   struct cns_finding findings[CNS_FINDINGS_MAX];
   size_t count, problems, warnings;
-  bool is_kit, has_config, has_authority, has_roster, has_policy, has_study, has_keys, is_member, has_table;
+  bool is_kit, has_config, has_authority, has_roster, has_policy, has_study, has_keys, is_member, has_data;
   struct cns_site site; /* kit, plan and table, as far as they are there */
   int64_t certificate_until;
 };

@@ -22,6 +22,23 @@ static void check_table_mode(struct cns_preflight *p, const char *path) {
     cns_preflight_warn(p, "data", mend, "%s: everybody on this machine can read the patients' table", path);
 }
 
+/* A command of the hospital's, or the built-in trainer. */
+static void check_trainer(struct cns_preflight *p) {
+  struct cns_problem problem = {0};
+  if (!p->has_study || !p->has_policy) {
+    cns_preflight_skip(p, "trainer", "study and policy say who can train");
+    return;
+  }
+  int r = cns_site_check_trainer(&p->site, &problem);
+  if (cns_preflight_take(p, "trainer", r, &problem, "correct \"trainer\" in config.json: docs/trainers.md"))
+    return;
+  char **command = p->site.kit.config.trainer.command;
+  if (command)
+    cns_preflight_ok(p, "trainer", "%s can be run", command[0]);
+  else
+    cns_preflight_ok(p, "trainer", "the built-in one");
+}
+
 static void check_table(struct cns_preflight *p) {
   struct cns_site *site = &p->site;
   struct cns_problem problem = {0};
@@ -30,14 +47,18 @@ static void check_table(struct cns_preflight *p) {
     cns_preflight_skip(p, "data", "the study file says what the table must have");
     return;
   }
-  int r = cns_site_read_table(site, &problem);
-  p->has_table =
+  int r = cns_site_read_data(site, &problem);
+  p->has_data =
       cns_preflight_take(p, "data", r, &problem,
                          "correct the table, or the path \"data\" in config.json; docs/study.md has "
                          "what a table looks like") == 0;
-  if (!p->has_table) return;
-  cns_preflight_ok(p, "data", "%s: %zu rows to train on and %zu to validate on, of %u patients", path,
-                   site->train.rows, site->validation.rows, site->patients);
+  if (!p->has_data) return;
+  if (site->plan.has_table)
+    cns_preflight_ok(p, "data", "%s: %zu rows to train on and %zu to validate on, of %u patients", path,
+                     site->train.rows, site->validation.rows, site->patients);
+  else
+    cns_preflight_ok(p, "data", "%s is there, of %u patients, as config.json says; only the trainer reads it",
+                     path, site->patients);
   check_table_mode(p, path);
 }
 
@@ -52,7 +73,7 @@ static void check_report(struct cns_preflight *p) {
 static void check_patients(struct cns_preflight *p) {
   const struct cns_policy *policy = &p->site.kit.policy;
   uint32_t patients = p->site.patients, declared;
-  if (!p->has_policy || !p->has_table) return;
+  if (!p->has_policy || !p->has_data) return;
   declared = cns_policy_patients(policy, patients);
   if (patients < policy->weight_round_to)
     cns_preflight_warn(p, "patients", "ask the consortium whether so small a hospital is to take part",
@@ -130,7 +151,7 @@ static void check_consent(struct cns_preflight *p) {
     cns_preflight_bad(p, "consent", mend, "nobody has consented to the study here yet");
     return;
   }
-  if (!p->has_table) {
+  if (!p->has_data) {
     cns_preflight_skip(p, "consent", "it is for the number of patients that the table has");
     return;
   }
@@ -215,6 +236,7 @@ static void check_ledger(struct cns_preflight *p) {
 }
 
 void cns_preflight_data(struct cns_preflight *p) {
+  check_trainer(p);
   check_table(p);
   check_report(p);
   check_patients(p);

@@ -117,9 +117,12 @@ void cns_preflight_room(struct cns_preflight *p) {
   uint64_t model = (uint64_t)cns_plan_dim(plan) * sizeof(float), table = 0, active = 1;
   uint64_t upload = 4 * ((uint64_t)cns_plan_update_dim(plan) + cns_plan_metrics_dim(plan));
   if (coordinator) active = cns_roster_active_count(&p->site.kit.roster);
-  if (p->has_table)
+  if (p->has_data)
     table = (p->site.train.rows + p->site.validation.rows) * p->site.plan.feature_count * sizeof(float);
   uint64_t round_bytes = coordinator ? active * upload + 2 * model + CNS_SERVER_DISK_MARGIN_BYTES : 2 * model;
+  /* The model and the update, in files, and what must stay free beside what the command writes. */
+  if (!coordinator && p->site.kit.config.trainer.command)
+    round_bytes += 2 * model + p->site.kit.config.trainer.free_bytes;
   check_disk(p, round_bytes + BESIDE_BYTES, round_bytes + MODELS_KEPT * model + BESIDE_BYTES);
   check_memory(p, MODELS_IN_MEMORY * model + table + BESIDE_BYTES);
   check_files(p, coordinator ? FILES_BESIDE + 2 * active : 64);

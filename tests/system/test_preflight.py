@@ -262,6 +262,30 @@ def test_tables_consents_and_disks():
         only(offline("h3"), "record", "hospital.db")
 
 
+def test_commands_that_train():
+    with Federation(rounds=1) as f:
+        path = os.path.join(f.kit("h1"), "config.json")
+        with open(path) as file:
+            config = json.load(file)
+        for command, word in (("/nowhere/train", "is not there or can't be run"), ("/bin/true", None)):
+            with open(path, "w") as file:
+                json.dump({**config, "trainer": {"command": [command], "free_mib": 1}}, file)
+            checks = preflight(f.kit("h1"), "--offline", expect=1 if word else 0)
+            if word:
+                only(checks, "trainer", word)
+            else:
+                find(checks, "trainer", "/bin/true can be run")
+            find(checks, "data", "rows to train on")
+        # What must stay free beside what it writes is counted.
+        room = os.path.join(f.folder, "room")
+        with open(room, "w") as file:
+            file.write(str(70 << 20))
+        assert problems(preflight(f.kit("h2"), "--offline", ROOM=room)) == []
+        with open(path, "w") as file:
+            json.dump({**config, "trainer": {"command": ["/bin/true"], "free_mib": 512}}, file)
+        only(preflight(f.kit("h1"), "--offline", expect=1, ROOM=room), "disk", "a round needs")
+
+
 def epsilon_of(rounds):
     text = run("dp", "epsilon", "--noise-multiplier", "2", "--sampling-rate", "0.25", "--rounds", str(rounds),
                "--delta", "1e-4", "--json")
