@@ -47,6 +47,19 @@ static void write_round(FILE *out, const struct cns_site *site) {
                                                            : "");
 }
 
+/* What the coordinator makes of the sum; nothing of plain averages. */
+static void write_optimiser(FILE *out, const struct cns_server_optimiser *o) {
+  size_t arrays = cns_server_optimiser_arrays(o);
+  if (arrays == 0 && o->learning_rate == 1) return;
+  fprintf(out, "From the mean change the next model is made by %s, with the learning rate %g",
+          cns_server_optimiser_name(o), o->learning_rate);
+  if (arrays == 1) fprintf(out, " and the momentum %g", o->beta1);
+  if (o->kind == CNS_SERVER_FEDADAGRAD) fprintf(out, ", beta1 %g and tau %g", o->beta1, o->tau);
+  if (arrays == 2 && o->kind != CNS_SERVER_FEDADAGRAD)
+    fprintf(out, ", beta1 %g, beta2 %g and tau %g", o->beta1, o->beta2, o->tau);
+  fprintf(out, ".\n");
+}
+
 static void write_study(FILE *out, const struct cns_site *site) {
   const struct cns_plan *plan = &site->plan;
   fprintf(out,
@@ -59,6 +72,7 @@ static void write_study(FILE *out, const struct cns_site *site) {
             "That norm is the first round's. From then on it follows how many gradients are within it, a\n"
             "count that is masked and noised with them, between %g and %g.\n",
             plan->adaptive_clip.min, plan->adaptive_clip.max);
+  write_optimiser(out, &plan->server_optimiser);
   write_features(out, plan);
   if (plan->validation_share == 0) return;
   fprintf(out, "%.0f of 100 patients are set aside here to test the model and are never trained on.\n",

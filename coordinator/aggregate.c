@@ -5,9 +5,8 @@
 #include <string.h>
 
 #include "dp/discrete_gaussian.h"
-#include "model/fedavg.h"
 
-#define BLOCK_WORDS 65536u
+#define BLOCK_WORDS CNS_OPTIMISER_BLOCK
 
 struct block_result {
   int error;
@@ -52,7 +51,8 @@ static int take_update(const struct job *job, uint64_t first, size_t count, cons
   if (a->learning_rate != 1)
     for (size_t k = 0; k < count; k++)
       mean[k] = (float)(a->learning_rate * (double)mean[k]);
-  return cns_fedavg_step(a->parent + first, mean, count, a->params + first, &result->problem);
+  return cns_optimiser_step(&a->optimiser, first, count, a->parent + first, mean, a->params + first,
+                            &result->problem);
 }
 
 /* The last numbers of an update with an adaptive clip norm or noised metrics. */

@@ -16,6 +16,7 @@
 #include "crypto/base.h"
 #include "dp/adaptive_clip.h"
 #include "dp/noised_metrics.h"
+#include "model/server_optimiser.h"
 
 #define CNS_PLAN_BYTES_MAX (4u << 20)
 #define CNS_PLAN_DIM_MAX ((size_t)1 << 28) /* parameters; 1 GiB of floats */
@@ -63,6 +64,8 @@ struct cns_plan {
   uint64_t seed;    /* of shuffles and of the validation split */
   double clip_norm; /* L2 norm of one hospital's unweighted update, in unit patient of one patient's
                        gradient; the first round's if it is adaptive */
+
+  struct cns_server_optimiser server_optimiser; /* left out: FedAvg with learning rate 1 */
 
   /* "privacy", which studies without noise leave out: then both are 0. */
   double noise_multiplier; /* standard deviation of the noise over what one unit can change */
