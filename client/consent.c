@@ -37,9 +37,10 @@ static void write_round(FILE *out, const struct cns_site *site) {
   else
     fprintf(out,
             "In each round your\n"
-            "hospital trains on its own table for %u passes over it; what leaves is the change of the\n"
+            "hospital trains on its own table for %u passes over it%s; what leaves is the change of the\n"
             "model, clipped to a norm of %g, ",
-            plan->local_epochs, plan->clip_norm);
+            plan->local_epochs, plan->proximal > 0 ? ", held near the received model (FedProx)" : "",
+            plan->clip_norm);
   fprintf(out,
           "%smasked so that only the sum over all hospitals can be\n"
           "read. Your table never leaves.\n",

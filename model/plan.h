@@ -65,6 +65,7 @@ struct cns_plan {
   double clip_norm; /* L2 norm of one hospital's unweighted update, in unit patient of one patient's
                        gradient; the first round's if it is adaptive */
 
+  double proximal;                              /* mu of the term mu/2 |w - parent|^2; left out: 0 */
   struct cns_server_optimiser server_optimiser; /* left out: FedAvg with learning rate 1 */
 
   /* "privacy", which studies without noise leave out: then both are 0. */

@@ -71,7 +71,7 @@ static int parse_optimiser(const cJSON *training, struct cns_plan *plan, struct 
 
 int cns_plan_parse_training(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
   static const char *const names[] = {"rounds", "local_epochs", "learning_rate",    "momentum", "batch",
-                                      "seed",   "clip_norm",    "server_optimiser", NULL};
+                                      "seed",   "clip_norm",    "server_optimiser", "proximal", NULL};
   static const char path[] = PATH;
   const cJSON *training;
   int64_t seed;
@@ -86,5 +86,7 @@ int cns_plan_parse_training(const cJSON *json, struct cns_plan *plan, struct cns
   if (r == 0) r = cns_json_get_int(training, path, "seed", 0, CNS_PLAN_SEED_MAX, &seed, problem);
   if (r == 0) r = cns_json_get_number(training, path, "clip_norm", 1e-6, 1e6, &plan->clip_norm, problem);
   if (r == 0) plan->seed = (uint64_t)seed;
+  if (r == 0 && cns_json_has(training, "proximal"))
+    r = cns_json_get_number(training, path, "proximal", 0, 1e6, &plan->proximal, problem);
   return r ? r : parse_optimiser(training, plan, problem);
 }

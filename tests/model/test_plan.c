@@ -152,6 +152,7 @@ static const struct {
      "beta2"},
     {"\"clip_norm\": 1.5", "\"clip_norm\": 1.5, \"server_optimiser\": \"fedadam\"",
      "training.server_optimiser"},
+    {"\"clip_norm\": 1.5", "\"clip_norm\": 1.5, \"proximal\": -1", "training.proximal"},
     {"{\"seed\": 5}", "{}", "initial_model.seed"},
     {"{\"seed\": 5}", "{\"seed\": 5, \"file\": \"a\"}", "initial_model.seed"},
     {"{\"seed\": 5}", "{\"file\": \"a\", \"digest\": \"00\"}", "initial_model.digest"},
@@ -182,7 +183,10 @@ static void server_optimisers_are_read(void **state) {
               o.tau == 0.001);
   assert_int_equal(cns_server_optimiser_arrays(&o), 2);
   assert_string_equal(cns_server_optimiser_name(&o), "FedYogi");
-  assert_true(plan.clip_norm == 1.5);
+  assert_true(plan.clip_norm == 1.5 && plan.proximal == 0);
+  cns_plan_deinit(&plan);
+  plan = changed_plan("\"clip_norm\": 1.5", "\"clip_norm\": 1.5, \"proximal\": 0.01");
+  assert_true(plan.proximal == 0.01);
   cns_plan_deinit(&plan);
 }
 
