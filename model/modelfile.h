@@ -4,7 +4,11 @@
 
 #include "model/plan.h"
 #include "model/safetensors.h"
+#include "model/tensors.h"
 
+/* The plan's tensors, in the order of the flat vector. ret_list must not hold a list. */
+CNS_MUST_CHECK int cns_tensor_list_from_plan(const struct cns_plan *plan, struct cns_tensor_list *ret_list,
+                                             struct cns_problem *problem);
 /* malloc'd bytes: the plan's tensors, and the metadata given. Deterministic. */
 CNS_MUST_CHECK int cns_model_serialize(const struct cns_plan *plan, const float *params,
                                        const struct cns_safetensors_pair *metadata, size_t metadata_count,
@@ -13,7 +17,7 @@ CNS_MUST_CHECK int cns_model_serialize(const struct cns_plan *plan, const float 
 CNS_MUST_CHECK int cns_model_write(const struct cns_plan *plan, const float *params,
                                    const struct cns_safetensors_pair *metadata, size_t metadata_count,
                                    const char *path, unsigned mode, struct cns_problem *problem);
-/* Exactly the plan's tensors, of its shapes, all finite; else CNS_ERR_FORMAT or
+/* Exactly the plan's tensors, of its shapes, as F32, F16 or BF16, all finite; else CNS_ERR_FORMAT or
  * CNS_ERR_RANGE with a sentence. ret_params has cns_plan_dim floats. */
 CNS_MUST_CHECK int cns_model_read(const struct cns_plan *plan, const char *path, float *ret_params,
                                   struct cns_problem *problem);
