@@ -74,6 +74,12 @@ static void write_study(FILE *out, const struct cns_site *site) {
             "count that is masked and noised with them, between %g and %g.\n",
             plan->adaptive_clip.min, plan->adaptive_clip.max);
   write_optimiser(out, &plan->server_optimiser);
+  if (plan->scaffold.steps > 0)
+    fprintf(
+        out,
+        "Training is by SCAFFOLD: beside the model's change leaves, in the same masked sum and within the\n"
+        "same norm, how your hospital's mean gradient has changed. That gradient itself is kept in the\n"
+        "agent's state folder.\n");
   write_features(out, plan);
   if (plan->validation_share == 0) return;
   fprintf(out, "%.0f of 100 patients are set aside here to test the model and are never trained on.\n",

@@ -11,6 +11,7 @@
 #include "coordinator/optimiser.h"
 #include "dp/noised_metrics.h"
 #include "model/metrics.h"
+#include "model/plan.h"
 #include "protocol/coordinator.h"
 #include "store/vector_file.h"
 
@@ -22,10 +23,12 @@ struct cns_aggregation {
   size_t count;
   const struct cns_mask_term *terms;
   size_t term_count;
-  const float *parent;            /* the model's parameters: dim, without the extra numbers */
-  double learning_rate;           /* update = learning_rate * mean; 1 for updates, negative for gradients */
-  struct cns_optimiser optimiser; /* from parent and update to the new model */
-  struct cns_rng rng;             /* of central noise; used on several threads */
+  const float *parent; /* the model's parameters: dim, without the extra numbers; with SCAFFOLD half of
+                          dim, and behind them its control variate */
+  const struct cns_plan *scaffold; /* NULL: without */
+  double learning_rate;            /* update = learning_rate * mean; 1 for updates, negative for gradients */
+  struct cns_optimiser optimiser;  /* from parent and update to the new model */
+  struct cns_rng rng;              /* of central noise; used on several threads */
   size_t classes;
   struct cns_parallel parallel;
   /* out */

@@ -33,7 +33,7 @@ static int adopt_model(struct cns_server *s, float **params, struct cns_problem 
   uint8_t *bytes;
   size_t len;
   struct cns_digest digest;
-  int r = cns_model_serialize(&s->plan, *params, NULL, 0, &bytes, &len, problem);
+  int r = cns_model_serialize_round(&s->plan, *params, &bytes, &len, problem);
   if (r < 0) return r;
   r = cns_registry_put_model(s->registry, bytes, len, &digest, problem);
   if (r < 0) {
@@ -93,7 +93,8 @@ int cns_result_adopt(struct cns_server *s, const uint8_t *bytes, size_t len, str
   if (r == 0 && is_of_this_study(s, &manifest))
     r = cns_manifest_check_noised(&manifest, &s->plan.noised_metrics, problem);
   if (r == 0) r = cns_registry_get_model(s->registry, &manifest.model, &model, &model_len, problem);
-  if (r == 0) r = cns_model_parse(&s->plan, model, model_len, "the last round's model", s->params, problem);
+  if (r == 0)
+    r = cns_model_parse_round(&s->plan, model, model_len, "the last round's model", s->params, problem);
   if (r == 0) {
     free(s->model_bytes);
     s->model_bytes = model;
@@ -269,7 +270,7 @@ static int collect(struct cns_server *s, struct result_job *job, struct cns_prob
   struct cns_aggregation *a = &job->aggregation;
   job->uploads = calloc(d->member_count, sizeof(struct cns_vector_file *));
   job->weights = calloc(d->member_count, sizeof *job->weights);
-  job->params = calloc(cns_plan_dim(&s->plan), sizeof *job->params);
+  job->params = calloc(cns_plan_round_dim(&s->plan), sizeof *job->params);
   if (!job->uploads || !job->weights || !job->params) return CNS_ERR_MEMORY;
   for (size_t k = 0; k < d->member_count; k++) {
     if (outcomes->outcomes[k] != CNS_INCLUDED) continue;
@@ -281,6 +282,7 @@ static int collect(struct cns_server *s, struct result_job *job, struct cns_prob
   a->uploads = job->uploads;
   a->weights = job->weights;
   a->parent = s->params;
+  a->scaffold = s->plan.scaffold.steps > 0 ? &s->plan : NULL;
   a->learning_rate = d->unit == CNS_UNIT_PATIENT ? -s->plan.learning_rate : 1;
   a->rng = cns_rng_system();
   a->params = job->params;

@@ -108,11 +108,11 @@ static int load_study(struct cns_server *s, struct cns_problem *problem) {
   if (r < 0) return r;
   cns_study_digest(s->kit.roster.consortium, s->plan.name, &s->study);
   s->clip_norm = s->plan.clip_norm;
-  s->params = calloc(cns_plan_dim(&s->plan), sizeof *s->params);
+  s->params = calloc(cns_plan_round_dim(&s->plan), sizeof *s->params);
   if (!s->params) return CNS_ERR_MEMORY;
   r = load_test_set(s, problem);
   if (r == 0) r = cns_model_initial(&s->plan, s->kit.folder, s->params, problem);
-  if (r == 0) r = cns_model_serialize(&s->plan, s->params, NULL, 0, &s->model_bytes, &s->model_len, problem);
+  if (r == 0) r = cns_model_serialize_round(&s->plan, s->params, &s->model_bytes, &s->model_len, problem);
   if (r == 0) r = cns_registry_put_model(s->registry, s->model_bytes, s->model_len, &s->model, problem);
   s->initial = s->model;
   return r;

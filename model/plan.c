@@ -326,7 +326,7 @@ static int parse_all(const cJSON *json, struct cns_plan *plan, struct cns_proble
   if (r == 0) r = get_word(json, "", "weighting", weightings, &weighting, problem);
   if (r == 0) r = cns_json_get_number(json, "", "validation_share", 0, 0.5, &plan->validation_share, problem);
   plan->weighting = (enum cns_plan_weighting)weighting;
-  return r;
+  return r ? r : cns_plan_check_scaffold(plan, problem);
 }
 
 int cns_plan_parse(const char *text, size_t len, const char *where, struct cns_plan *ret_plan,
@@ -365,8 +365,13 @@ size_t cns_plan_dim(const struct cns_plan *plan) {
   return plan->dim;
 }
 
+size_t cns_plan_round_dim(const struct cns_plan *plan) {
+  return plan->scaffold.steps > 0 ? 2 * plan->dim : plan->dim;
+}
+
 size_t cns_plan_update_dim(const struct cns_plan *plan) {
-  return plan->dim + (plan->adaptive_clip.share > 0 ? 1 : 0) + (plan->noised_metrics.share > 0 ? 2 : 0);
+  return cns_plan_round_dim(plan) + (plan->adaptive_clip.share > 0 ? 1 : 0) +
+         (plan->noised_metrics.share > 0 ? 2 : 0);
 }
 
 double cns_plan_clip_norm_max(const struct cns_plan *plan) {

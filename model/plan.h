@@ -41,6 +41,12 @@ struct cns_plan_feature {
   double impute; /* within the range; only with CNS_MISSING_IMPUTE */
 };
 
+/* SCAFFOLD (model/scaffold.h). steps 0: it is left out. */
+struct cns_plan_scaffold {
+  uint32_t steps;     /* about so many local steps has a hospital in a round: only a public scale */
+  uint32_t hospitals; /* N: so many take part in the study */
+};
+
 struct cns_plan {
   char name[CNS_PLAN_NAME_MAX + 1];
   uint64_t version;
@@ -65,6 +71,7 @@ struct cns_plan {
   double clip_norm; /* L2 norm of one hospital's unweighted update, in unit patient of one patient's
                        gradient; the first round's if it is adaptive */
 
+  struct cns_plan_scaffold scaffold;
   double proximal;                              /* mu of the term mu/2 |w - parent|^2; left out: 0 */
   struct cns_server_optimiser server_optimiser; /* left out: FedAvg with learning rate 1 */
 
@@ -92,11 +99,14 @@ CNS_MUST_CHECK int cns_plan_parse(const char *json, size_t len, const char *wher
                                   struct cns_problem *problem);
 void cns_plan_deinit(struct cns_plan *plan); /* also fine on a zeroed struct */
 
-/* Number of model parameters d; elements of a round's update, which are d and behind
+/* Number of model parameters d; elements of a round's update, which are d, with SCAFFOLD 2d, and behind
  * them, with an adaptive clip norm, one more and, with noised metrics, two; and words of the masked metrics
  * vector. */
 size_t cns_plan_dim(const struct cns_plan *plan);
 size_t cns_plan_update_dim(const struct cns_plan *plan);
+/* Floats that a round begins with, and a new model consists of: the parameters and, with SCAFFOLD,
+ * behind them as many of the control variate. */
+size_t cns_plan_round_dim(const struct cns_plan *plan);
 size_t cns_plan_metrics_dim(const struct cns_plan *plan);
 /* The largest clip norm that a round may have. */
 double cns_plan_clip_norm_max(const struct cns_plan *plan);

@@ -69,9 +69,51 @@ static int parse_optimiser(const cJSON *training, struct cns_plan *plan, struct 
   return r;
 }
 
+static int parse_scaffold(const cJSON *training, struct cns_plan *plan, struct cns_problem *problem) {
+  static const char *const names[] = {"steps", "hospitals", NULL};
+  static const char path[] = "training.scaffold";
+  const cJSON *json;
+  int64_t steps = 0, hospitals = 0;
+  if (!cns_json_has(training, "scaffold")) return 0;
+  int r = cns_json_get_object(training, PATH, "scaffold", &json, problem);
+  if (r == 0) r = cns_json_only(json, path, names, problem);
+  if (r == 0) r = cns_json_get_int(json, path, "steps", 1, 1000000, &steps, problem);
+  if (r == 0) r = cns_json_get_int(json, path, "hospitals", 2, CNS_HOSPITALS_MAX, &hospitals, problem);
+  if (r == 0)
+    plan->scaffold = (struct cns_plan_scaffold){.steps = (uint32_t)steps, .hospitals = (uint32_t)hospitals};
+  return r;
+}
+
+int cns_plan_check_scaffold(const struct cns_plan *plan, struct cns_problem *problem) {
+  if (plan->scaffold.steps == 0) return 0;
+  if (plan->momentum != 0 || plan->proximal != 0)
+    return cns_problem_set(
+        problem, CNS_ERR_RANGE,
+        "training.scaffold: a hospital's control variate is the mean gradient of plain SGD: "
+        "momentum must be 0 and proximal left out");
+  if (plan->server_optimiser.kind != CNS_SERVER_FEDAVG)
+    return cns_problem_set(
+        problem, CNS_ERR_RANGE,
+        "training.scaffold: the server's step must be plain: server_optimiser left out, or of "
+        "kind \"fedavg\"");
+  if (plan->weighting != CNS_WEIGHTING_EQUAL)
+    return cns_problem_set(
+        problem, CNS_ERR_RANGE,
+        "training.scaffold: the server's control variate is the plain mean of the hospitals': "
+        "weighting must be \"equal\"");
+  if (plan->dim > CNS_PLAN_DIM_MAX / 2)
+    return cns_problem_set(
+        problem, CNS_ERR_LIMIT,
+        "training.scaffold: an update is twice as long as the model, which has %zu parameters, "
+        "but may have at most %zu",
+        plan->dim, CNS_PLAN_DIM_MAX / 2);
+  return 0;
+}
+
 int cns_plan_parse_training(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
   static const char *const names[] = {"rounds", "local_epochs", "learning_rate",    "momentum", "batch",
-                                      "seed",   "clip_norm",    "server_optimiser", "proximal", NULL};
+                                      "seed",   "clip_norm",    "server_optimiser", "proximal", "scaffold",
+                                      NULL};
   static const char path[] = PATH;
   const cJSON *training;
   int64_t seed;
@@ -88,5 +130,6 @@ int cns_plan_parse_training(const cJSON *json, struct cns_plan *plan, struct cns
   if (r == 0) plan->seed = (uint64_t)seed;
   if (r == 0 && cns_json_has(training, "proximal"))
     r = cns_json_get_number(training, path, "proximal", 0, 1e6, &plan->proximal, problem);
+  if (r == 0) r = parse_scaffold(training, plan, problem);
   return r ? r : parse_optimiser(training, plan, problem);
 }

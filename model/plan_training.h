@@ -9,3 +9,5 @@
  * CNS_ERR_RANGE with a sentence. */
 CNS_MUST_CHECK int cns_plan_parse_training(const cJSON *json, struct cns_plan *plan,
                                            struct cns_problem *problem);
+/* Once all is parsed: what SCAFFOLD doesn't go with. */
+CNS_MUST_CHECK int cns_plan_check_scaffold(const struct cns_plan *plan, struct cns_problem *problem);

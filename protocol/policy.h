@@ -121,6 +121,7 @@ struct cns_policy_study {
   uint32_t local_epochs;
   double momentum;
   double proximal;
+  bool scaffold;
   double validation_share;
 };
 /* Would every round of such a study be refused? CNS_ERR_REFUSED with a sentence. */

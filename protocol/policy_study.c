@@ -24,6 +24,9 @@ static int check_unit(const struct cns_policy *policy, const struct cns_policy_s
            "must have "
            "1 local epoch (it has %u), no momentum (it has %g) and no proximal term (it has %g); " WHOM,
            study->local_epochs, study->momentum, study->proximal);
+  if (policy->unit == CNS_UNIT_PATIENT && study->scaffold)
+    REFUSE("the policy protects patients, and a control variate of SCAFFOLD is the mean gradient of a whole "
+           "table, which the noise isn't made for: the study must do without training.scaffold; " WHOM);
   return 0;
 }
 

@@ -17,7 +17,7 @@
 
 #define COUNT 3
 #define ROUNDS 3
-#define DIM (2 * CNS_OPTIMISER_BLOCK + 77)
+#define DIM (2 * CNS_OPTIMISER_BLOCK + 78)
 #define SEED 20211
 
 struct world {
@@ -190,8 +190,46 @@ static void damaged_state_stops_the_round(void **state) {
   deinit(&w);
 }
 
+/* The second half of the vector moves the control variate by |S|/N of its mean, the first the model; the
+ * border lies within a block. */
+static void the_second_half_is_the_control_variate(void **state) {
+  static const struct cns_server_optimiser fedavg = {CNS_SERVER_FEDAVG, 0.5, 0, 0, 0};
+  const struct cns_plan plan = {
+      .dim = DIM / 2, .learning_rate = 0.25, .scaffold = {.steps = 8, .hospitals = 4}};
+  for (int threads = 0; threads < 2; threads++) {
+    struct world w;
+    struct cns_problem problem = {0};
+    init(&w, &fedavg);
+    w.descriptor.dim = 2 * plan.dim;
+    for (size_t k = 0; k < DIM; k++)
+      w.parent[k] = (float)(k % 1000) / 512;
+    upload(&w);
+    struct cns_aggregation a = {.descriptor = &w.descriptor,
+                                .uploads = w.files,
+                                .weights = w.weights,
+                                .count = COUNT,
+                                .parent = w.parent,
+                                .scaffold = &plan,
+                                .learning_rate = 1,
+                                .optimiser = {.numbers = &fedavg},
+                                .classes = 2,
+                                .params = w.params};
+    if (threads) a.parallel = cns_parallel_threads();
+    assert_int_equal(cns_aggregate(&a, &problem), 0);
+    for (size_t k = 0; k < 2 * plan.dim; k++) {
+      double factor = k < plan.dim ? 0.5 : 0.75 / (0.25 * 8);
+      float expected = (float)((double)w.parent[k] + factor * (double)w.mean[k]);
+      if (w.params[k] != expected)
+        fail_msg("%zu: %.9g, expected %.9g", k, (double)w.params[k], (double)expected);
+    }
+    forget(&w);
+    deinit(&w);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(the_second_half_is_the_control_variate),
       cmocka_unit_test(rounds_and_repeated_rounds),
       cmocka_unit_test(damaged_state_stops_the_round),
   };
