@@ -16,7 +16,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from federation import PATIENCE_S, PROGRAM, Federation, main  # noqa: E402
+from federation import PATIENCE_S, PROGRAM, Federation, main, run  # noqa: E402
 
 # Looked on at from outside, perhaps slowly.
 ENDLESS = 100000
@@ -212,5 +212,84 @@ def test_momentum_and_a_server_learning_rate():
             assert json.loads(file.read().split("\n-- ")[0])["training"]["server_optimiser"] == optimiser
 
 
+def tensors_of(data):
+    (header,) = struct.unpack("<Q", data[:8])
+    names = json.loads(data[8:8 + header])
+    return {name: struct.unpack(f"<{(at[1] - at[0]) // 4}f", data[8 + header + at[0]:8 + header + at[1]])
+            for name, at in ((name, tensor["data_offsets"]) for name, tensor in names.items()
+                             if name != "__metadata__")}, names.get("__metadata__", {})
+
+
+def control_of(f, name, dim):
+    """A hospital's variate."""
+    with open(os.path.join(f.state(name), "control.current"), "rb") as file:
+        data = file.read()
+    return struct.unpack(f"<{dim}f", data[-4 * dim:])
+
+
+def proposals(f, name):
+    return glob.glob(os.path.join(f.state(name), "control.*.proposed*"))
+
+
+def restart_in_a_round(f, name):
+    """Killed while another hospital holds the round open, and back before its manifest."""
+    f.processes["h1"].send_signal(signal.SIGSTOP)
+    f.kill(name)
+    before = len(f.log(name))
+    f.start(name)
+    f.wait(lambda: "connected to the coordinator" in f.log(name)[before:], f"{name} to be back")
+    f.processes["h1"].send_signal(signal.SIGCONT)
+    done = len(f.completed())
+    f.wait(lambda: len(f.completed()) > done + 1, "the rounds after it")
+
+
+def test_scaffold_with_a_hospital_that_misses_rounds():
+    """The server's variate stays the mean of the hospitals', whoever misses a round, or dies in one."""
+    rounds = 60
+    with Federation(count=5, rounds=rounds, weighting="equal", momentum=0, clip_norm=1,
+                    scaffold={"steps": 6, "hospitals": 5}) as f:
+        f.start_coordinator()
+        for name in f.names[:4]:
+            f.start(name)
+        f.wait(lambda: len(f.completed()) >= 1, "a round of four")
+        f.start("h5")
+        f.wait(lambda: any(e["included"] == 5 for e in f.completed()), "a round of five")
+        assert "no control variate of an earlier round is here" in f.log("h5"), f.tails()
+        for name in ("h5", "h4", "h5"):
+            restart_in_a_round(f, name)
+        assert len(f.completed()) < rounds, "the study was over too early for this test"
+        f.wait(lambda: len(f.completed()) == rounds, "the end of the study")
+        assert f.completed()[-1]["auc"] > 0.8
+        for name in f.names:
+            f.wait(lambda: f"study finished after round {rounds}" in f.log(name), f"{name} to have the last model")
+            assert proposals(f, name) == [], proposals(f, name)
+            assert os.stat(os.path.join(f.state(name), "control.current")).st_mode & 0o777 == 0o600
+            f.kill(name, signal.SIGTERM)
+        (manifest,) = glob.glob(os.path.join(f.state("coordinator"), "models", "manifests", f"{rounds:020d}-*.manifest"))
+        digest = os.path.basename(manifest).split("-")[1].split(".")[0]
+        with open(os.path.join(f.state("coordinator"), "models", "models", digest + ".model"), "rb") as file:
+            tensors, _ = tensors_of(file.read())
+        control = [x for name, values in tensors.items() if name.startswith("control.") for x in values]
+        dim = len(control)
+        assert 2 * dim == sum(len(values) for values in tensors.values())
+        own = [control_of(f, name, dim) for name in f.names]
+        missed = [name for name in f.names if "isn't known here" in f.log(name)]
+        assert missed == [], missed
+        worst = max(abs(c - sum(column) / 5) for c, column in zip(control, zip(*own)))
+        largest = max(abs(c) for c in control)
+        print(f"# server's variate up to {largest:.3g}, off the hospitals' mean by {worst:.2g}", flush=True)
+        assert largest > 1e-3 and worst < 1e-4 * largest + 1e-6, (largest, worst)
+        # What is published is the model alone.
+        path = os.path.join(f.folder, "published.safetensors")
+        run("model", "export", f.kit("coordinator"), "--out", path)
+        with open(path, "rb") as file:
+            published, metadata = tensors_of(file.read())
+        assert published == {name: values for name, values in tensors.items() if not name.startswith("control.")}
+        assert metadata["round_model_digest"] == digest and metadata["model_digest"] != digest, metadata
+        run("model", "export", path, "--out", path + ".again")
+
+
 if __name__ == "__main__":
-    sys.exit(main([test_fedadam_killed_between_rounds_and_in_them, test_momentum_and_a_server_learning_rate]))
+    sys.exit(
+        main([test_fedadam_killed_between_rounds_and_in_them, test_momentum_and_a_server_learning_rate,
+              test_scaffold_with_a_hospital_that_misses_rounds]))
