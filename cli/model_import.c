@@ -20,7 +20,7 @@
 
 struct import {
   const char *from, *out, *study, *like, *tensor;
-  bool json;
+  bool floats_only, json;
   struct cns_safetensors *file; /* one of them */
   struct cns_npy_numbers *array;
   struct cns_tensor_list list; /* of what is written */
@@ -51,8 +51,9 @@ static int open_input(struct import *import, struct cns_problem *problem) {
     return cns_problem_set(problem, CNS_ERR_ARGUMENT,
                            "%s: is no NumPy array: --tensor would name nothing, its tensors have names",
                            import->from);
-  return npy ? cns_npy_numbers_open(import->from, &import->array, problem)
-             : cns_safetensors_open_unmapped(import->from, &import->file, problem);
+  if (npy) return cns_npy_numbers_open(import->from, &import->array, problem);
+  return import->floats_only ? cns_safetensors_open_floats(import->from, &import->file, problem)
+                             : cns_safetensors_open_unmapped(import->from, &import->file, problem);
 }
 
 static int load_array(void *context, size_t tensor, size_t begin, size_t count, float *out,
@@ -143,6 +144,7 @@ static int say(const struct import *import) {
   const char *slash = strrchr(import->out, '/'), *name = slash ? slash + 1 : import->out;
   cns_hex_encode(import->written.digest, sizeof import->written.digest, digest);
   types_text(import, types, sizeof types);
+  size_t left_out = import->file ? cns_safetensors_passed_over(import->file) : 0;
   if (import->json) {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "file", import->out);
@@ -151,11 +153,13 @@ static int say(const struct import *import) {
     cJSON_AddNumberToObject(object, "parameters", (double)import->list.dim);
     cJSON_AddNumberToObject(object, "bytes", (double)import->written.bytes);
     cJSON_AddStringToObject(object, "from", types);
+    cJSON_AddNumberToObject(object, "left_out", (double)left_out);
     return cns_cli_print_json(object);
   }
   FILE *out = cns_cli_beside(import->out);
   fprintf(out, "%s: %zu tensors, %zu parameters (F32, from %s)\n  digest %s\n", import->out,
           import->list.count, import->list.dim, types, digest);
+  if (left_out) fprintf(out, "  %zu tensors of whole numbers are left out.\n", left_out);
   fprintf(out, "  In the study file beside it: \"initial_model\": {\"file\": \"%s\", \"digest\": \"%s\"}\n",
           name, digest);
   return cns_cli_finish(CNS_EXIT_OK);
@@ -170,10 +174,12 @@ static int parse(struct import *import, int argc, char **argv) {
        &import->like, 0, 0},
       {"tensor", "NAME", "the name of a NumPy array's one tensor (model)", CNS_OPTION_TEXT, &import->tensor,
        0, 0},
+      {"floats-only", NULL, "leave out tensors of whole numbers, such as counters; else an error",
+       CNS_OPTION_FLAG, &import->floats_only, 0, 0},
       {"json", NULL, "print JSON", CNS_OPTION_FLAG, &import->json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
-      "model import FILE --out MODEL [--study FILE | --like FILE | --tensor NAME] [--json]",
+      "model import FILE --out MODEL [OPTION]...",
       "Makes a model file that a study can begin with (initial_model.file), and says the digest for\n"
       "the study file. FILE is safetensors (F32, F16, BF16) or NumPy's .npy (float16, float32,\n"
       "float64): one tensor or, with --study or --like, all parameters one after another. Pickles\n"

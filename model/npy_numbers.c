@@ -103,8 +103,10 @@ static int read_header(struct cns_npy_numbers *numbers, struct cns_problem *prob
   int r = read_at(numbers, 0, prefix, len, problem);
   if (r < 0) return r;
   r = cns_npy_header_parse(prefix, size, numbers->path, &numbers->header, problem);
-  if (r < 0 && cns_foreign_refuse(prefix, len, 0, problem) < 0 && !cns_foreign_is_npy(prefix, len))
-    return cns_problem_prefix(problem, CNS_ERR_UNSUPPORTED, "%s", numbers->path);
+  if (r < 0 && !cns_foreign_is_npy(prefix, len)) {
+    int refused = cns_foreign_refuse(prefix, len, r, problem);
+    if (refused == CNS_ERR_UNSUPPORTED) return cns_problem_prefix(problem, refused, "%s", numbers->path);
+  }
   if (r == 0) r = check_type(numbers, problem);
   return r < 0 ? r : check_shape(numbers, size - numbers->header.bytes, problem);
 }

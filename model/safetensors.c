@@ -33,10 +33,10 @@ static int read_length(const uint8_t *head, size_t head_len, uint64_t file_len, 
                        struct cns_problem *problem) {
   uint64_t header_len = 0;
   int r = 0;
+  memcpy(&header_len, head, head_len < LENGTH_BYTES ? head_len : LENGTH_BYTES);
   if (file_len < LENGTH_BYTES)
-    return cns_problem_set(problem, CNS_ERR_FORMAT, "too short for a safetensors file");
-  memcpy(&header_len, head, LENGTH_BYTES);
-  if (header_len > CNS_SAFETENSORS_HEADER_MAX)
+    r = cns_problem_set(problem, CNS_ERR_FORMAT, "too short for a safetensors file");
+  else if (header_len > CNS_SAFETENSORS_HEADER_MAX)
     r = cns_problem_set(problem, CNS_ERR_LIMIT,
                         "the header claims more than 8 MiB; is this a safetensors file?");
   else if (header_len > file_len - LENGTH_BYTES)
@@ -180,14 +180,15 @@ static int read_start(struct cns_safetensors *file, size_t len, struct cns_probl
   return r;
 }
 
-int cns_safetensors_open_unmapped(const char *path, struct cns_safetensors **ret_file,
-                                  struct cns_problem *problem) {
+static int open_unmapped(const char *path, bool floats_only, struct cns_safetensors **ret_file,
+                         struct cns_problem *problem) {
   size_t len = 0;
   struct cns_safetensors *file = new_file();
   if (!file || !(file->path = strdup(path))) {
     cns_safetensors_free(file);
     return cns_problem_prefix(problem, out_of_memory(problem), "%s", path);
   }
+  file->floats_only = floats_only;
   int r = open_plain(path, &file->fd, &len, problem);
   if (r == 0) r = read_start(file, len, problem);
   if (r < 0)
@@ -195,6 +196,20 @@ int cns_safetensors_open_unmapped(const char *path, struct cns_safetensors **ret
   else
     *ret_file = file;
   return r;
+}
+
+int cns_safetensors_open_unmapped(const char *path, struct cns_safetensors **ret_file,
+                                  struct cns_problem *problem) {
+  return open_unmapped(path, false, ret_file, problem);
+}
+
+int cns_safetensors_open_floats(const char *path, struct cns_safetensors **ret_file,
+                                struct cns_problem *problem) {
+  return open_unmapped(path, true, ret_file, problem);
+}
+
+size_t cns_safetensors_passed_over(const struct cns_safetensors *file) {
+  return file->passed_over;
 }
 
 struct cns_safetensors *cns_safetensors_free(struct cns_safetensors *file) {

@@ -56,7 +56,13 @@ CNS_MUST_CHECK int cns_safetensors_open_digest(const char *path,
  * programs, which may still change them. */
 CNS_MUST_CHECK int cns_safetensors_open_unmapped(const char *path, struct cns_safetensors **ret_file,
                                                  struct cns_problem *problem);
-/* The same on bytes in memory, which must outlive the object. */
+/* The same, but tensors of whole numbers and booleans, which are counters or indices and no parameters, are
+ * passed over, once their places in the file were judged. */
+CNS_MUST_CHECK int cns_safetensors_open_floats(const char *path, struct cns_safetensors **ret_file,
+                                               struct cns_problem *problem);
+/* How many. */
+size_t cns_safetensors_passed_over(const struct cns_safetensors *file);
+/* cns_safetensors_open on bytes in memory, which must outlive the object. */
 CNS_MUST_CHECK int cns_safetensors_parse(const uint8_t *data, size_t len, const char *where,
                                          struct cns_safetensors **ret_file, struct cns_problem *problem);
 struct cns_safetensors *cns_safetensors_free(struct cns_safetensors *file);

@@ -33,15 +33,36 @@ static bool whole(const cJSON *item, uint64_t *ret_value) {
   return true;
 }
 
-static int read_dtype(const cJSON *json, struct cns_safetensors_tensor *tensor, struct cns_problem *problem) {
+/* Bytes of a number of a type that holds whole numbers or booleans, 0 for any other type. */
+static size_t integer_bytes(const char *dtype) {
+  static const struct {
+    const char *name;
+    size_t bytes;
+  } types[] = {{"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"U16", 2}, {"I16", 2},
+               {"U32", 4},  {"I32", 4}, {"U64", 8}, {"I64", 8}};
+  for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+    if (strcmp(types[i].name, dtype) == 0) return types[i].bytes;
+  return 0;
+}
+
+/* ret_bytes: of a number. ret_passed: it is no tensor of floats, and is passed over. */
+static int read_dtype(const struct cns_safetensors *file, const cJSON *json,
+                      struct cns_safetensors_tensor *tensor, size_t *ret_bytes, bool *ret_passed,
+                      struct cns_problem *problem) {
   const char *dtype;
   int r = cns_json_get_string(json, tensor->name, "dtype", 16, &dtype, problem);
   if (r < 0) return r;
-  if (cns_dtype_from_name(dtype, &tensor->dtype) == 0) return 0;
+  *ret_bytes = integer_bytes(dtype);
+  *ret_passed = file->floats_only && *ret_bytes > 0;
+  if (*ret_passed) return 0;
+  if (cns_dtype_from_name(dtype, &tensor->dtype) == 0) {
+    *ret_bytes = cns_dtype_bytes(tensor->dtype);
+    return 0;
+  }
   return cns_problem_set(problem, CNS_ERR_UNSUPPORTED,
-                         "tensor \"%s\" is of type %s; F32, F16 and BF16 are read: convert it to 32-bit "
-                         "floats, or leave it out if it is no parameter",
-                         tensor->name, dtype);
+                         "tensor \"%s\" is of type %s; F32, F16 and BF16 are read: %s", tensor->name, dtype,
+                         *ret_bytes ? "whole numbers are no parameters, leave it out"
+                                    : "convert it to 32-bit floats");
 }
 
 static int read_shape(const cJSON *json, struct cns_safetensors_tensor *tensor, struct cns_problem *problem) {
@@ -71,12 +92,13 @@ static int read_shape(const cJSON *json, struct cns_safetensors_tensor *tensor, 
   return 0;
 }
 
-static int read_offsets(const cJSON *json, uint64_t data_len, struct cns_safetensors_tensor *tensor,
-                        struct span *span, struct cns_problem *problem) {
+static int read_offsets(const cJSON *json, uint64_t data_len, size_t number_bytes,
+                        struct cns_safetensors_tensor *tensor, struct span *span,
+                        struct cns_problem *problem) {
   const cJSON *offsets;
   int r = cns_json_get_array(json, tensor->name, "data_offsets", &offsets, problem);
   if (r < 0) return r;
-  span->name = tensor->name;
+  span->name = json->string;
   if (cJSON_GetArraySize(offsets) != 2 || !whole(cJSON_GetArrayItem(offsets, 0), &span->begin) ||
       !whole(cJSON_GetArrayItem(offsets, 1), &span->end) || span->begin > span->end)
     return cns_problem_set(problem, CNS_ERR_FORMAT,
@@ -86,23 +108,26 @@ static int read_offsets(const cJSON *json, uint64_t data_len, struct cns_safeten
                            "tensor \"%s\" reaches beyond the end of the file; was it copied whole?",
                            tensor->name);
   /* Neither side can overflow: count is at most OFFSET_MAX. */
-  if (span->end - span->begin != (uint64_t)tensor->count * cns_dtype_bytes(tensor->dtype))
+  if (span->end - span->begin != (uint64_t)tensor->count * number_bytes)
     return cns_problem_set(problem, CNS_ERR_FORMAT, "tensor \"%s\" has another size than its shape says",
                            tensor->name);
   tensor->offset = span->begin;
   return 0;
 }
 
-static int read_tensor(const cJSON *json, uint64_t data_len, struct cns_safetensors_tensor *tensor,
-                       struct span *span, struct cns_problem *problem) {
+/* ret_passed: the tensor is of no use to us, but has its place in the file. */
+static int read_tensor(const struct cns_safetensors *file, const cJSON *json, uint64_t data_len,
+                       struct cns_safetensors_tensor *tensor, struct span *span, bool *ret_passed,
+                       struct cns_problem *problem) {
   static const char *const names[] = {"dtype", "shape", "data_offsets", NULL};
+  size_t bytes = 0;
   if (!cJSON_IsObject(json))
     return cns_problem_set(problem, CNS_ERR_FORMAT, "what the header says of tensor \"%s\" is no object",
                            tensor->name);
   int r = cns_json_only(json, tensor->name, names, problem);
-  if (r == 0) r = read_dtype(json, tensor, problem);
+  if (r == 0) r = read_dtype(file, json, tensor, &bytes, ret_passed, problem);
   if (r == 0) r = read_shape(json, tensor, problem);
-  return r < 0 ? r : read_offsets(json, data_len, tensor, span, problem);
+  return r < 0 ? r : read_offsets(json, data_len, bytes, tensor, span, problem);
 }
 
 static int check_tiling(struct span *spans, size_t count, uint64_t data_len, struct cns_problem *problem) {
@@ -143,6 +168,28 @@ static int take_name(const cJSON *item, struct cns_safetensors_tensor *tensor, s
   return 0;
 }
 
+/* spans: one for each tensor of the header, also for those that are passed over. */
+static int read_each(struct cns_safetensors *file, uint64_t data_len, struct span *spans,
+                     struct cns_problem *problem) {
+  const cJSON *item;
+  cJSON_ArrayForEach(item, file->header) {
+    if (item == file->metadata) continue;
+    struct cns_safetensors_tensor *tensor = &file->tensors[file->count];
+    bool passed = false;
+    *tensor = (struct cns_safetensors_tensor){0};
+    int r = take_name(item, tensor, problem);
+    if (r == 0)
+      r = read_tensor(file, item, data_len, tensor, &spans[file->count + file->passed_over], &passed,
+                      problem);
+    if (r < 0) return r;
+    if (passed)
+      file->passed_over++;
+    else
+      file->count++;
+  }
+  return 0;
+}
+
 static int read_tensors(struct cns_safetensors *file, uint64_t data_len, struct cns_problem *problem) {
   int r = read_metadata(file, problem);
   if (r < 0) return r;
@@ -153,15 +200,7 @@ static int read_tensors(struct cns_safetensors *file, uint64_t data_len, struct 
   file->tensors = calloc(count ? count : 1, sizeof *file->tensors);
   struct span *spans = calloc(count ? count : 1, sizeof *spans);
   if (!file->tensors || !spans) r = cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
-  const cJSON *item;
-  if (r == 0) cJSON_ArrayForEach(item, file->header) {
-      if (item == file->metadata) continue;
-      struct cns_safetensors_tensor *tensor = &file->tensors[file->count];
-      r = take_name(item, tensor, problem);
-      if (r == 0) r = read_tensor(item, data_len, tensor, &spans[file->count], problem);
-      if (r < 0) break;
-      file->count++;
-    }
+  if (r == 0) r = read_each(file, data_len, spans, problem);
   if (r == 0) r = check_tiling(spans, count, data_len, problem);
   free(spans);
   return r;

@@ -12,6 +12,8 @@ struct cns_safetensors {
   const cJSON *metadata; /* in header */
   void *mapping;         /* NULL: none */
   size_t mapping_len;
+  bool floats_only; /* tensors of whole numbers are passed over */
+  size_t passed_over;
   int fd;     /* -1, but for a file that isn't mapped */
   char *path; /* of that file */
 };

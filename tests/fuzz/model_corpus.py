@@ -45,6 +45,8 @@ INPUTS = {
     "0-escaped": safetensors({'b "\u00e9\n\U0001f600': ("F32", [1, 1, 1], FLOATS[:4])}, {}),
     "0-integer": safetensors({"n": ("I64", [], FLOATS[:8])}),
     "0-none": safetensors({}),
+    "3-counters": safetensors({"n": ("I64", [], bytes(8)), "w": ("F32", [2], bytes(8)),
+                               "mask": ("BOOL", [3], bytes(3))})[8:-19],
     "1-vector": npy("<f4", (6,), FLOATS),
     "1-matrix": npy("<f8", (1, 3), FLOATS, 2),
     "1-number": npy("<i4", (), FLOATS[:4]),
