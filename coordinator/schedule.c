@@ -199,6 +199,7 @@ static int check_descriptor(const struct cns_server *s, const struct cns_descrip
       .plan = s->kit.study_document.digest,
       .parent = s->model,
       .dim = cns_plan_update_dim(&s->plan),
+      .params = cns_plan_dim(&s->plan),
       .metrics_dim = policy->metrics ? (uint32_t)cns_plan_metrics_dim(&s->plan) : 0,
       .clip_norm = s->clip_norm,
       .indicator_share = s->plan.adaptive_clip.share,

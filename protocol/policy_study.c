@@ -24,9 +24,6 @@ static int check_unit(const struct cns_policy *policy, const struct cns_policy_s
            "must have "
            "1 local epoch (it has %u), no momentum (it has %g) and no proximal term (it has %g); " WHOM,
            study->local_epochs, study->momentum, study->proximal);
-  if (policy->unit == CNS_UNIT_PATIENT && study->scaffold)
-    REFUSE("the policy protects patients, and a control variate of SCAFFOLD is the mean gradient of a whole "
-           "table, which the noise isn't made for: the study must do without training.scaffold; " WHOM);
   return 0;
 }
 
@@ -78,6 +75,9 @@ int cns_policy_check_study(const struct cns_policy *policy, const struct cns_pol
   if (study->clip_norm > policy->clip_norm_max)
     REFUSE("the study's clip norm is %g, but the policy allows %g at the most; " WHOM, study->clip_norm,
            policy->clip_norm_max);
+  if (policy->unit == CNS_UNIT_PATIENT && study->scaffold)
+    REFUSE("the policy protects patients, and a control variate of SCAFFOLD is the mean gradient of a whole "
+           "table, which the noise isn't made for: the study must do without training.scaffold; " WHOM);
   if (study->by_patients != (policy->weights_mode == CNS_WEIGHTS_PATIENTS))
     REFUSE("the study weighs hospitals %s, the policy %s; " WHOM,
            study->by_patients ? "by patients" : "equally", study->by_patients ? "equally" : "by patients");

@@ -154,6 +154,7 @@ static void a_study_must_fit_the_policy(void **state) {
   assert_non_null(strstr(problem.text, "no proximal term (it has 0.5)"));
   bad = study;
   bad.scaffold = true;
+  bad.by_patients = false; /* as SCAFFOLD is */
   assert_int_equal(cns_policy_check_study(&policy, &bad, &problem), CNS_ERR_REFUSED);
   assert_non_null(strstr(problem.text, "do without training.scaffold"));
   bad = study;

@@ -13,10 +13,11 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from federation import PATIENCE_S, PROGRAM, Federation, main, run  # noqa: E402
+from federation import EXAMPLE, PATIENCE_S, PROGRAM, Federation, main, run  # noqa: E402
 
 # Looked on at from outside, perhaps slowly.
 ENDLESS = 100000
@@ -118,7 +119,8 @@ def check_branches(f, base, number):
     with open(optimiser_files(first.kit)[number], "rb") as file:
         state = file.read()
     kills = 0
-    for count in range(max(1, result[0] - 2), len(paths) + 1):
+    near, later = range(max(1, result[0] - 2), result[-1] + 3), range(result[-1] + 3, len(paths) + 1, 2)
+    for count in (*near, *later):
         for fault in ("KILL_SYNC", "KILL_AFTER_SYNC") if "optimiser" in paths[count - 1] else ("KILL_SYNC",):
             branch = Branch(f, base, f"branch-{fault}-{count}")
             if not branch.run(number, **{fault: count}):
@@ -289,7 +291,23 @@ def test_scaffold_with_a_hospital_that_misses_rounds():
         run("model", "export", path, "--out", path + ".again")
 
 
+def test_scaffold_is_refused_where_patients_are_the_unit():
+    with open(os.path.join(EXAMPLE, "study.json")) as file:
+        study = json.load(file)
+    study["training"].update({"momentum": 0, "local_epochs": 1, "scaffold": {"steps": 6, "hospitals": 4}})
+    study.update({"weighting": "equal", "validation_share": 0,
+                  "privacy": {"noise_multiplier": 3, "sampling_rate": 0.2}})
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "study.json")
+        with open(path, "w") as file:
+            json.dump(study, file)
+        said = run("init", os.path.join(folder, "f"), "--study", path, "--hospitals", "a,b,c,d", "--epsilon", "8",
+                   "--delta", "1e-5", expect=3)
+        assert "the study must do without training.scaffold" in said, said
+
+
 if __name__ == "__main__":
     sys.exit(
         main([test_fedadam_killed_between_rounds_and_in_them, test_momentum_and_a_server_learning_rate,
-              test_scaffold_with_a_hospital_that_misses_rounds]))
+              test_scaffold_with_a_hospital_that_misses_rounds,
+              test_scaffold_is_refused_where_patients_are_the_unit]))
