@@ -10,23 +10,70 @@
 
 #define CONTROL "control."
 
-/* The plan's tensors from params, and again, as the control variate's, if there are two sets. */
+static int add_tensors(struct cns_tensor_list *list, const struct cns_tensor_list *tensors,
+                       const char *prefix, struct cns_problem *problem) {
+  char name[CNS_SAFETENSORS_NAME_MAX + sizeof CONTROL];
+  int r = 0;
+  for (size_t t = 0; r == 0 && t < tensors->count; t++) {
+    const struct cns_tensor *tensor = &tensors->tensors[t];
+    snprintf(name, sizeof name, "%s%s", prefix, tensor->name);
+    r = cns_tensor_list_add(list, name, tensor->shape, tensor->shape_count, problem);
+  }
+  return r;
+}
+
+int cns_tensor_list_from_plan(const struct cns_plan *plan, struct cns_tensor_list *ret_list,
+                              struct cns_problem *problem) {
+  struct cns_tensor_list list = {0};
+  int r = add_tensors(&list, &plan->tensors, "", problem);
+  for (size_t t = 0; r == 0 && plan->kind != CNS_MODEL_EXTERNAL && t < cns_plan_tensor_count(plan); t++) {
+    struct cns_plan_tensor tensor = cns_plan_tensor(plan, t);
+    uint64_t shape[2] = {tensor.shape[0], tensor.shape[1]};
+    r = cns_tensor_list_add(&list, tensor.name, shape, tensor.shape_count, problem);
+  }
+  if (r < 0)
+    cns_tensor_list_deinit(&list);
+  else
+    *ret_list = list;
+  return r;
+}
+
+/* The plan's tensors, and with two sets again, as the control variate's. */
+static int list_tensors(const struct cns_plan *plan, size_t sets, struct cns_tensor_list *ret_list,
+                        struct cns_problem *problem) {
+  struct cns_tensor_list list, once = {0};
+  int r = cns_tensor_list_from_plan(plan, &list, problem);
+  if (r < 0) return r;
+  if (sets > 1) r = cns_tensor_list_from_plan(plan, &once, problem);
+  if (r == 0) r = add_tensors(&list, &once, CONTROL, problem);
+  cns_tensor_list_deinit(&once);
+  if (r < 0)
+    cns_tensor_list_deinit(&list);
+  else
+    *ret_list = list;
+  return r;
+}
+
 static int serialize(const struct cns_plan *plan, const float *params, size_t sets,
                      const struct cns_safetensors_pair *metadata, size_t metadata_count, uint8_t **ret_data,
                      size_t *ret_len, struct cns_problem *problem) {
-  struct cns_safetensors_tensor tensors[2 * 2 * (CNS_PLAN_HIDDEN_MAX + 1)];
-  size_t count = cns_plan_tensor_count(plan);
-  for (size_t t = 0; t < sets * count; t++) {
-    struct cns_plan_tensor from = cns_plan_tensor(plan, t % count);
-    const float *data = params + (t < count ? 0 : plan->dim) + from.offset;
-    tensors[t] =
-        (struct cns_safetensors_tensor){.shape_count = from.shape_count, .count = from.count, .data = data};
-    tensors[t].shape[0] = from.shape[0];
-    tensors[t].shape[1] = from.shape[1];
-    snprintf(tensors[t].name, sizeof tensors[t].name, "%s%s", t < count ? "" : CONTROL, from.name);
+  struct cns_tensor_list list;
+  int r = list_tensors(plan, sets, &list, problem);
+  if (r < 0) return r;
+  struct cns_safetensors_tensor *tensors = calloc(list.count, sizeof *tensors);
+  if (!tensors) r = cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  for (size_t t = 0; r == 0 && t < list.count; t++) {
+    const struct cns_tensor *from = &list.tensors[t];
+    tensors[t] = (struct cns_safetensors_tensor){
+        .shape_count = from->shape_count, .count = from->count, .data = params + from->offset};
+    memcpy(tensors[t].shape, from->shape, sizeof from->shape);
+    memcpy(tensors[t].name, from->name, sizeof from->name);
   }
-  return cns_safetensors_serialize(tensors, sets * count, metadata, metadata_count, ret_data, ret_len,
-                                   problem);
+  if (r == 0)
+    r = cns_safetensors_serialize(tensors, list.count, metadata, metadata_count, ret_data, ret_len, problem);
+  free(tensors);
+  cns_tensor_list_deinit(&list);
+  return r;
 }
 
 int cns_model_serialize(const struct cns_plan *plan, const float *params,
@@ -50,30 +97,6 @@ int cns_model_write(const struct cns_plan *plan, const float *params,
   r = cns_file_write(path, data, len, mode, problem);
   free(data);
   return r;
-}
-
-static int list_tensors(const struct cns_plan *plan, size_t sets, struct cns_tensor_list *ret_list,
-                        struct cns_problem *problem) {
-  struct cns_tensor_list list = {0};
-  size_t count = cns_plan_tensor_count(plan);
-  int r = 0;
-  for (size_t t = 0; r == 0 && t < sets * count; t++) {
-    struct cns_plan_tensor tensor = cns_plan_tensor(plan, t % count);
-    uint64_t shape[2] = {tensor.shape[0], tensor.shape[1]};
-    char name[sizeof CONTROL + sizeof tensor.name];
-    snprintf(name, sizeof name, "%s%s", t < count ? "" : CONTROL, tensor.name);
-    r = cns_tensor_list_add(&list, name, shape, tensor.shape_count, problem);
-  }
-  if (r < 0)
-    cns_tensor_list_deinit(&list);
-  else
-    *ret_list = list;
-  return r;
-}
-
-int cns_tensor_list_from_plan(const struct cns_plan *plan, struct cns_tensor_list *ret_list,
-                              struct cns_problem *problem) {
-  return list_tensors(plan, 1, ret_list, problem);
 }
 
 /* The second half of the list is the first one's, again. */
