@@ -127,7 +127,7 @@ static void cancel_at_once(struct cns_work *work) {
 
 static void a_dropped_round_ends_the_command(void **state) {
   struct bench b;
-  bench_init(&b, "trap '' TERM; echo $$ > begun; while :; do sleep 1000; done");
+  bench_init(&b, "trap '' TERM; echo $$ > begins; mv begins begun; while :; do sleep 1000; done");
   uv_timer_init(&b.commanded.uv, &soon);
   struct worked worked = run_work(&b, cancel_once_begun);
   assert_int_equal(worked.error, CNS_ERR_CANCELLED);
