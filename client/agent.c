@@ -245,8 +245,8 @@ static int log_audits(const struct cns_agent *agent, struct cns_problem *problem
 
 static void open_trainer(const struct cns_agent *agent) {
   const struct cns_trainer_setup *trainer = &agent->site.trainer;
+  cns_trainer_sweep(trainer); /* also of a command that isn't used any more */
   if (!trainer->command.command) return;
-  cns_trainer_sweep(trainer);
   cns_client_log(&agent->log, "trainer", "trained by the command %s, for at most %u s a round",
                  trainer->command.command[0], trainer->command.time_limit_s);
 }

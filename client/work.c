@@ -45,22 +45,6 @@ static void poison(const struct cns_work_input *in, size_t dim, uint32_t *x) {
     x[i] *= factor;
 }
 
-static int unusable(struct cns_work *work, int error) {
-  return cns_problem_prefix(&work->problem, error, "the update trained here can't be used");
-}
-
-/* Whoever trained: a command's update is clipped as ours is. */
-static int shorten(struct cns_work *work, float *update) {
-  const struct cns_work_input *in = &work->input;
-  size_t dim = cns_plan_round_dim(in->plan);
-  int r = cns_clip(update, dim, in->clip_norm, &work->result.norm, &work->problem);
-  if (r == CNS_ERR_RANGE) unusable(work, r);
-  if (!r)
-    r = cns_quantize(update, dim, in->clip_norm, in->weight, in->scale_log2, in->rng, work->result.x,
-                     &work->problem);
-  return r;
-}
-
 /* own: the hospital's control variate. */
 static int train_model(struct cns_work *work, const float *model, float *own, float *update) {
   const struct cns_work_input *in = &work->input;
@@ -83,11 +67,28 @@ static int propose_control(struct cns_work *work, float *own, const float *updat
   return r ? r : cns_control_propose(&in->control, &round, own, &work->problem);
 }
 
+static int unusable(struct cns_work *work, int error) {
+  return cns_problem_prefix(&work->problem, error, "the update trained here can't be used");
+}
+
+/* Whoever trained: a command's update is clipped as ours is. */
+static int shorten(struct cns_work *work, float *update) {
+  const struct cns_work_input *in = &work->input;
+  size_t dim = cns_plan_round_dim(in->plan);
+  int r = cns_clip(update, dim, in->clip_norm, &work->result.norm, &work->problem);
+  if (r == CNS_ERR_RANGE) unusable(work, r);
+  if (!r)
+    r = cns_quantize(update, dim, in->clip_norm, in->weight, in->scale_log2, in->rng, work->result.x,
+                     &work->problem);
+  return r;
+}
+
 static int train_update(struct cns_work *work, const float *params, float *update) {
-  const struct cns_plan *plan = work->input.plan;
-  size_t own_bytes = cns_plan_dim(plan) * sizeof(float);
-  float *own = plan->scaffold.steps > 0 ? malloc(own_bytes) : NULL;
-  if (plan->scaffold.steps > 0 && !own)
+  const struct cns_work_input *in = &work->input;
+  bool scaffold = in->plan->scaffold.steps > 0;
+  size_t own_bytes = cns_plan_dim(in->plan) * sizeof(float);
+  float *own = scaffold ? malloc(own_bytes) : NULL;
+  if (scaffold && !own)
     return cns_problem_set(&work->problem, CNS_ERR_MEMORY, "not enough memory for the control variate");
   int r = train_model(work, params, own, update);
   if (r == CNS_ERR_RANGE) unusable(work, r);
@@ -204,11 +205,6 @@ static int work_with(struct cns_work *work, float *params, float *update) {
   work->model = NULL;
   if (!r && in->metrics)
     r = cns_model_metrics(in->plan, params, in->validation, work->result.x + dim, &work->problem);
-  if (!r && work->trainer && in->plan->scaffold.steps > 0)
-    return cns_problem_set(
-        &work->problem, CNS_ERR_REFUSED,
-        "the study trains by SCAFFOLD, which a command can't: the hospital's config.json must "
-        "do without \"trainer\"");
   if (!r && work->trainer) return cns_trainer_prepare(work->trainer, params, &work->problem);
   return r ? r : train(work, params, update);
 }

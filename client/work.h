@@ -47,9 +47,9 @@ struct cns_work_result {
   uint64_t words;
   double norm; /* of the update before clipping; 0 in unit patient, as are the stats */
   struct cns_network_stats stats;
-  bool control_lost;                  /* with SCAFFOLD: no control variate was here, and it began at zero */
   struct cns_trainer_metrics trainer; /* of a command; then instead of the stats */
   char *note;                         /* of a command, for the log here alone; or NULL */
+  bool control_lost;                  /* with SCAFFOLD: no control variate was here, and it began at zero */
 };
 
 struct cns_work;

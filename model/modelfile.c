@@ -10,43 +10,22 @@
 
 #define CONTROL "control."
 
-static int add_tensors(struct cns_tensor_list *list, const struct cns_tensor_list *tensors,
-                       const char *prefix, struct cns_problem *problem) {
-  char name[CNS_SAFETENSORS_NAME_MAX + sizeof CONTROL];
-  int r = 0;
-  for (size_t t = 0; r == 0 && t < tensors->count; t++) {
-    const struct cns_tensor *tensor = &tensors->tensors[t];
-    snprintf(name, sizeof name, "%s%s", prefix, tensor->name);
-    r = cns_tensor_list_add(list, name, tensor->shape, tensor->shape_count, problem);
-  }
-  return r;
-}
-
-int cns_tensor_list_from_plan(const struct cns_plan *plan, struct cns_tensor_list *ret_list,
-                              struct cns_problem *problem) {
-  struct cns_tensor_list list = {0};
-  int r = add_tensors(&list, &plan->tensors, "", problem);
-  for (size_t t = 0; r == 0 && plan->kind != CNS_MODEL_EXTERNAL && t < cns_plan_tensor_count(plan); t++) {
-    struct cns_plan_tensor tensor = cns_plan_tensor(plan, t);
-    uint64_t shape[2] = {tensor.shape[0], tensor.shape[1]};
-    r = cns_tensor_list_add(&list, tensor.name, shape, tensor.shape_count, problem);
-  }
-  if (r < 0)
-    cns_tensor_list_deinit(&list);
-  else
-    *ret_list = list;
-  return r;
-}
-
-/* The plan's tensors, and with two sets again, as the control variate's. */
 static int list_tensors(const struct cns_plan *plan, size_t sets, struct cns_tensor_list *ret_list,
                         struct cns_problem *problem) {
-  struct cns_tensor_list list, once = {0};
-  int r = cns_tensor_list_from_plan(plan, &list, problem);
-  if (r < 0) return r;
-  if (sets > 1) r = cns_tensor_list_from_plan(plan, &once, problem);
-  if (r == 0) r = add_tensors(&list, &once, CONTROL, problem);
-  cns_tensor_list_deinit(&once);
+  struct cns_tensor_list list = {0};
+  size_t count = plan->kind == CNS_MODEL_EXTERNAL ? 0 : cns_plan_tensor_count(plan);
+  int r = 0;
+  for (size_t t = 0; r == 0 && t < plan->tensors.count; t++) {
+    const struct cns_tensor *tensor = &plan->tensors.tensors[t];
+    r = cns_tensor_list_add(&list, tensor->name, tensor->shape, tensor->shape_count, problem);
+  }
+  for (size_t t = 0; r == 0 && t < sets * count; t++) {
+    struct cns_plan_tensor tensor = cns_plan_tensor(plan, t % count);
+    uint64_t shape[2] = {tensor.shape[0], tensor.shape[1]};
+    char name[sizeof CONTROL + sizeof tensor.name];
+    snprintf(name, sizeof name, "%s%s", t < count ? "" : CONTROL, tensor.name);
+    r = cns_tensor_list_add(&list, name, shape, tensor.shape_count, problem);
+  }
   if (r < 0)
     cns_tensor_list_deinit(&list);
   else
@@ -54,6 +33,7 @@ static int list_tensors(const struct cns_plan *plan, size_t sets, struct cns_ten
   return r;
 }
 
+/* The plan's tensors from params, and again, as the control variate's, if there are two sets. */
 static int serialize(const struct cns_plan *plan, const float *params, size_t sets,
                      const struct cns_safetensors_pair *metadata, size_t metadata_count, uint8_t **ret_data,
                      size_t *ret_len, struct cns_problem *problem) {
@@ -97,6 +77,11 @@ int cns_model_write(const struct cns_plan *plan, const float *params,
   r = cns_file_write(path, data, len, mode, problem);
   free(data);
   return r;
+}
+
+int cns_tensor_list_from_plan(const struct cns_plan *plan, struct cns_tensor_list *ret_list,
+                              struct cns_problem *problem) {
+  return list_tensors(plan, 1, ret_list, problem);
 }
 
 /* The second half of the list is the first one's, again. */

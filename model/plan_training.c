@@ -86,11 +86,6 @@ static int parse_scaffold(const cJSON *training, struct cns_plan *plan, struct c
 
 int cns_plan_check_scaffold(const struct cns_plan *plan, struct cns_problem *problem) {
   if (plan->scaffold.steps == 0) return 0;
-  if (plan->kind == CNS_MODEL_EXTERNAL)
-    return cns_problem_set(
-        problem, CNS_ERR_UNSUPPORTED,
-        "training.scaffold: only a built-in model can be trained by SCAFFOLD, not one of kind "
-        "\"external\"");
   if (plan->momentum != 0 || plan->proximal != 0)
     return cns_problem_set(
         problem, CNS_ERR_RANGE,

@@ -376,6 +376,8 @@ static const struct {
     {"\"kind\": \"external\"", "\"kind\": \"external\", \"layers\": 3", "model.layers"},
     {"{\"file\": \"start.safetensors\", \"digest\": \"" DIGEST "\"}", "{\"seed\": 1}", "initial_model"},
     {"\"validation_share\": 0", "\"validation_share\": 0.1", "validation_share"},
+    {"\"momentum\": 0.9, ", "\"momentum\": 0, \"scaffold\": {\"steps\": 3, \"hospitals\": 5}, ",
+     "training.scaffold"},
     {"\"version\": 1", "\"version\": 1, \"patient_id\": \"pid\"", "task"},
     {"\"task\": \"other\"", "\"task\": \"classification\", \"patient_id\": \"pid\"", "label"},
     {"\"task\": \"other\"", "\"task\": \"guessing\"", "task"},
