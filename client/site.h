@@ -43,8 +43,10 @@ void cns_site_deinit(struct cns_site *site); /* also fine on a zeroed struct; wi
 /* Of a site whose kit, plan and study are there: its record, for reading only. CNS_ERR_NOT_FOUND
  * if there is none yet. */
 CNS_MUST_CHECK int cns_site_read_record(struct cns_site *site, struct cns_problem *problem);
-/* Of a site whose kit and plan are there: can who trains here do so (errors of cns_kit_check_trainer and
- * cns_trainer_check)? And its table (errors of cns_table_read), or, without one, that its data are there. */
+/* Of a site whose kit and plan are there: who trains, and the table, or that there are data where the
+ * study has none. Errors of cns_kit_check_trainer, cns_trainer_check and cns_table_read. */
+CNS_MUST_CHECK int cns_site_read_table(struct cns_site *site, struct cns_problem *problem);
+/* The two halves of it, so that what is wrong with either can be said. */
 CNS_MUST_CHECK int cns_site_check_trainer(struct cns_site *site, struct cns_problem *problem);
 CNS_MUST_CHECK int cns_site_read_data(struct cns_site *site, struct cns_problem *problem);
 
