@@ -124,6 +124,7 @@ void cns_preflight_room(struct cns_preflight *p) {
   if (!coordinator && p->site.kit.config.trainer.command)
     round_bytes += 2 * model + p->site.kit.config.trainer.free_bytes;
   check_disk(p, round_bytes + BESIDE_BYTES, round_bytes + MODELS_KEPT * model + BESIDE_BYTES);
-  check_memory(p, MODELS_IN_MEMORY * model + table + BESIDE_BYTES);
+  /* With control variates an update is longer than the model. */
+  check_memory(p, MODELS_IN_MEMORY * (upload > model ? upload : model) + table + BESIDE_BYTES);
   check_files(p, coordinator ? FILES_BESIDE + 2 * active : 64);
 }
