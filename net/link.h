@@ -26,6 +26,7 @@
 #include "net/frame.h"
 #include "net/loop.h"
 #include "net/peers.h"
+#include "net/proxy.h"
 
 struct cns_link;
 struct cns_listener;
@@ -82,7 +83,8 @@ struct cns_link_config {
   struct cns_rng rng;                /* nonces and jitter */
   uint16_t version_min, version_max; /* of the protocol; zero: CNS_PROTOCOL_VERSION_* */
   struct cns_link_times times;
-  size_t unauthenticated_max; /* listener: [64] links that haven't proven themselves yet */
+  const struct cns_proxy *proxy; /* dialer: the way there, copied; NULL: straight */
+  size_t unauthenticated_max;    /* listener: [64] links that haven't proven themselves yet */
 };
 
 /* Listens at once. config and url are copied; callbacks too. */

@@ -70,6 +70,11 @@ int cns_tls_pin_of(X509 *certificate, struct cns_tls_pin *ret_pin) {
   return digest ? 0 : CNS_ERR_LIBRARY;
 }
 
+/* What a hospital's firewall does is the likeliest reason for another certificate. */
+#define INSPECTED                                                                                            \
+  ": another machine answers there, or a proxy or firewall on the way inspects TLS with a certificate of "   \
+  "its own and must be told not to for this address"
+
 static int refuse(X509_STORE_CTX *store, int error) {
   X509_STORE_CTX_set_error(store, error);
   return 0;
@@ -92,7 +97,8 @@ int cns_tls_verify(X509_STORE_CTX *store, void *arg) {
     cns_tls_conn_fail(conn, true, "its certificate (key %s...) is revoked in the roster", hex);
     return refuse(store, X509_V_ERR_CERT_REVOKED);
   default:
-    cns_tls_conn_fail(conn, true, "its certificate (key %s...) is not in the roster", hex);
+    cns_tls_conn_fail(conn, true, "its certificate (key %s...) is not in the roster%s", hex,
+                      conn->config->server ? "" : INSPECTED);
     return refuse(store, X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT);
   }
   /* X509_cmp_current_time: negative for the past, positive for the future. */

@@ -204,8 +204,8 @@ static int read_coordinator(const cJSON *json, const char *folder, struct cns_ki
 
 static int read_hospital(const cJSON *json, const char *folder, struct cns_kit_config *config,
                          struct cns_problem *problem) {
-  static const char *const fields[] = {"role",  "name",  "index",  "address", "data",
-                                       "state", "floor", "ledger", "budget",  NULL};
+  static const char *const fields[] = {"role",  "name",   "index",  "address", "data", "state",
+                                       "floor", "ledger", "budget", "proxy",   NULL};
   const char *name = NULL;
   int64_t index = 0;
   int r = cns_json_only(json, "", fields, problem);
@@ -219,6 +219,7 @@ static int read_hospital(const cJSON *json, const char *folder, struct cns_kit_c
   if (!r) r = read_floor(json, &config->floor, problem);
   if (!r && cns_json_has(json, "ledger")) r = get_path(json, folder, "ledger", &config->ledger_path, problem);
   if (!r && cns_json_has(json, "budget")) r = read_budget(json, config, problem);
+  if (!r) r = cns_kit_proxy_read(json, folder, &config->proxy, problem);
   if (r) return r;
   memcpy(config->name, name, strlen(name) + 1);
   config->index = (uint16_t)index;
@@ -280,6 +281,7 @@ void cns_kit_config_deinit(struct cns_kit_config *config) {
   free(config->data_path);
   free(config->test_path);
   free(config->ledger_path);
+  cns_kit_proxy_deinit(&config->proxy);
   *config = (struct cns_kit_config){0};
 }
 
@@ -322,7 +324,10 @@ static bool fill_ledger(cJSON *json, const char *folder, const struct cns_kit_co
 
 static bool fill_hospital(cJSON *json, const char *folder, const struct cns_kit_config *config) {
   cJSON *limits = cJSON_AddObjectToObject(json, "floor");
-  return limits && fill_ledger(json, folder, config) && cJSON_AddStringToObject(json, "role", "hospital") &&
+  const char *password = config->proxy.password_path;
+  return limits && fill_ledger(json, folder, config) &&
+         cns_kit_proxy_fill(json, &config->proxy, password ? in_kit(folder, password) : NULL) &&
+         cJSON_AddStringToObject(json, "role", "hospital") &&
          cJSON_AddStringToObject(json, "name", config->name) &&
          cJSON_AddNumberToObject(json, "index", config->index) &&
          cJSON_AddStringToObject(json, "address", config->address) &&
