@@ -79,7 +79,12 @@ static void dial_failed(struct cns_dialer *dialer, int rv) {
   const char *why = nng_strerror(rv);
   if (rv == NNG_EADDRINVAL || rv == NNG_EAGAIN) why = "the name can't be looked up";
   if (rv == NNG_ECONNREFUSED) why = "nobody listens there";
-  snprintf(sentence, sizeof sentence, "can't reach %s port %u: %s", dialer->url.host, dialer->url.port, why);
+  if (rv == NNG_ENOENT) why = "there is no such socket";
+  if (dialer->url.local)
+    snprintf(sentence, sizeof sentence, "can't reach the coordinator at ipc://%s: %s", dialer->url.path, why);
+  else
+    snprintf(sentence, sizeof sentence, "can't reach %s port %u: %s", dialer->url.host, dialer->url.port,
+             why);
   attempt_failed(dialer, sentence);
 }
 
@@ -94,7 +99,8 @@ static void begin_link(struct cns_dialer *dialer, nng_stream *stream) {
                                        .config = &dialer->config,
                                        .own_pin = dialer->tls ? &dialer->own_pin : NULL,
                                        .initiator = true,
-                                       .remote = remote};
+                                       .remote = remote,
+                                       .url = &dialer->url};
   int result = cns_link_new(&start, stream, &dialer->link);
   if (result != 0)
     attempt_failed(dialer, result == CNS_ERR_RANDOM ? "the random source failed" : "no memory for the link");
@@ -134,7 +140,7 @@ static int start_dial(struct cns_dialer *dialer, const char *text) {
   int rv = nng_stream_dialer_alloc(&dialer->nng, text);
   if (rv != 0) return rv;
   if (dialer->tls) rv = nng_stream_dialer_set_ptr(dialer->nng, NNG_OPT_TLS_CONFIG, dialer->tls);
-  if (rv == 0) rv = nng_stream_dialer_set_bool(dialer->nng, NNG_OPT_TCP_NODELAY, true);
+  if (rv == 0 && !dialer->url.local) rv = nng_stream_dialer_set_bool(dialer->nng, NNG_OPT_TCP_NODELAY, true);
   if (rv != 0) {
     nng_stream_dialer_free(dialer->nng);
     dialer->nng = NULL;

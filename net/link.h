@@ -5,7 +5,8 @@
  * calls back on, the thread of the uv loop.
  *
  * URLs: tls+tcp://host:port (TLS 1.3, both sides show the certificate that the
- * roster pins), and tcp://host:port for 127.0.0.0/8, ::1 and localhost only.
+ * roster pins), wss://host:port/path (the same, a WebSocket inside), and between processes of one
+ * machine tcp://host:port for 127.0.0.0/8, ::1 and localhost, and ipc:///path, a unix socket.
  * Port 0 listens on a free port; cns_listener_url names it.
  *
  * A link exists for the caller from on_open to on_closed, which comes exactly

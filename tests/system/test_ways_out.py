@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ways out of a hospital: a real proxy (tinyproxy) that wants a password, and what is said when it doesn't let a
-hospital through."""
+hospital through; WebSockets; unix sockets; NAT."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 from federation import PROGRAM, Federation, main
@@ -201,9 +202,132 @@ def test_proxy_is_restarted_within_a_round():
             proxy.stop()
 
 
+def listening(url):
+    """A federation whose coordinator listens there."""
+    kind = type("Listening", (Federation,), {"listen": url})
+    return kind(count=4, rounds=2)
+
+
+def test_round_over_wss():
+    with listening("wss://127.0.0.1:0/study") as f:
+        start(f, "--until-finished")()
+        f.wait_exit("coordinator")
+        assert [event["included"] for event in f.completed()] == [4, 4], f.tails()
+        with open(os.path.join(f.kit("h1"), "config.json")) as file:
+            address = json.load(file)["address"]
+        assert address.startswith("wss://127.0.0.1:") and address.endswith("/study"), address
+
+
+def test_round_over_wss_behind_a_proxy():
+    with listening("wss://127.0.0.1:0") as f, Proxy(f.folder, PASSWORD) as proxy:
+        hospitals = start(f, "--until-finished")
+        through(f, proxy, PASSWORD)
+        hospitals()
+        f.wait_exit("coordinator")
+        assert [event["included"] for event in f.completed()] == [4, 4], f.tails()
+
+
+def test_round_over_a_unix_socket():
+    with tempfile.TemporaryDirectory(prefix="cns-") as folder:
+        with listening(f"ipc://{folder}/socket") as f:
+            start(f, "--until-finished")()
+            f.wait_exit("coordinator")
+            assert [event["included"] for event in f.completed()] == [4, 4], f.tails()
+
+
+class Namespaces:
+    """Hospitals in a network of their own (10.87.1.0/24) behind a router that masks their addresses; the
+    coordinator in another one (10.87.2.0/24), behind a router that shows it at port 443 of 10.87.3.2 alone."""
+
+    def __init__(self):
+        self.names = {role: f"cns-{role}-{os.getpid()}" for role in ("h", "hr", "cr", "c")}
+
+    def inside(self, role, *command):
+        return [tool("ip"), "netns", "exec", self.names[role], *command]
+
+    def do(self, *command, **options):
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, **options)
+
+    def link(self, a, a_address, b, b_address):
+        ends = f"{a}{b}a{os.getpid()}"[-15:], f"{a}{b}b{os.getpid()}"[-15:]
+        ip = tool("ip")
+        self.do(ip, "link", "add", ends[0], "netns", self.names[a], "type", "veth", "peer", "name", ends[1], "netns",
+                self.names[b])
+        for role, end, address in ((a, ends[0], a_address), (b, ends[1], b_address)):
+            self.do(ip, "-n", self.names[role], "address", "add", address, "dev", end)
+            self.do(ip, "-n", self.names[role], "link", "set", end, "up")
+        return ends
+
+    def rules(self, role, text):
+        self.do(*self.inside(role, tool("nft"), "-f", "-"),
+                input=f"table ip nat {{\n chain way {{\n type nat hook {text}\n }}\n}}\n")
+
+    def __enter__(self):
+        ip = tool("ip")
+        try:
+            for name in self.names.values():
+                self.do(ip, "netns", "add", name)
+                self.do(ip, "-n", name, "link", "set", "lo", "up")
+            self.link("h", "10.87.1.2/24", "hr", "10.87.1.1/24")
+            out, _ = self.link("hr", "10.87.3.1/24", "cr", "10.87.3.2/24")
+            self.link("cr", "10.87.2.1/24", "c", "10.87.2.2/24")
+            self.do(ip, "-n", self.names["h"], "route", "add", "default", "via", "10.87.1.1")
+            self.do(ip, "-n", self.names["c"], "route", "add", "default", "via", "10.87.2.1")
+            for role in ("hr", "cr"):
+                self.do(*self.inside(role, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"))
+            self.rules("hr", f"postrouting priority 100\n oifname {out} masquerade")
+            self.rules("cr", "prerouting priority -100\n ip daddr 10.87.3.2 tcp dport 443 dnat to 10.87.2.2:7443")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for name in self.names.values():
+            subprocess.run([tool("ip"), "netns", "del", name], capture_output=True, timeout=60)
+
+
+def why_no_namespaces():
+    """The reason why networks of one's own can't be made here, or None."""
+    if not tool("ip") or not tool("nft"):
+        return "ip or nft isn't installed"
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    try:
+        with Namespaces():
+            return None
+    except (subprocess.SubprocessError, OSError) as error:
+        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+        return "network namespaces or NAT aren't permitted here: " + (said[-1] if said else "no reason is given")
+
+
+def test_round_behind_nat_with_another_public_port():
+    reason = why_no_namespaces()
+    if reason:
+        print(f"# SKIPPED: {reason}", flush=True)
+        return
+    public, listen = "tls+tcp://10.87.3.2:443", "tls+tcp://10.87.2.2:7443"
+    with Federation(count=4, rounds=2, init=("--address", public, "--listen", listen)) as f, Namespaces() as nets:
+        for name in f.names:  # what init has made of the two addresses
+            with open(os.path.join(f.kit(name), "config.json")) as file:
+                assert json.load(file)["address"] == public
+        with open(os.path.join(f.kit("coordinator"), "config.json")) as file:
+            assert json.load(file)["listen"] == listen
+        for name, role, verb, options in [("coordinator", "c", "coordinator", ("--json", "--until-finished"))] + [
+                (name, "h", "hospital", ()) for name in f.names]:
+            with open(f.log_path(name), "a") as log:
+                f.processes[name] = subprocess.Popen(nets.inside(role, PROGRAM, verb, f.kit(name), *options),
+                                                     stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        f.wait_exit("coordinator")
+        assert [event["included"] for event in f.completed()] == [4, 4], f.tails()
+        # The address that the coordinator sees is the router's, and nobody minds.
+        assert "is connected from 10.87.3.1:" in f.log("coordinator"), f.tails()
+        assert "10.87.1.2" not in f.log("coordinator"), f.tails()
+
+
 if __name__ == "__main__":
     tests = [one for name, one in list(globals().items()) if name.startswith("test_")]
-    if not tool("tinyproxy"):
-        print("1..0 # SKIP tinyproxy isn't installed")
-        sys.exit(0)
+    if not tool("tinyproxy"):  # the packages that ./dev test installs have it
+        print("Bail out! tinyproxy isn't installed")
+        sys.exit(1)
     sys.exit(main([one for one in tests if not sys.argv[1:] or any(word in one.__name__ for word in sys.argv[1:])]))
