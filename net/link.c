@@ -22,7 +22,7 @@
 static int put_frame(struct cns_link *link, uint8_t type, const struct cns_part *parts, size_t count,
                      size_t len) {
   uint8_t header[CNS_FRAME_HEADER_BYTES];
-  uint8_t mask[4];
+  uint8_t mask[4] = {0};
   int result = cns_byte_queue_reserve(&link->queue, CNS_WEBSOCKET_HEADER_MAX + sizeof header + len);
   if (result == 0 && link->websocket) result = cns_link_ws_put_header(link, sizeof header + len, mask);
   if (result != 0) return result;

@@ -129,7 +129,8 @@ void cns_link_greet(struct cns_link *link);
 CNS_MUST_CHECK int cns_link_ws_begin(struct cns_link *link, const struct cns_link_start *start);
 /* Bytes from TLS; what is in the messages goes to cns_link_take_bytes. */
 void cns_link_ws_take(struct cns_link *link, uint8_t *data, size_t len);
-/* The header of a message of len bytes into the queue, and then the mask over those bytes of it. */
+/* The header of a message of len bytes into the queue, and then the mask (a client's) over those bytes
+ * of it. */
 CNS_MUST_CHECK int cns_link_ws_put_header(struct cns_link *link, size_t len, uint8_t ret_mask[static 4]);
 void cns_link_ws_mask_last(struct cns_link *link, size_t len, const uint8_t mask[static 4]);
 void cns_link_tick(struct cns_link *link);

@@ -21,7 +21,7 @@ int cns_link_ws_put_header(struct cns_link *link, size_t len, uint8_t ret_mask[s
   size_t header_len = 0;
   int r = cns_websocket_header(link->websocket, len, header, &header_len);
   if (r) return r;
-  memcpy(ret_mask, header + header_len - 4, 4);
+  if (link->websocket->client) memcpy(ret_mask, header + header_len - 4, 4);
   cns_byte_queue_put(&link->queue, header, header_len); /* reserved by the caller */
   return 0;
 }
