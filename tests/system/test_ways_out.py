@@ -94,6 +94,12 @@ def start(f, *options):
     return lambda: [f.start(name) for name in f.names]
 
 
+def included(f, *counts):
+    """Rounds complete, each with so many hospitals."""
+    f.wait(lambda: len(f.completed()) >= len(counts), "rounds")
+    assert tuple(event["included"] for event in f.completed()) == counts, f.tails()
+
+
 def nothing_said(f, *secrets):
     for name in ["coordinator"] + f.names:
         if os.path.exists(f.log_path(name)):
@@ -103,11 +109,10 @@ def nothing_said(f, *secrets):
 
 def test_round_behind_a_proxy_that_wants_a_password():
     with Federation(count=4, rounds=2) as f, Proxy(f.folder, PASSWORD) as proxy:
-        hospitals = start(f, "--until-finished")
+        hospitals = start(f)
         through(f, proxy, PASSWORD)
         hospitals()
-        f.wait_exit("coordinator")
-        assert [event["included"] for event in f.completed()] == [4, 4], f.tails()
+        included(f, 4, 4)
         assert proxy.log().count("CONNECT") >= 4, proxy.log()
         for name in f.names:
             assert "connections go through the proxy 127.0.0.1" in f.log(name), f.log(name)
@@ -116,7 +121,7 @@ def test_round_behind_a_proxy_that_wants_a_password():
 
 def test_wrong_password_is_said_and_mended():
     with Federation(count=4, rounds=1) as f, Proxy(f.folder, PASSWORD) as proxy:
-        hospitals = start(f, "--until-finished")
+        hospitals = start(f)
         through(f, proxy, WRONG)
         hospitals()
         f.wait(lambda: all("doesn't accept the password of user 'agent'" in f.log(name) for name in f.names),
@@ -126,8 +131,7 @@ def test_wrong_password_is_said_and_mended():
             f.kill(name)
         through(f, proxy, PASSWORD)
         hospitals()
-        f.wait_exit("coordinator")
-        assert [event["included"] for event in f.completed()] == [4], f.tails()
+        included(f, 4)
         nothing_said(f, WRONG, PASSWORD)
 
 
@@ -186,7 +190,7 @@ def test_proxy_is_restarted_within_a_round():
     with Federation(count=4, rounds=4, hidden=(256, 128)) as f:
         proxy = Proxy(f.folder, PASSWORD).start()
         try:
-            hospitals = start(f, "--until-finished")
+            hospitals = start(f)
             through(f, proxy, PASSWORD)
             hospitals()
             for done in (1, 2):
@@ -194,7 +198,7 @@ def test_proxy_is_restarted_within_a_round():
                 proxy.stop()
                 f.wait(lambda: all("is gone" in f.log(name) for name in f.names), "the end of the links")
                 proxy.start()
-            f.wait_exit("coordinator")
+            f.wait(lambda: len(f.completed()) >= 4, "the last round")
             assert [event["round"] for event in f.completed()] == [1, 2, 3, 4], f.tails()
             assert all("can't reach the proxy" in f.log(name) or "hung up" in f.log(name) or
                        "is gone" in f.log(name) for name in f.names), f.tails()
@@ -210,9 +214,8 @@ def listening(url):
 
 def test_round_over_wss():
     with listening("wss://127.0.0.1:0/study") as f:
-        start(f, "--until-finished")()
-        f.wait_exit("coordinator")
-        assert [event["included"] for event in f.completed()] == [4, 4], f.tails()
+        start(f)()
+        included(f, 4, 4)
         with open(os.path.join(f.kit("h1"), "config.json")) as file:
             address = json.load(file)["address"]
         assert address.startswith("wss://127.0.0.1:") and address.endswith("/study"), address
@@ -220,19 +223,17 @@ def test_round_over_wss():
 
 def test_round_over_wss_behind_a_proxy():
     with listening("wss://127.0.0.1:0") as f, Proxy(f.folder, PASSWORD) as proxy:
-        hospitals = start(f, "--until-finished")
+        hospitals = start(f)
         through(f, proxy, PASSWORD)
         hospitals()
-        f.wait_exit("coordinator")
-        assert [event["included"] for event in f.completed()] == [4, 4], f.tails()
+        included(f, 4, 4)
 
 
 def test_round_over_a_unix_socket():
     with tempfile.TemporaryDirectory(prefix="cns-") as folder:
         with listening(f"ipc://{folder}/socket") as f:
-            start(f, "--until-finished")()
-            f.wait_exit("coordinator")
-            assert [event["included"] for event in f.completed()] == [4, 4], f.tails()
+            start(f)()
+            included(f, 4, 4)
 
 
 class Namespaces:
@@ -313,13 +314,12 @@ def test_round_behind_nat_with_another_public_port():
                 assert json.load(file)["address"] == public
         with open(os.path.join(f.kit("coordinator"), "config.json")) as file:
             assert json.load(file)["listen"] == listen
-        for name, role, verb, options in [("coordinator", "c", "coordinator", ("--json", "--until-finished"))] + [
+        for name, role, verb, options in [("coordinator", "c", "coordinator", ("--json",))] + [
                 (name, "h", "hospital", ()) for name in f.names]:
             with open(f.log_path(name), "a") as log:
                 f.processes[name] = subprocess.Popen(nets.inside(role, PROGRAM, verb, f.kit(name), *options),
                                                      stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        f.wait_exit("coordinator")
-        assert [event["included"] for event in f.completed()] == [4, 4], f.tails()
+        included(f, 4, 4)
         # The address that the coordinator sees is the router's, and nobody minds.
         assert "is connected from 10.87.3.1:" in f.log("coordinator"), f.tails()
         assert "10.87.1.2" not in f.log("coordinator"), f.tails()
