@@ -256,6 +256,7 @@ static int prepare(struct cns_dialer *dialer, const char *url, struct cns_proble
                              "the address '%.200s' stays on this machine and needs no proxy", url);
   if (result == 0 && dialer->url.tls) {
     const struct cns_tls_params params = {.server = false,
+                                          .server_name = dialer->url.literal ? NULL : dialer->url.host,
                                           .certificate_path = dialer->config.certificate_path,
                                           .key_path = dialer->config.key_path,
                                           .check = cns_peers_check_pin,

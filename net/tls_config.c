@@ -3,6 +3,7 @@
 #include <openssl/err.h>
 #include <openssl/sha.h>
 #include <openssl/x509.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -184,7 +185,9 @@ int cns_tls_config_new(const struct cns_tls_params *params, struct nng_tls_confi
   ERR_clear_error();
   SSL_CTX *ctx = SSL_CTX_new(params->server ? TLS_server_method() : TLS_client_method());
   if (!ctx) return cns_problem_set(problem, CNS_ERR_MEMORY, "OpenSSL has no memory for a TLS context");
-  struct nng_tls_engine_config made = {ctx, params->server, params->check, params->check_context};
+  struct nng_tls_engine_config made = {
+      .ctx = ctx, .server = params->server, .check = params->check, .check_context = params->check_context};
+  if (params->server_name) snprintf(made.server_name, sizeof made.server_name, "%s", params->server_name);
   struct cns_tls_pin pin;
   nng_tls_config *config = NULL;
   if (!harden(ctx))

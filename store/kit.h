@@ -117,6 +117,8 @@ void cns_kit_config_deinit(struct cns_kit_config *config);
 CNS_MUST_CHECK int cns_kit_proxy_read(const cJSON *json, const char *folder, struct cns_kit_proxy *ret_proxy,
                                       struct cns_problem *problem);
 bool cns_kit_proxy_fill(cJSON *json, const struct cns_kit_proxy *proxy, const char *password_path);
+/* Is there a password in its URL? Then config.json is for its owner only. */
+bool cns_kit_proxy_is_secret(const struct cns_kit_proxy *proxy);
 void cns_kit_proxy_deinit(struct cns_kit_proxy *proxy);
 /* Would every round of this study be refused under the policy? CNS_ERR_REFUSED with a sentence. */
 CNS_MUST_CHECK int cns_kit_check_study(const struct cns_policy *policy, const struct cns_plan *plan,

@@ -68,6 +68,10 @@ bool cns_kit_proxy_fill(cJSON *json, const struct cns_kit_proxy *proxy, const ch
                            cJSON_AddStringToObject(object, "password_file", password_path)));
 }
 
+bool cns_kit_proxy_is_secret(const struct cns_kit_proxy *proxy) {
+  return proxy->url && strchr(proxy->url, '@');
+}
+
 /* The URL may hold a password. */
 void cns_kit_proxy_deinit(struct cns_kit_proxy *proxy) {
   if (proxy->url) cns_wipe(proxy->url, strlen(proxy->url));

@@ -104,10 +104,19 @@ static void config_is_kept(void **state) {
         "{\"address\":\"%s\",\"data\":\"data.csv\",\"floor\":{\"cohort\":4,\"included\":3,\"threshold\":3},"
         "\"index\":1,\"name\":\"h1\",%s\"role\":\"hospital\",\"state\":\"state\"}",
         address, proxies[i]);
+    bool secret = strchr(proxies[i], '@') != NULL;
     write_file("config.json", text, 0644, path);
+    if (secret) { /* a password that others can read */
+      assert_int_equal(cns_kit_config_load(folder, &config, &problem), CNS_ERR_PERMISSION);
+      assert_non_null(strstr(problem.text, "chmod 600"));
+      write_file("config.json", text, 0600, path);
+    }
     if (cns_kit_config_load(folder, &config, &problem)) fail_msg("%s", problem.text);
     assert_int_equal(cns_kit_config_save(folder, &config, &problem), 0);
     cns_kit_config_deinit(&config);
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, secret ? 0600 : 0644);
     FILE *file = fopen(path, "r");
     assert_non_null(file);
     (void)!fread(back, 1, sizeof back - 1, file);

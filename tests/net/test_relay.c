@@ -25,6 +25,7 @@ struct fake {
   const char *wants;      /* in the request */
   int accepted, requests; /* counted */
   bool wanted_seen;
+  bool name_seen; /* "localhost" in what goes to the coordinator: TLS says whom it wants */
   struct pair *pairs;
 };
 
@@ -110,6 +111,7 @@ static void on_client_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *b
   if (count < 0) {
     pair_close(pair);
   } else if (pair->tunnel) {
+    if (count > 0 && memmem(buffer->base, (size_t)count, "localhost", 9)) pair->fake->name_seen = true;
     if (count > 0) pass_on(&pair->server, buffer->base, (size_t)count);
   } else if (count > 0) {
     assert_true(pair->len + (size_t)count < sizeof pair->request);
@@ -225,10 +227,12 @@ static void test_tunnel(void **state) {
   world_listen(world, "tls+tcp://127.0.0.1:0");
   fake_open(world, &fake);
   const struct cns_proxy proxy = proxy_at(fake.port, "hunter2");
-  struct cns_dialer *dialer = dial_through(world, &side, &proxy, cns_listener_url(world->listener));
+  char url[CNS_URL_MAX];
+  snprintf(url, sizeof url, "tls+tcp://localhost:%s", strrchr(cns_listener_url(world->listener), ':') + 1);
+  struct cns_dialer *dialer = dial_through(world, &side, &proxy, url);
   world_until(world, side.opened, 1);
   world_until(world, world->server.opened, 1);
-  assert_true(fake.wanted_seen);
+  assert_true(fake.wanted_seen && fake.name_seen);
   assert_non_null(strstr(cns_link_remote(side.link), "proxy"));
   /* 9 MB each way at once: backpressure, and nothing lost or out of order. */
   side.extra = &up, world->server.extra = &down;

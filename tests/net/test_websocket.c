@@ -110,11 +110,11 @@ static void test_opening_refused(void **state) {
       "GET /chat HTTP/1.1\r\nHost: x\r\n\r\n",
       "POST /chat HTTP/1.1\r\n\r\n",
       "\r\n\r\n",
-      "GET /chat HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-      "Sec-WebSocket-Key: short\r\n\r\n"};
+      ("GET /chat HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+       "Sec-WebSocket-Key: short\r\n\r\n")};
   static const char *const answers[] = {"HTTP/1.1 404 Not Found\r\n\r\n", "HTTP/1.1 101 X\r\n\r\n",
-                                        "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                                        "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"};
+                                        ("HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                                         "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")};
   for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
     struct cns_rng_seeded rng;
     struct cns_websocket ws = opened(false, &rng);
