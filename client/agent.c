@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client/agent_internal.h"
+#include "client/way_out.h"
 
 bool cns_agent_may_log(struct cns_agent *agent) {
   return cns_client_log_allowed(&agent->log, &agent->lines, CNS_AGENT_LINES_MAX, CNS_AGENT_LINES_MS,
@@ -145,7 +146,11 @@ static int dial(struct cns_agent *agent, struct cns_problem *problem) {
   int r = cns_peers_new(&agent->peers);
   if (!r) r = cns_peers_set(agent->peers, &coordinator, 1);
   if (r) return cns_problem_set(problem, r, "the table of peers can't be made");
+  const char *address = agent->options.address ? agent->options.address : kit->config.address;
+  struct cns_proxy proxy;
+  if ((r = cns_way_out(&kit->config, agent->options.proxy, address, &proxy, problem))) return r;
   const struct cns_link_config config = {.identity = kit->identity,
+                                         .proxy = proxy.host[0] ? &proxy : NULL,
                                          .role = CNS_ROLE_HOSPITAL,
                                          .index = kit->config.index,
                                          .peers = agent->peers,
@@ -153,8 +158,12 @@ static int dial(struct cns_agent *agent, struct cns_problem *problem) {
                                          .key_path = kit->tls_key_path,
                                          .rng = cns_rng_system(),
                                          .times = agent->host.times};
-  const char *address = agent->options.address ? agent->options.address : kit->config.address;
-  return cns_dialer_new(agent->host.loop, address, &config, &callbacks, &agent->dialer, problem);
+  if (config.proxy)
+    cns_client_log(&agent->log, "proxy", "connections go through the proxy %s port %u%s", proxy.host,
+                   proxy.port, proxy.has_user ? ", with a password" : "");
+  r = cns_dialer_new(agent->host.loop, address, &config, &callbacks, &agent->dialer, problem);
+  cns_wipe(&proxy, sizeof proxy);
+  return r;
 }
 
 /* ---- life ---- */

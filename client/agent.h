@@ -15,6 +15,7 @@
 struct cns_agent_options {
   const char *kit_folder;
   const char *address; /* of the coordinator; NULL: the kit's */
+  const char *proxy;   /* NULL: the kit's; else as cns_way_out takes it */
   bool json;           /* log lines are JSON objects */
   bool until_finished; /* leave once the model after the study's last round is here */
   /* To show what an audit is for (the demo, tests): from this round on (0: never)
