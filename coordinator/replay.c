@@ -269,6 +269,7 @@ static int restore_uploads(struct cns_server *s) {
     if (r == CNS_ERR_MEMORY) return r;
     if (r < 0) {
       cns_report(s, "upload", "an upload that was under way begins anew: %s", problem.text);
+      cns_running_forget(s, k);
       upload->file = cns_vector_file_free(upload->file);
     }
   }

@@ -396,7 +396,7 @@ static bool uploads_fit(struct cns_server *s) {
   uint64_t joined = 0, words = cns_plan_update_dim(&s->plan) + cns_plan_metrics_dim(&s->plan);
   for (size_t k = 0; k < s->session_count; k++)
     joined += s->sessions[k].joined;
-  int r = cns_upload_check_room(s, joined * words * 4, &problem);
+  int r = cns_upload_check_room(s, joined * words * 4 + s->model_len, &problem); /* and the new model */
   if (r < 0 && may_say_waiting(s))
     cns_report(s, "waiting", "waiting: %s; make room, the next round begins by itself", problem.text);
   return r == 0;

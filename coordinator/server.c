@@ -107,12 +107,8 @@ static int load_study(struct cns_server *s, struct cns_problem *problem) {
   if (r < 0) return r;
   cns_study_digest(s->kit.roster.consortium, s->plan.name, &s->study);
   s->clip_norm = s->plan.clip_norm;
-  s->params = calloc(cns_plan_dim(&s->plan), sizeof *s->params);
-  if (!s->params) return CNS_ERR_MEMORY;
   r = load_test_set(s, problem);
-  if (r == 0) r = cns_model_initial(&s->plan, s->kit.folder, s->params, problem);
-  if (r == 0) r = cns_model_serialize(&s->plan, s->params, NULL, 0, &s->model_bytes, &s->model_len, problem);
-  if (r == 0) r = cns_registry_put_model(s->registry, s->model_bytes, s->model_len, &s->model, problem);
+  if (r == 0) r = cns_server_first_model(s, problem);
   s->initial = s->model;
   return r;
 }
@@ -219,8 +215,7 @@ static void release(struct cns_server *s) {
   free(s->watch);
   free(s->vectors);
   free(s->sessions);
-  free(s->params);
-  free(s->model_bytes);
+  cns_server_drop_model(s);
   free(s->manifest);
 }
 
