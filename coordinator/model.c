@@ -40,3 +40,8 @@ int cns_server_first_model(struct cns_server *s, struct cns_problem *problem) {
   if (r < 0) cns_model_map_free(map);
   return r;
 }
+
+int cns_server_sweep_models(struct cns_server *s, struct cns_problem *problem) {
+  const struct cns_digest keep[] = {s->initial, s->model};
+  return cns_registry_sweep(s->registry, keep, 2, problem);
+}

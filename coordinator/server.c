@@ -121,13 +121,6 @@ static int make_sessions(struct cns_server *s) {
   return r ? r : cns_reload_set_peers(s, &s->kit.roster);
 }
 
-/* What a crash left before it was published. With noise, a second sum of the same updates would be
- * one that nobody has paid for. */
-static int sweep_models(struct cns_server *s, struct cns_problem *problem) {
-  const struct cns_digest keep[] = {s->initial, s->model};
-  return cns_registry_sweep(s->registry, keep, 2, problem);
-}
-
 static int listen_for_hospitals(struct cns_server *s, struct cns_problem *problem) {
   struct cns_link_config config = {
       .identity = s->kit.identity,
@@ -230,7 +223,6 @@ int cns_server_run(const struct cns_server_options *options, struct cns_problem 
   if (r == 0) {
     start_handles(&s);
     r = cns_replay(&s, problem);
-    if (r == 0 && !s.stopping) r = sweep_models(&s, problem);
     if (r == 0 && !s.stopping) r = cns_budget_replayed(&s, problem);
     if (r == 0 && !s.stopping) r = listen_for_hospitals(&s, problem);
     if (r < 0) cns_server_stop(&s);

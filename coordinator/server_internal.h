@@ -331,6 +331,9 @@ CNS_MUST_CHECK int cns_server_first_model(struct cns_server *server, struct cns_
 CNS_MUST_CHECK int cns_server_take_model(struct cns_server *server, struct cns_model_map *map,
                                          const struct cns_digest *digest, const char *where,
                                          struct cns_problem *problem);
+/* At the start, before a round is gone on with: what a crash left before it was published. With noise, a
+ * second sum of the same updates would be one that nobody has paid for. */
+CNS_MUST_CHECK int cns_server_sweep_models(struct cns_server *server, struct cns_problem *problem);
 void cns_server_drop_model(struct cns_server *server);
 
 /* result.c */
