@@ -240,6 +240,14 @@ static int log_audits(const struct cns_agent *agent, struct cns_problem *problem
   return 0;
 }
 
+static void open_trainer(const struct cns_agent *agent) {
+  const struct cns_trainer_setup *trainer = &agent->site.trainer;
+  if (!trainer->command.command) return;
+  cns_trainer_sweep(trainer);
+  cns_client_log(&agent->log, "trainer", "trained by the command %s, for at most %u s a round",
+                 trainer->command.command[0], trainer->command.time_limit_s);
+}
+
 static int open_all(struct cns_agent *agent, struct cns_problem *problem) {
   struct cns_consent consent;
   int r = cns_site_open(agent->options.kit_folder, &agent->site, problem);
@@ -252,6 +260,7 @@ static int open_all(struct cns_agent *agent, struct cns_problem *problem) {
                  kit->config.index, kit->config.name, kit->roster.consortium, agent->site.plan.name,
                  kit->roster.version, kit->policy.version);
   cns_client_log_lines(&agent->log, "data", agent->site.report);
+  open_trainer(agent);
   r = cns_site_consent(&agent->site, &consent, &agent->consent, &agent->consent_len, problem);
   if (r) return r;
   agent->weight = cns_policy_weight(&kit->policy, consent.patients);

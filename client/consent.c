@@ -9,10 +9,13 @@
 #include "client/site.h"
 
 static const char *model_name(const struct cns_plan *plan) {
-  return plan->kind == CNS_MODEL_LOGISTIC ? "a logistic regression" : "a neural network";
+  return plan->kind == CNS_MODEL_LOGISTIC ? "a logistic regression"
+         : plan->kind == CNS_MODEL_MLP    ? "a neural network"
+                                          : "a model of its own kind";
 }
 
 static void write_features(FILE *out, const struct cns_plan *plan) {
+  if (!plan->has_table) return;
   fprintf(out, "It uses %zu columns of your table: ", plan->feature_count);
   for (size_t k = 0; k < plan->feature_count; k++)
     fprintf(out, "%s%s", k ? ", " : "", plan->features[k].name);
@@ -34,6 +37,13 @@ static void write_round(FILE *out, const struct cns_site *site) {
             "drawn would change the model, clipped to a norm of %g, and adds that up; what leaves is that\n"
             "sum, ",
             plan->sampling_rate, plan->clip_norm);
+  else if (site->trainer.command.command)
+    fprintf(out,
+            "In each round your\n"
+            "hospital runs its own command %s, which trains on its own data for %u passes, if it\n"
+            "does as the study says; what leaves is the change of the model that it writes, clipped to a\n"
+            "norm of %g, ",
+            site->trainer.command.command[0], plan->local_epochs, plan->clip_norm);
   else
     fprintf(out,
             "In each round your\n"
@@ -42,9 +52,10 @@ static void write_round(FILE *out, const struct cns_site *site) {
             plan->local_epochs, plan->clip_norm);
   fprintf(out,
           "%smasked so that only the sum over all hospitals can be\n"
-          "read. Your table never leaves.\n",
+          "read. Your %s.\n",
           policy->noise_placement == CNS_NOISE_DISTRIBUTED ? "with your hospital's share of the noise, and "
-                                                           : "");
+                                                           : "",
+          plan->has_table ? "table never leaves" : "data never leave");
 }
 
 static void write_study(FILE *out, const struct cns_site *site) {
@@ -90,7 +101,8 @@ static int describe(const struct cns_site *site, uint32_t weight, char **ret_tex
   FILE *out = open_memstream(&text, &len);
   if (out) {
     write_study(out, site);
-    fprintf(out, "\nYOUR TABLE, %s\n\n%s\nPOLICY\n\n%s", site->kit.config.data_path, site->report, policy);
+    fprintf(out, "\nYOUR %s, %s\n\n%s\nPOLICY\n\n%s", site->plan.has_table ? "TABLE" : "DATA",
+            site->kit.config.data_path, site->report, policy);
     write_weight(out, site, weight);
   }
   free(policy);

@@ -153,6 +153,18 @@ void cns_agent_upload_from(struct cns_agent *agent, const struct cns_digest *dig
 
 /* ---- work ---- */
 
+static void log_commanded(struct cns_agent *agent, const struct cns_work_result *result, bool clipped) {
+  char losses[80] = "";
+  if (result->trainer.has_losses)
+    snprintf(losses, sizeof losses, ", loss %.4f to %.4f", result->trainer.first_loss,
+             result->trainer.last_loss);
+  cns_client_log(&agent->log, "trained",
+                 "round %" PRIu64 ": trained by the command on %" PRIu64
+                 " examples%s, norm of the update %.4g%s",
+                 agent->round->descriptor->round, result->trainer.examples, losses, result->norm,
+                 clipped ? ", clipped to the study's bound" : "");
+}
+
 static void log_trained(struct cns_agent *agent, const struct cns_work_result *result) {
   const struct cns_descriptor *d = agent->round->descriptor;
   bool clipped = result->norm > d->clip_norm;
@@ -164,6 +176,10 @@ static void log_trained(struct cns_agent *agent, const struct cns_work_result *r
         d->clip_norm, d->indicator_share > 0 ? ", how many of them were within that" : "",
         d->metrics_share > 0 ? ", their loss and right answers" : "",
         d->noise_placement == CNS_NOISE_DISTRIBUTED ? ", and this hospital's share of the noise" : "");
+    return;
+  }
+  if (agent->site.trainer.command.command) {
+    log_commanded(agent, result, clipped);
     return;
   }
   cns_client_log(&agent->log, "trained",
@@ -192,6 +208,9 @@ static void work_done(void *context, struct cns_work *work, int error, struct cn
   bool ours = agent->round && agent->round->work == work;
   if (ours) {
     agent->round->work = NULL;
+    if (result->note && cns_agent_may_log_round(agent, agent->round->descriptor->attempt))
+      cns_client_log(&agent->log, "trainer", "round %" PRIu64 ": %s", agent->round->descriptor->round,
+                     result->note);
     if (!error) {
       log_trained(agent, result);
       error = take_result(agent, result, &said);
@@ -235,6 +254,7 @@ static int start_work(struct cns_agent *agent, struct cns_model_map *model) {
       .plan = &site->plan,
       .train = &site->train,
       .validation = &site->validation,
+      .trainer = site->trainer.command.command ? &site->trainer : NULL,
       .seed = {.study = site->plan.seed,
                .round = d->round,
                .attempt = d->attempt,

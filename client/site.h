@@ -3,6 +3,7 @@
  * two parts, and its record of what it signed and spent. */
 #pragma once
 
+#include "client/trainer.h"
 #include "model/table.h"
 #include "protocol/consent.h"
 #include "store/charge.h"
@@ -12,8 +13,9 @@
 struct cns_site {
   struct cns_kit kit;
   struct cns_plan plan;
-  struct cns_digest study; /* cns_study_digest */
-  struct cns_table train, validation;
+  struct cns_digest study;            /* cns_study_digest */
+  struct cns_table train, validation; /* empty in a study without a table */
+  struct cns_trainer_setup trainer;   /* without a command: the built-in one */
   uint32_t patients;
   /* The data's privacy ledger, which studies on the same data share; NULL without noise. */
   struct cns_ledger *ledger;

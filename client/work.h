@@ -5,13 +5,15 @@
  * privacy unit patient, the sum of the clipped gradients of a random sample of the
  * patients and the extra numbers of those (dp/mechanism.h): for an adaptive clip norm how many
  * were within it, for noised metrics their loss and right answers; the integer grid; the
- * hospital's share of the noise. What comes out is x, the plain vector of the
- * round: the update, the extra numbers if there are any, and behind it the exact metrics.
+ * hospital's share of the noise. A command (client/trainer.h) may take the place of local training; clipping
+ * and all that follows is done here. What comes out is x, the plain vector of the round: the update, the
+ * extra numbers if there are any, and behind it the exact metrics.
  */
 #pragma once
 
 #include <uv.h>
 
+#include "client/trainer.h"
 #include "crypto/rng.h"
 #include "dp/mechanism.h"
 #include "model/network.h"
@@ -20,6 +22,7 @@
 struct cns_work_input {
   const struct cns_plan *plan; /* must outlive the work, and so the tables */
   const struct cns_table *train, *validation;
+  const struct cns_trainer_setup *trainer; /* NULL: the built-in one; not in unit patient */
   struct cns_network_seed seed;
   bool metrics;
   double clip_norm;
@@ -42,6 +45,8 @@ struct cns_work_result {
   uint64_t words;
   double norm; /* of the update before clipping; 0 in unit patient, as are the stats */
   struct cns_network_stats stats;
+  struct cns_trainer_metrics trainer; /* of a command; then instead of the stats */
+  char *note;                         /* of a command, for the log here alone; or NULL */
 };
 
 struct cns_work;

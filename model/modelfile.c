@@ -11,17 +11,23 @@
 int cns_model_serialize(const struct cns_plan *plan, const float *params,
                         const struct cns_safetensors_pair *metadata, size_t metadata_count,
                         uint8_t **ret_data, size_t *ret_len, struct cns_problem *problem) {
-  struct cns_safetensors_tensor tensors[2 * (CNS_PLAN_HIDDEN_MAX + 1)];
-  size_t count = cns_plan_tensor_count(plan);
-  for (size_t t = 0; t < count; t++) {
-    struct cns_plan_tensor from = cns_plan_tensor(plan, t);
+  struct cns_tensor_list list;
+  int r = cns_tensor_list_from_plan(plan, &list, problem);
+  if (r < 0) return r;
+  struct cns_safetensors_tensor *tensors = calloc(list.count, sizeof *tensors);
+  if (!tensors) r = cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  for (size_t t = 0; r == 0 && t < list.count; t++) {
+    const struct cns_tensor *from = &list.tensors[t];
     tensors[t] = (struct cns_safetensors_tensor){
-        .shape_count = from.shape_count, .count = from.count, .data = params + from.offset};
-    tensors[t].shape[0] = from.shape[0];
-    tensors[t].shape[1] = from.shape[1];
-    memcpy(tensors[t].name, from.name, sizeof from.name);
+        .shape_count = from->shape_count, .count = from->count, .data = params + from->offset};
+    memcpy(tensors[t].shape, from->shape, sizeof from->shape);
+    memcpy(tensors[t].name, from->name, sizeof from->name);
   }
-  return cns_safetensors_serialize(tensors, count, metadata, metadata_count, ret_data, ret_len, problem);
+  if (r == 0)
+    r = cns_safetensors_serialize(tensors, list.count, metadata, metadata_count, ret_data, ret_len, problem);
+  free(tensors);
+  cns_tensor_list_deinit(&list);
+  return r;
 }
 
 int cns_model_write(const struct cns_plan *plan, const float *params,
@@ -40,7 +46,11 @@ int cns_tensor_list_from_plan(const struct cns_plan *plan, struct cns_tensor_lis
                               struct cns_problem *problem) {
   struct cns_tensor_list list = {0};
   int r = 0;
-  for (size_t t = 0; r == 0 && t < cns_plan_tensor_count(plan); t++) {
+  for (size_t t = 0; r == 0 && t < plan->tensors.count; t++) {
+    const struct cns_tensor *tensor = &plan->tensors.tensors[t];
+    r = cns_tensor_list_add(&list, tensor->name, tensor->shape, tensor->shape_count, problem);
+  }
+  for (size_t t = 0; r == 0 && plan->kind != CNS_MODEL_EXTERNAL && t < cns_plan_tensor_count(plan); t++) {
     struct cns_plan_tensor tensor = cns_plan_tensor(plan, t);
     uint64_t shape[2] = {tensor.shape[0], tensor.shape[1]};
     r = cns_tensor_list_add(&list, tensor.name, shape, tensor.shape_count, problem);

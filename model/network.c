@@ -243,6 +243,13 @@ static void trainer_deinit(struct trainer *trainer) {
   free(trainer->order);
 }
 
+void cns_network_shuffles(const struct cns_network_seed *seed, struct cns_rng_seeded *ret_generator) {
+  char label[96];
+  snprintf(label, sizeof label, "shuffle: round %llu, attempt %u, hospital %u",
+           (unsigned long long)seed->round, seed->attempt, seed->hospital);
+  cns_rng_seeded_init_label(ret_generator, seed->study, label);
+}
+
 static int trainer_init(struct trainer *trainer, const struct cns_plan *plan, const float *parent,
                         const struct cns_table *table, const struct cns_network_seed *seed, float *params) {
   size_t batch = plan->batch < table->rows ? plan->batch : table->rows;
@@ -260,10 +267,7 @@ static int trainer_init(struct trainer *trainer, const struct cns_plan *plan, co
   memcpy(trainer->params, parent, plan->dim * sizeof(float));
   for (size_t i = 0; i < table->rows; i++)
     trainer->order[i] = (uint32_t)i;
-  char label[96];
-  snprintf(label, sizeof label, "shuffle: round %llu, attempt %u, hospital %u",
-           (unsigned long long)seed->round, seed->attempt, seed->hospital);
-  cns_rng_seeded_init_label(&trainer->generator, seed->study, label);
+  cns_network_shuffles(seed, &trainer->generator);
   return 0;
 }
 

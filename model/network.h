@@ -13,6 +13,7 @@
 
 #include <stdatomic.h>
 
+#include "crypto/rng.h"
 #include "model/plan.h"
 #include "model/table.h"
 
@@ -29,6 +30,10 @@ struct cns_network_seed {
   uint32_t attempt;
   uint32_t hospital; /* roster index */
 };
+
+/* The stream from which orders of rows are drawn, one shuffle after another of what the last left, an epoch
+ * each. */
+void cns_network_shuffles(const struct cns_network_seed *seed, struct cns_rng_seeded *ret_generator);
 
 struct cns_network_stats {
   double first_loss; /* mean loss over the first epoch, */

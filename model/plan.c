@@ -7,6 +7,7 @@
 
 #include "crypto/json.h"
 #include "model/metrics.h"
+#include "model/plan_external.h"
 
 #define PATH_CHARS 48
 
@@ -188,7 +189,7 @@ static int parse_hidden(const cJSON *model, struct cns_plan *plan, struct cns_pr
 }
 
 static int parse_model(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
-  static const char *const kinds[] = {"logistic", "mlp", NULL};
+  static const char *const kinds[] = {"logistic", "mlp", "external", NULL};
   static const char *const activations[] = {"relu", "tanh", NULL};
   static const char *const logistic_names[] = {"kind", NULL};
   static const char *const mlp_names[] = {"kind", "hidden", "activation", NULL};
@@ -196,6 +197,10 @@ static int parse_model(const cJSON *json, struct cns_plan *plan, struct cns_prob
   int kind = 0, activation = 0;
   int r = cns_json_get_object(json, "", "model", &model, problem);
   if (r == 0) r = get_word(model, "model", "kind", kinds, &kind, problem);
+  if (r == 0 && kind == CNS_MODEL_EXTERNAL) {
+    plan->kind = CNS_MODEL_EXTERNAL;
+    return cns_plan_parse_tensors(model, plan, problem);
+  }
   if (r == 0) r = cns_json_only(model, "model", kind ? mlp_names : logistic_names, problem);
   if (r == 0 && kind) r = parse_hidden(model, plan, problem);
   if (r == 0 && kind) r = get_word(model, "model", "activation", activations, &activation, problem);
@@ -319,15 +324,18 @@ static int parse_privacy(const cJSON *json, struct cns_plan *plan, struct cns_pr
 }
 
 static int parse_names(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
-  static const char *const tasks[] = {"classification", NULL};
+  static const char *const tasks[] = {"classification", "other", NULL};
   const char *name;
   int64_t version;
   int task;
   int r = cns_json_get_string(json, "", "name", CNS_PLAN_NAME_MAX, &name, problem);
   if (r == 0) r = cns_json_get_int(json, "", "version", 1, UINT32_MAX, &version, problem);
   if (r == 0) r = get_word(json, "", "task", tasks, &task, problem);
-  if (r == 0) r = get_text(json, "", "patient_id", &plan->patient_column, problem);
+  if (r == 0 && plan->has_table) r = get_text(json, "", "patient_id", &plan->patient_column, problem);
   if (r < 0) return r;
+  if (task && plan->has_table)
+    return cns_problem_set(problem, CNS_ERR_FORMAT,
+                           "task must be \"classification\" in a study with a table");
   if (!*name || strspn(name, letters) != strlen(name) || name[0] == '.')
     return cns_problem_set(problem, CNS_ERR_FORMAT,
                            "name must be of letters, digits, '-', '_' and '.', and not begin with '.'");
@@ -343,9 +351,10 @@ static int parse_all(const cJSON *json, struct cns_plan *plan, struct cns_proble
   static const char *const weightings[] = {"equal", "patients", NULL};
   int weighting = 0;
   int r = cns_json_only(json, "", names, problem);
+  plan->has_table = cns_plan_names_table(json);
   if (r == 0) r = parse_names(json, plan, problem);
-  if (r == 0) r = parse_label(json, plan, problem);
-  if (r == 0) r = parse_features(json, plan, problem);
+  if (r == 0 && plan->has_table) r = parse_label(json, plan, problem);
+  if (r == 0 && plan->has_table) r = parse_features(json, plan, problem);
   if (r == 0) r = parse_model(json, plan, problem);
   if (r == 0) r = parse_training(json, plan, problem);
   if (r == 0) r = parse_initial(json, plan, problem);
@@ -353,7 +362,7 @@ static int parse_all(const cJSON *json, struct cns_plan *plan, struct cns_proble
   if (r == 0) r = get_word(json, "", "weighting", weightings, &weighting, problem);
   if (r == 0) r = cns_json_get_number(json, "", "validation_share", 0, 0.5, &plan->validation_share, problem);
   plan->weighting = (enum cns_plan_weighting)weighting;
-  return r;
+  return r ? r : cns_plan_check_external(plan, problem);
 }
 
 int cns_plan_parse(const char *text, size_t len, const char *where, struct cns_plan *ret_plan,
@@ -385,6 +394,7 @@ void cns_plan_deinit(struct cns_plan *plan) {
   free(plan->label_column);
   free(plan->patient_column);
   free(plan->initial_file);
+  cns_tensor_list_deinit(&plan->tensors);
   *plan = (struct cns_plan){0};
 }
 
@@ -401,7 +411,7 @@ double cns_plan_clip_norm_max(const struct cns_plan *plan) {
 }
 
 size_t cns_plan_metrics_dim(const struct cns_plan *plan) {
-  return cns_metrics_dim(plan->class_count);
+  return plan->kind == CNS_MODEL_EXTERNAL ? 0 : cns_metrics_dim(plan->class_count);
 }
 
 size_t cns_plan_layer_count(const struct cns_plan *plan) {

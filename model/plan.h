@@ -9,13 +9,15 @@
  * [outputs, inputs] row by row, then its bias [outputs]; tensors are named
  * "layer0.weight", "layer0.bias", "layer1.weight", ... The last layer gives one
  * logit per class (softmax, also for two classes). For two classes the second
- * is the positive one.
+ * is the positive one. Of an external model the study file names the tensors; they
+ * lie in the vector in the order of their names' bytes.
  */
 #pragma once
 
 #include "crypto/base.h"
 #include "dp/adaptive_clip.h"
 #include "dp/noised_metrics.h"
+#include "model/tensors.h"
 
 #define CNS_PLAN_BYTES_MAX (4u << 20)
 #define CNS_PLAN_DIM_MAX ((size_t)1 << 28) /* parameters; 1 GiB of floats */
@@ -28,7 +30,9 @@
 #define CNS_PLAN_SEED_MAX ((int64_t)1 << 53)
 
 enum cns_plan_missing { CNS_MISSING_DROP = 0, CNS_MISSING_IMPUTE = 1 };
-enum cns_plan_kind { CNS_MODEL_LOGISTIC = 0, CNS_MODEL_MLP = 1 };
+/* External: of any architecture; only its tensors are known here, and a command trains it (client/trainer.h).
+ */
+enum cns_plan_kind { CNS_MODEL_LOGISTIC = 0, CNS_MODEL_MLP = 1, CNS_MODEL_EXTERNAL = 2 };
 enum cns_plan_activation { CNS_ACTIVATION_RELU = 0, CNS_ACTIVATION_TANH = 1 };
 enum cns_plan_weighting { CNS_WEIGHTING_EQUAL = 0, CNS_WEIGHTING_PATIENTS = 1 };
 
@@ -43,6 +47,9 @@ struct cns_plan_feature {
 struct cns_plan {
   char name[CNS_PLAN_NAME_MAX + 1];
   uint64_t version;
+  /* Always, but for an external model whose data only the hospital's command can read. Without it
+   * there are no label, classes, patient column and features. */
+  bool has_table;
   char *label_column;
   char **classes;
   size_t class_count; /* 2..CNS_PLAN_CLASSES_MAX */
@@ -54,6 +61,7 @@ struct cns_plan {
   size_t hidden[CNS_PLAN_HIDDEN_MAX]; /* widths; none for logistic regression */
   size_t hidden_count;
   enum cns_plan_activation activation;
+  struct cns_tensor_list tensors; /* of an external model; else empty */
 
   uint32_t rounds;
   uint32_t local_epochs;
@@ -88,16 +96,21 @@ CNS_MUST_CHECK int cns_plan_parse(const char *json, size_t len, const char *wher
                                   struct cns_problem *problem);
 void cns_plan_deinit(struct cns_plan *plan); /* also fine on a zeroed struct */
 
+/* 0 if the model is one that this program can compute with. CNS_ERR_UNSUPPORTED with a sentence for an
+ * external one. */
+CNS_MUST_CHECK int cns_plan_check_built_in(const struct cns_plan *plan, struct cns_problem *problem);
+
 /* Number of model parameters d; elements of a round's update, which are d and behind
  * them, with an adaptive clip norm, one more and, with noised metrics, two; and words of the masked metrics
- * vector. */
+ * vector, 0 for an external model, which only the hospitals' commands can evaluate. */
 size_t cns_plan_dim(const struct cns_plan *plan);
 size_t cns_plan_update_dim(const struct cns_plan *plan);
 size_t cns_plan_metrics_dim(const struct cns_plan *plan);
 /* The largest clip norm that a round may have. */
 double cns_plan_clip_norm_max(const struct cns_plan *plan);
 
-/* Tensors of the flat vector, in order. A layer has two. */
+/* Tensors of a built-in model's flat vector, in order. A layer has two. Those of any model:
+ * cns_tensor_list_from_plan. */
 struct cns_plan_tensor {
   char name[32];
   size_t shape[2];
@@ -108,7 +121,7 @@ struct cns_plan_tensor {
 size_t cns_plan_tensor_count(const struct cns_plan *plan);
 struct cns_plan_tensor cns_plan_tensor(const struct cns_plan *plan, size_t index);
 
-/* Inputs and outputs of layer 0..cns_plan_layer_count-1. */
+/* Inputs and outputs of layer 0..cns_plan_layer_count-1 of a built-in model. */
 size_t cns_plan_layer_count(const struct cns_plan *plan);
 size_t cns_plan_layer_inputs(const struct cns_plan *plan, size_t layer);
 size_t cns_plan_layer_outputs(const struct cns_plan *plan, size_t layer);

@@ -262,9 +262,93 @@ static void truncated_studies_are_refused(void **state) {
   }
 }
 
+#define DIGEST "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define EXTERNAL                                                                                             \
+  "{\"name\": \"scans\", \"version\": 1, \"task\": \"other\", \"model\": {\"kind\": \"external\", "          \
+  "\"tensors\": "                                                                                            \
+  "{\"b\": [2], \"a.weight\": [2, 3, 4], \"c\": []}}, \"training\": {\"rounds\": 7, \"local_epochs\": 2, "   \
+  "\"learning_rate\": 0.1, \"momentum\": 0.9, \"batch\": 8, \"seed\": 99, \"clip_norm\": 1.5}, "             \
+  "\"initial_model\": {\"file\": \"start.safetensors\", \"digest\": \"" DIGEST "\"}, "                       \
+  "\"weighting\": \"patients\", \"validation_share\": 0}"
+
+/* In the order of their names, whatever the file's. */
+static void an_external_model_is_its_tensors(void **state) {
+  struct cns_plan plan = parsed(EXTERNAL);
+  assert_int_equal(plan.kind, CNS_MODEL_EXTERNAL);
+  assert_false(plan.has_table);
+  assert_int_equal(plan.tensors.count, 3);
+  assert_string_equal(plan.tensors.tensors[0].name, "a.weight");
+  assert_string_equal(plan.tensors.tensors[1].name, "b");
+  assert_int_equal(plan.tensors.tensors[1].offset, 24);
+  assert_int_equal(plan.tensors.tensors[2].shape_count, 0);
+  assert_int_equal(cns_plan_dim(&plan), 27);
+  assert_int_equal(cns_plan_update_dim(&plan), 27);
+  assert_int_equal(cns_plan_metrics_dim(&plan), 0);
+  struct cns_problem problem = {{0}};
+  assert_int_equal(cns_plan_check_built_in(&plan, &problem), CNS_ERR_UNSUPPORTED);
+  cns_plan_deinit(&plan);
+  plan = parsed(toy_study);
+  assert_true(plan.has_table);
+  assert_int_equal(cns_plan_check_built_in(&plan, &problem), 0);
+  cns_plan_deinit(&plan);
+}
+
+/* With a table, as other models have it: the fields in front of "model" are the table's. */
+static void an_external_model_may_have_a_table(void **state) {
+  const char *model = strstr(EXTERNAL, "\"model\": ");
+  int head = (int)(strstr(toy_study, "\"model\": ") - toy_study);
+  char text[4096];
+  snprintf(text, sizeof text, "%.*s%s", head, toy_study, model);
+  struct cns_plan plan = parsed(text);
+  assert_int_equal(plan.kind, CNS_MODEL_EXTERNAL);
+  assert_true(plan.has_table);
+  assert_int_equal(plan.feature_count, 3);
+  assert_string_equal(plan.patient_column, "pid");
+  cns_plan_deinit(&plan);
+}
+
+static const struct {
+  const char *from, *to, *word;
+} external_damages[] = {
+    {"\"b\": [2], ", "\"a.weight\": [2], ", "a.weight"},
+    {"\"b\": [2]", "\"\": [2]", "model.tensors"},
+    {"\"b\": [2]", "\"__metadata__\": [2]", "__metadata__"},
+    {"\"b\": [2]", "\"b\": [0]", "model.tensors: \"b\""},
+    {"\"b\": [2]", "\"b\": [2.5]", "model.tensors: \"b\""},
+    {"\"b\": [2]", "\"b\": [-2]", "model.tensors: \"b\""},
+    {"\"b\": [2]", "\"b\": [\"2\"]", "model.tensors: \"b\""},
+    {"\"b\": [2]", "\"b\": 2", "model.tensors: \"b\""},
+    {"\"b\": [2]", "\"b\": [1,1,1,1,1,1,1,1,1]", "model.tensors: \"b\""},
+    {"\"b\": [2]", "\"b\": [65536, 65536]", "parameters"},
+    {"\"b\": [2]", "\"b\": [268435456]", "parameters"},
+    {"{\"b\": [2], \"a.weight\": [2, 3, 4], \"c\": []}", "{}", "model.tensors"},
+    {"{\"b\": [2], \"a.weight\": [2, 3, 4], \"c\": []}", "[]", "model.tensors"},
+    {"\"kind\": \"external\"", "\"kind\": \"external\", \"layers\": 3", "model.layers"},
+    {"{\"file\": \"start.safetensors\", \"digest\": \"" DIGEST "\"}", "{\"seed\": 1}", "initial_model"},
+    {"\"validation_share\": 0", "\"validation_share\": 0.1", "validation_share"},
+    {"\"version\": 1", "\"version\": 1, \"patient_id\": \"pid\"", "task"},
+    {"\"task\": \"other\"", "\"task\": \"classification\", \"patient_id\": \"pid\"", "label"},
+    {"\"task\": \"other\"", "\"task\": \"guessing\"", "task"},
+};
+
+static void each_damage_to_an_external_study_is_refused(void **state) {
+  for (size_t i = 0; i < LENGTH_OF(external_damages); i++) {
+    struct cns_plan plan = {0};
+    struct cns_problem problem = {{0}};
+    char *text = replaced(EXTERNAL, external_damages[i].from, external_damages[i].to);
+    int r = cns_plan_parse(text, strlen(text), "toy.json", &plan, &problem);
+    if (r >= 0 || !strstr(problem.text, external_damages[i].word))
+      fail_msg("%s: %d, %s", external_damages[i].to, r, problem.text);
+    free(text);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(toy_is_read),
+      cmocka_unit_test(an_external_model_is_its_tensors),
+      cmocka_unit_test(an_external_model_may_have_a_table),
+      cmocka_unit_test(each_damage_to_an_external_study_is_refused),
       cmocka_unit_test(tensors_tile_the_vector),
       cmocka_unit_test(logistic_and_file_are_read),
       cmocka_unit_test(shipped_study_is_read),
