@@ -134,6 +134,7 @@ class Watch(threading.Thread):
                 self.seen.setdefault((key, name), time.monotonic() - self.begin)
 
     def stop(self):
+        self.ended_s = time.monotonic() - self.begin
         self.ended.set()
         self.join()
 
@@ -168,6 +169,6 @@ class Big(Federation):
             self.start(name, *(["--address", ear.url] if ear else []), "--until-finished")
         for name in self.names + ["coordinator"]:
             self.wait_exit(name)
-        watch.look("coordinator")
         watch.stop()
+        watch.look("coordinator")
         return watch, ear
