@@ -67,7 +67,11 @@ class Ear:
     def listen(self):
         while True:
             client, _ = self.socket.accept()
-            server = socket.create_connection(self.target)
+            try:
+                server = socket.create_connection(self.target)
+            except OSError:
+                client.close()
+                continue
             for source, sink in ((client, server), (server, client)):
                 frames = Frames()
                 self.directions.append(frames)
@@ -171,4 +175,10 @@ class Big(Federation):
             self.wait_exit(name)
         watch.stop()
         watch.look("coordinator")
+        for name in self.names:
+            assert self.models(name) == 2, f"{name} doesn't have the new model\n{self.tails()}"
         return watch, ear
+
+    def models(self, name):
+        """Whole ones in its registry, wherever that is in its state."""
+        return sum(file.endswith(".model") for _, _, files in os.walk(self.state(name)) for file in files)
