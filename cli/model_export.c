@@ -9,9 +9,10 @@
 #include "cli/cli.h"
 #include "cli/model_call.h"
 #include "cli/models.h"
+#include "model/modelfile.h"
 
 #define VERB "model export"
-#define OWN_PAIRS 9
+#define OWN_PAIRS 10
 
 struct call {
   const char *from, *out, *dtype_name, *format, *tensor;
@@ -28,13 +29,14 @@ struct exported {
   struct cns_models_version version;
   struct cns_safetensors *file;
   struct cns_tensor_list list;
+  bool without_control;      /* SCAFFOLD's control variate is left out */
   struct cns_digest digest;  /* of the model as it is */
   struct cns_digest rounded; /* of the numbers that are written */
   struct cns_safetensors_pair pairs[CNS_SAFETENSORS_METADATA_MAX];
   size_t pair_count;
   char round[24], plan_version[24];
   char digest_hex[CNS_DIGEST_CHARS], rounded_hex[CNS_DIGEST_CHARS];
-  char plan[CNS_DIGEST_CHARS];
+  char plan[CNS_DIGEST_CHARS], round_hex[CNS_DIGEST_CHARS];
   struct cns_tensors_written written;
 };
 
@@ -84,6 +86,7 @@ static int open_model(const struct call *call, struct exported *e, struct cns_pr
   bool file = stat(call->from, &info) == 0 && S_ISREG(info.st_mode);
   int r = file ? open_file(call, e, problem) : open_kit(call, e, problem);
   if (!r) r = cns_tensor_list_from_safetensors(e->file, &e->list, problem);
+  e->without_control = r == 0 && e->from_kit && cns_tensor_list_drop_control(&e->list);
   return r;
 }
 
@@ -96,6 +99,8 @@ static void add_pair(struct exported *e, const char *key, const char *value) {
 static void add_kit_pairs(struct exported *e) {
   snprintf(e->round, sizeof e->round, "%" PRIu64, e->version.round);
   add_pair(e, "format", "consilium");
+  hex(&e->version.digest, e->round_hex);
+  if (e->without_control) add_pair(e, "round_model_digest", e->round_hex);
   add_pair(e, "round", e->round);
   if (!e->models.has_kit) return;
   snprintf(e->plan_version, sizeof e->plan_version, "%" PRIu64, e->models.plan.version);
@@ -127,7 +132,8 @@ static int add_pairs(const struct call *call, struct exported *e, struct cns_pro
                                       .context = &from,
                                       .where = call->from,
                                       .overflow = call->clamp ? CNS_OVERFLOW_CLAMP : CNS_OVERFLOW_REFUSE};
-  int r = e->from_kit ? 0 : cns_models_digest(&e->list, &source, &e->digest, problem);
+  bool known = e->from_kit && !e->without_control;
+  int r = known ? 0 : cns_models_digest(&e->list, &source, &e->digest, problem);
   source.rounded = call->dtype;
   if (!r) r = cns_models_digest(&e->list, &source, &e->rounded, problem);
   if (r) return r;
@@ -173,6 +179,7 @@ static int say_json(const struct call *call, const struct exported *e) {
   if (e->models.has_kit) cJSON_AddStringToObject(object, "study", e->models.plan.name);
   if (e->from_kit) cJSON_AddNumberToObject(object, "round", (double)e->version.round);
   cJSON_AddStringToObject(object, "model_digest", e->digest_hex);
+  if (e->without_control) cJSON_AddStringToObject(object, "round_model_digest", e->round_hex);
   if (e->from_kit) cJSON_AddBoolToObject(object, "verified", is_verified(e));
   cJSON_AddStringToObject(object, "format", call->npy ? "npy" : "safetensors");
   cJSON_AddStringToObject(object, "dtype", cns_dtype_name(call->dtype));
@@ -189,6 +196,11 @@ static int say(const struct call *call, const struct exported *e) {
   else
     fprintf(out, "%s: the model in %s\n", call->out, call->from);
   fprintf(out, "  digest %s\n", e->digest_hex);
+  if (e->without_control)
+    fprintf(
+        out,
+        "  The control variate of SCAFFOLD is left out; with it, the round's model has the digest\n  %s.\n",
+        e->round_hex);
   if (!cns_digest_equal(&e->digest, &e->rounded))
     fprintf(out, "  Its numbers are rounded to %s, and so the file has another model_digest.\n",
             cns_dtype_name(call->dtype));

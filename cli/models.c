@@ -83,12 +83,8 @@ static int get_initial(const struct cns_models *models, struct cns_models_versio
   if (!models->has_kit)
     return cns_problem_set(problem, CNS_ERR_NOT_FOUND,
                            "the initial model (round 0) needs the kit, not only its state folder");
-  float *params = calloc(models->plan.dim, sizeof *params);
-  if (!params) return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
-  int r = cns_model_initial(&models->plan, models->kit.folder, params, problem);
-  if (!r) r = cns_model_serialize(&models->plan, params, NULL, 0, &version->bytes, &version->len, problem);
+  int r = cns_model_initial_round(&models->plan, models->kit.folder, &version->bytes, &version->len, problem);
   if (!r) cns_registry_model_digest(version->bytes, version->len, &version->digest);
-  free(params);
   return r;
 }
 

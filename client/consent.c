@@ -47,15 +47,29 @@ static void write_round(FILE *out, const struct cns_site *site) {
   else
     fprintf(out,
             "In each round your\n"
-            "hospital trains on its own table for %u passes over it; what leaves is the change of the\n"
+            "hospital trains on its own table for %u passes over it%s; what leaves is the change of the\n"
             "model, clipped to a norm of %g, ",
-            plan->local_epochs, plan->clip_norm);
+            plan->local_epochs, plan->proximal > 0 ? ", held near the received model (FedProx)" : "",
+            plan->clip_norm);
   fprintf(out,
           "%smasked so that only the sum over all hospitals can be\n"
           "read. Your %s.\n",
           policy->noise_placement == CNS_NOISE_DISTRIBUTED ? "with your hospital's share of the noise, and "
                                                            : "",
           plan->has_table ? "table never leaves" : "data never leave");
+}
+
+/* What the coordinator makes of the sum; nothing of plain averages. */
+static void write_optimiser(FILE *out, const struct cns_server_optimiser *o) {
+  size_t arrays = cns_server_optimiser_arrays(o);
+  if (arrays == 0 && o->learning_rate == 1) return;
+  fprintf(out, "From the mean change the next model is made by %s, with the learning rate %g",
+          cns_server_optimiser_name(o), o->learning_rate);
+  if (arrays == 1) fprintf(out, " and the momentum %g", o->beta1);
+  if (o->kind == CNS_SERVER_FEDADAGRAD) fprintf(out, ", beta1 %g and tau %g", o->beta1, o->tau);
+  if (arrays == 2 && o->kind != CNS_SERVER_FEDADAGRAD)
+    fprintf(out, ", beta1 %g, beta2 %g and tau %g", o->beta1, o->beta2, o->tau);
+  fprintf(out, ".\n");
 }
 
 static void write_study(FILE *out, const struct cns_site *site) {
@@ -70,6 +84,13 @@ static void write_study(FILE *out, const struct cns_site *site) {
             "That norm is the first round's. From then on it follows how many gradients are within it, a\n"
             "count that is masked and noised with them, between %g and %g.\n",
             plan->adaptive_clip.min, plan->adaptive_clip.max);
+  write_optimiser(out, &plan->server_optimiser);
+  if (plan->scaffold.steps > 0)
+    fprintf(
+        out,
+        "Training is by SCAFFOLD: beside the model's change leaves, in the same masked sum and within the\n"
+        "same norm, how your hospital's mean gradient has changed. That gradient itself is kept in the\n"
+        "agent's state folder.\n");
   write_features(out, plan);
   if (plan->validation_share == 0) return;
   fprintf(out, "%.0f of 100 patients are set aside here to test the model and are never trained on.\n",

@@ -188,6 +188,16 @@ static void log_trained(struct cns_agent *agent, const struct cns_work_result *r
                  clipped ? ", clipped to the study's bound" : "");
 }
 
+static void log_control(struct cns_agent *agent, const struct cns_work_result *result) {
+  if (result->control_lost && agent->model_round > 0 &&
+      cns_agent_may_log_round(agent, agent->round->descriptor->attempt))
+    cns_client_log(&agent->log, "control",
+                   "round %" PRIu64
+                   ": no control variate of an earlier round is here (this hospital was in no "
+                   "sum yet, or its state was lost): it begins at zero",
+                   agent->round->descriptor->round);
+}
+
 static int take_result(struct cns_agent *agent, struct cns_work_result *result, struct cns_problem *problem) {
   const struct cns_uploader_callbacks callbacks = {agent, send_chunk, upload_done, upload_failed};
   struct cns_agent_round *round = agent->round;
@@ -213,6 +223,7 @@ static void work_done(void *context, struct cns_work *work, int error, struct cn
                      result->note);
     if (!error) {
       log_trained(agent, result);
+      log_control(agent, result);
       error = take_result(agent, result, &said);
     }
     if (error && !said.text[0]) cns_problem_set(&said, error, "training failed (%s)", cns_error_name(error));
@@ -264,6 +275,8 @@ static int start_work(struct cns_agent *agent, struct cns_model_map *model) {
       .weight = agent->weight,
       .scale_log2 = d->scale_log2,
       .rng = cns_rng_system(),
+      .control = cns_agent_control(agent),
+      .round = agent->round->digest,
       .poison = agent->options.poison_from && d->round >= agent->options.poison_from
                     ? agent->options.poison_bounds
                     : 0,

@@ -72,18 +72,15 @@ static int look_at_data(struct cns_site *site, struct cns_problem *problem) {
   return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
 }
 
-/* Who trains, and on what. */
-static int open_data(struct cns_site *site, struct cns_problem *problem) {
+int cns_site_read_table(struct cns_site *site, struct cns_problem *problem) {
   const struct cns_kit_config *config = &site->kit.config;
+  site->trainer = (struct cns_trainer_setup){.command = config->trainer,
+                                             .state_path = config->state_path,
+                                             .data_path = config->data_path,
+                                             .kit_folder = site->kit.folder,
+                                             .grace_ms = CNS_TRAINER_GRACE_MS};
   int r = cns_kit_check_trainer(&site->kit, &site->plan, problem);
-  if (!r && config->trainer.command) {
-    site->trainer = (struct cns_trainer_setup){.command = config->trainer,
-                                               .state_path = config->state_path,
-                                               .data_path = config->data_path,
-                                               .kit_folder = site->kit.folder,
-                                               .grace_ms = CNS_TRAINER_GRACE_MS};
-    r = cns_trainer_check(&site->trainer, problem);
-  }
+  if (!r && config->trainer.command) r = cns_trainer_check(&site->trainer, problem);
   if (r) return r;
   return site->plan.has_table ? read_table(site, problem) : look_at_data(site, problem);
 }
@@ -124,7 +121,7 @@ static int open_site(const char *kit_folder, bool with_table, struct cns_site *r
   struct cns_site site = {0};
   int r = open_kit(kit_folder, &site, problem);
   if (!r) r = cns_kit_check_study(&site.kit.policy, &site.plan, problem);
-  if (!r && with_table) r = open_data(&site, problem);
+  if (!r && with_table) r = cns_site_read_table(&site, problem);
   if (!r) r = open_store(&site, problem);
   /* A policy that isn't accepted keeps nobody from taking a consent back. */
   if (!r && with_table) r = cns_site_accept_policy(&site, problem);
@@ -187,7 +184,7 @@ static int check_consent(const struct cns_site *site, const struct cns_consent *
   else if (!cns_digest_equal(&consent->plan, &kit->study_document.digest))
     what = "the study file has changed since";
   else if (consent->patients != cns_policy_patients(&kit->policy, site->patients))
-    what = "the table has another number of patients now";
+    what = "there is another number of patients now";
   if (!what) return 0;
   return cns_problem_set(problem, CNS_ERR_REFUSED,
                          "the consent to the study doesn't fit any more: %s; run: consilium consent %s", what,

@@ -49,6 +49,7 @@ static bool add_training(cJSON *json, const struct cns_trainer_task *task) {
          cJSON_AddNumberToObject(training, "learning_rate", plan->learning_rate) &&
          cJSON_AddNumberToObject(training, "momentum", plan->momentum) &&
          cJSON_AddNumberToObject(training, "batch", plan->batch) &&
+         cJSON_AddNumberToObject(training, "proximal", plan->proximal) &&
          cJSON_AddNumberToObject(training, "clip_norm", task->clip_norm);
 }
 

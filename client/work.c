@@ -10,6 +10,7 @@
 #include "model/model_view.h"
 #include "model/predict.h"
 #include "model/private.h"
+#include "model/scaffold.h"
 
 struct cns_work {
   uv_work_t request;
@@ -43,6 +44,28 @@ static void poison(const struct cns_work_input *in, size_t dim, uint32_t *x) {
     x[i] *= factor;
 }
 
+/* own: the hospital's control variate. */
+static int train_model(struct cns_work *work, const float *model, float *own, float *update) {
+  const struct cns_work_input *in = &work->input;
+  if (!own)
+    return cns_network_train(in->plan, model, in->train, &in->seed, &work->cancelled, update,
+                             &work->result.stats, &work->problem);
+  int r = cns_control_read(&in->control, own, &work->problem);
+  if (r < 0) return r;
+  work->result.control_lost = r == CNS_CONTROL_LOST;
+  return cns_scaffold_train(in->plan, model, own, in->train, &in->seed, &work->cancelled, update,
+                            &work->result.stats, &work->problem);
+}
+
+/* Durable before anything leaves: what becomes of the control variate if the clipped update counts. */
+static int propose_control(struct cns_work *work, float *own, const float *update) {
+  const struct cns_work_input *in = &work->input;
+  if (!own) return 0;
+  struct cns_control_round round = {in->seed.round, in->seed.attempt, in->round};
+  int r = cns_scaffold_move_own(in->plan, own, update, own, &work->problem);
+  return r ? r : cns_control_propose(&in->control, &round, own, &work->problem);
+}
+
 static int unusable(struct cns_work *work, int error) {
   return cns_problem_prefix(&work->problem, error, "the update trained here can't be used");
 }
@@ -50,7 +73,7 @@ static int unusable(struct cns_work *work, int error) {
 /* Whoever trained: a command's update is clipped as ours is. */
 static int shorten(struct cns_work *work, float *update) {
   const struct cns_work_input *in = &work->input;
-  size_t dim = cns_plan_dim(in->plan);
+  size_t dim = cns_plan_round_dim(in->plan);
   int r = cns_clip(update, dim, in->clip_norm, &work->result.norm, &work->problem);
   if (r == CNS_ERR_RANGE) unusable(work, r);
   if (!r)
@@ -61,10 +84,17 @@ static int shorten(struct cns_work *work, float *update) {
 
 static int train_update(struct cns_work *work, const float *params, float *update) {
   const struct cns_work_input *in = &work->input;
-  int r = cns_network_train(in->plan, params, in->train, &in->seed, &work->cancelled, update,
-                            &work->result.stats, &work->problem);
+  bool scaffold = in->plan->scaffold.steps > 0;
+  size_t own_bytes = cns_plan_dim(in->plan) * sizeof(float);
+  float *own = scaffold ? malloc(own_bytes) : NULL;
+  if (scaffold && !own)
+    return cns_problem_set(&work->problem, CNS_ERR_MEMORY, "not enough memory for the control variate");
+  int r = train_model(work, params, own, update);
   if (r == CNS_ERR_RANGE) unusable(work, r);
-  return r ? r : shorten(work, update);
+  if (!r) r = shorten(work, update);
+  if (!r) r = propose_control(work, own, update);
+  wipe_free(own, own_bytes);
+  return r;
 }
 
 /* Steps that one patient's extra numbers are worth, in their order; how many. */
@@ -79,7 +109,7 @@ static size_t extra_units(const struct cns_work_input *in, uint64_t *ret_units) 
 /* Numbers that get noise. */
 static size_t update_dim(const struct cns_work_input *in) {
   uint64_t units[CNS_MECHANISM_EXTRAS_MAX];
-  return cns_plan_dim(in->plan) + extra_units(in, units);
+  return cns_plan_round_dim(in->plan) + extra_units(in, units);
 }
 
 /* Each patient within the clip norm counts +a and each beyond -a, whatever the norm; of the
@@ -191,7 +221,7 @@ static void drop_vector(struct cns_work *work) {
 
 static void run(uv_work_t *request) {
   struct cns_work *work = request->data;
-  size_t dim = cns_plan_dim(work->input.plan);
+  size_t dim = cns_plan_round_dim(work->input.plan);
   size_t words =
       update_dim(&work->input) + (work->input.metrics ? cns_plan_metrics_dim(work->input.plan) : 0);
   float *update = malloc(dim * sizeof *update);

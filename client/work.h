@@ -13,6 +13,7 @@
 
 #include <uv.h>
 
+#include "client/control.h"
 #include "client/trainer.h"
 #include "crypto/rng.h"
 #include "dp/mechanism.h"
@@ -35,9 +36,11 @@ struct cns_work_input {
   uint64_t metric;   /* steps of one patient's loss, and right answer, of noised metrics; 0: there are none */
   uint64_t patients; /* whose extra numbers the vector may hold; 0 without any */
   uint64_t theta;    /* the integer vector's largest norm before the noise, steps */
-  double sigma_local; /* of the noise, steps; 0 for none */
-  struct cns_rng rng; /* of sampling, rounding and noise; used on the worker thread */
-  unsigned poison;    /* the finished update is turned round and made so many bounds long; 0: it isn't */
+  double sigma_local;         /* of the noise, steps; 0 for none */
+  struct cns_rng rng;         /* of sampling, rounding and noise; used on the worker thread */
+  struct cns_control control; /* with SCAFFOLD; its folder must outlive the work */
+  struct cns_digest round;    /* whose sum the update is for; its numbers are the seed's */
+  unsigned poison; /* the finished update is turned round and made so many bounds long; 0: it isn't */
 };
 
 struct cns_work_result {
@@ -47,6 +50,7 @@ struct cns_work_result {
   struct cns_network_stats stats;
   struct cns_trainer_metrics trainer; /* of a command; then instead of the stats */
   char *note;                         /* of a command, for the log here alone; or NULL */
+  bool control_lost;                  /* with SCAFFOLD: no control variate was here, and it began at zero */
 };
 
 struct cns_work;

@@ -25,6 +25,7 @@ struct result_job {
 };
 
 static void free_job(struct result_job *job) {
+  cns_optimiser_end(&job->aggregation.optimiser);
   free(job->uploads);
   free(job->weights);
   free(job->excluded);
@@ -41,7 +42,7 @@ static int adopt_model(struct cns_server *s, struct result_job *job, struct cns_
   return r;
 }
 
-/* Under another version of the study an adaptive clip norm begins anew. */
+/* Under another version of the study an adaptive clip norm and the optimiser begin anew. */
 static bool is_of_this_study(const struct cns_server *s, const struct cns_manifest *manifest) {
   return cns_digest_equal(&manifest->plan, &s->kit.study_document.digest);
 }
@@ -53,7 +54,8 @@ static int keep_manifest(struct cns_server *s, uint8_t *bytes, size_t len,
   s->manifest_len = len;
   s->completed = manifest->round;
   s->last_round = manifest->descriptor;
-  bool follows = manifest->clip.norm > 0 && is_of_this_study(s, manifest);
+  s->same_version = is_of_this_study(s, manifest);
+  bool follows = manifest->clip.norm > 0 && s->same_version;
   s->clip_norm = follows ? manifest->clip.next : s->plan.clip_norm;
   cns_abandoning_end(s);
   for (size_t k = 0; k < s->session_count; k++)
@@ -167,6 +169,7 @@ static int publish(struct cns_server *s, struct result_job *job, struct cns_prob
                                 &manifest);
   if (r < 0) return r;
   r = adopt_model(s, job, problem);
+  if (r == 0) r = cns_optimiser_commit(s, &job->aggregation.optimiser, manifest.round, problem);
   manifest.model = s->model;
   manifest.sum = a->sum;
   manifest.clipped = a->clipped;
@@ -203,6 +206,7 @@ static void finish_round(struct cns_server *s) {
   cns_round_free(s, true);
   if (cns_registry_prune(s->registry, CNS_SERVER_MODELS_KEPT, &problem) < 0)
     cns_report(s, "error", "%s", problem.text);
+  if (cns_optimiser_tidy(s, &problem) < 0) cns_report(s, "error", "%s", problem.text);
   for (size_t k = 0; k < s->session_count; k++)
     if (s->sessions[k].joined) cns_session_send_manifest(s, &s->sessions[k]);
   cns_budget_show_all(s);
@@ -290,12 +294,14 @@ static int collect(struct cns_server *s, struct result_job *job, struct cns_prob
   a->excluded = job->excluded;
   a->excluded_words = job->excluded_words;
   a->parent = s->params;
+  a->scaffold = s->plan.scaffold.steps > 0 ? &s->plan : NULL;
   a->learning_rate = d->unit == CNS_UNIT_PATIENT ? -s->plan.learning_rate : 1;
   a->rng = cns_rng_system();
   a->params = params;
   a->classes = s->plan.class_count;
   a->parallel = cns_parallel_threads();
-  return cns_coordinator_unmasking(s->machine, &a->terms, &a->term_count);
+  r = cns_coordinator_unmasking(s->machine, &a->terms, &a->term_count);
+  return r ? r : cns_optimiser_begin(s, &a->optimiser, problem);
 }
 
 void cns_result_compute(struct cns_server *s) {

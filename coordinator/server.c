@@ -13,7 +13,11 @@
 #include "store/policy_record.h"
 
 uint64_t cns_server_now(const struct cns_server *s) {
-  return uv_now(&s->loop) - s->stalled_ms;
+  uint64_t now = uv_now(&s->loop) - s->stalled_ms;
+  /* A stall that is noticed later must not put the clock back behind what it has said: what a deadline
+   * began with would lie in the future. */
+  if (now > s->clock_said_ms) ((struct cns_server *)s)->clock_said_ms = now;
+  return s->clock_said_ms;
 }
 
 void cns_server_start_clocks(struct cns_server *s) {
@@ -75,7 +79,8 @@ static int open_folders(struct cns_server *s, struct cns_problem *problem) {
   char *path = cns_kit_path(state, "journal.sqlite");
   char *models = cns_kit_path(state, "models");
   s->vectors = cns_kit_path(state, "uploads");
-  int r = path && models && s->vectors ? 0 : CNS_ERR_MEMORY;
+  s->optimiser_path = cns_kit_path(state, "optimiser");
+  int r = path && models && s->vectors && s->optimiser_path ? 0 : CNS_ERR_MEMORY;
   if (r == 0) r = cns_folder_create(state, problem);
   if (r == 0) r = cns_folder_create(s->vectors, problem);
   if (r == 0) {
@@ -207,6 +212,7 @@ static void release(struct cns_server *s) {
   cns_wipe(s->nonce, sizeof s->nonce);
   free(s->watch);
   free(s->vectors);
+  free(s->optimiser_path);
   free(s->sessions);
   cns_server_drop_model(s);
   free(s->manifest);
@@ -223,6 +229,8 @@ int cns_server_run(const struct cns_server_options *options, struct cns_problem 
   if (r == 0) {
     start_handles(&s);
     r = cns_replay(&s, problem);
+    if (r == 0 && !s.stopping) r = cns_optimiser_check(&s, problem);
+    if (r == 0 && !s.stopping) r = cns_optimiser_tidy(&s, problem);
     if (r == 0 && !s.stopping) r = cns_budget_replayed(&s, problem);
     if (r == 0 && !s.stopping) r = listen_for_hospitals(&s, problem);
     if (r < 0) cns_server_stop(&s);

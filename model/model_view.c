@@ -64,7 +64,7 @@ int cns_tensors_view(const uint8_t *data, size_t len, const char *where, const s
 int cns_model_view(const struct cns_plan *plan, const uint8_t *data, size_t len, const char *where,
                    struct cns_model_view *ret_view, struct cns_problem *problem) {
   struct cns_tensor_list list;
-  int r = cns_tensor_list_from_plan(plan, &list, problem);
+  int r = cns_tensor_list_of_round(plan, &list, problem);
   if (r < 0) return r;
   r = cns_tensors_view(data, len, where, &list, ret_view, problem);
   cns_tensor_list_deinit(&list);
@@ -95,7 +95,7 @@ int cns_tensors_head(const struct cns_tensor_list *list, uint8_t **ret_head, siz
 int cns_model_head(const struct cns_plan *plan, uint8_t **ret_head, size_t *ret_len,
                    struct cns_problem *problem) {
   struct cns_tensor_list list;
-  int r = cns_tensor_list_from_plan(plan, &list, problem);
+  int r = cns_tensor_list_of_round(plan, &list, problem);
   if (r < 0) return r;
   r = cns_tensors_head(&list, ret_head, ret_len, problem);
   cns_tensor_list_deinit(&list);

@@ -8,6 +8,7 @@
 #include "crypto/json.h"
 #include "model/metrics.h"
 #include "model/plan_external.h"
+#include "model/plan_training.h"
 
 #define PATH_CHARS 48
 
@@ -55,14 +56,6 @@ static int get_word(const cJSON *object, const char *path, const char *name, con
   for (size_t i = 0, used = 0; words[i] && used < sizeof known; i++)
     used += (size_t)snprintf(known + used, sizeof known - used, "%s\"%s\"", i ? " or " : "", words[i]);
   return cns_problem_set(problem, CNS_ERR_FORMAT, "%s%s%s must be %s", path, *path ? "." : "", name, known);
-}
-
-static int get_uint(const cJSON *object, const char *path, const char *name, int64_t min, int64_t max,
-                    uint32_t *ret_value, struct cns_problem *problem) {
-  int64_t value;
-  int r = cns_json_get_int(object, path, name, min, max, &value, problem);
-  if (r == 0) *ret_value = (uint32_t)value;
-  return r;
 }
 
 static int compare_text(const void *a, const void *b) {
@@ -216,26 +209,6 @@ static int parse_model(const cJSON *json, struct cns_plan *plan, struct cns_prob
   return 0;
 }
 
-static int parse_training(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
-  static const char *const names[] = {"rounds", "local_epochs", "learning_rate", "momentum",
-                                      "batch",  "seed",         "clip_norm",     NULL};
-  static const char path[] = "training";
-  const cJSON *training;
-  int64_t seed;
-  int r = cns_json_get_object(json, "", path, &training, problem);
-  if (r == 0) r = cns_json_only(training, path, names, problem);
-  if (r == 0) r = get_uint(training, path, "rounds", 1, 1000000, &plan->rounds, problem);
-  if (r == 0) r = get_uint(training, path, "local_epochs", 1, 1000, &plan->local_epochs, problem);
-  if (r == 0)
-    r = cns_json_get_number(training, path, "learning_rate", 1e-9, 100, &plan->learning_rate, problem);
-  if (r == 0) r = cns_json_get_number(training, path, "momentum", 0, 0.999, &plan->momentum, problem);
-  if (r == 0) r = get_uint(training, path, "batch", 1, 65536, &plan->batch, problem);
-  if (r == 0) r = cns_json_get_int(training, path, "seed", 0, CNS_PLAN_SEED_MAX, &seed, problem);
-  if (r == 0) r = cns_json_get_number(training, path, "clip_norm", 1e-6, 1e6, &plan->clip_norm, problem);
-  if (r == 0) plan->seed = (uint64_t)seed;
-  return r;
-}
-
 static int parse_initial(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
   static const char *const seed_names[] = {"seed", NULL};
   static const char *const file_names[] = {"file", "digest", NULL};
@@ -356,13 +329,14 @@ static int parse_all(const cJSON *json, struct cns_plan *plan, struct cns_proble
   if (r == 0 && plan->has_table) r = parse_label(json, plan, problem);
   if (r == 0 && plan->has_table) r = parse_features(json, plan, problem);
   if (r == 0) r = parse_model(json, plan, problem);
-  if (r == 0) r = parse_training(json, plan, problem);
+  if (r == 0) r = cns_plan_parse_training(json, plan, problem);
   if (r == 0) r = parse_initial(json, plan, problem);
   if (r == 0) r = parse_privacy(json, plan, problem);
   if (r == 0) r = get_word(json, "", "weighting", weightings, &weighting, problem);
   if (r == 0) r = cns_json_get_number(json, "", "validation_share", 0, 0.5, &plan->validation_share, problem);
   plan->weighting = (enum cns_plan_weighting)weighting;
-  return r ? r : cns_plan_check_external(plan, problem);
+  if (r == 0) r = cns_plan_check_external(plan, problem);
+  return r ? r : cns_plan_check_scaffold(plan, problem);
 }
 
 int cns_plan_parse(const char *text, size_t len, const char *where, struct cns_plan *ret_plan,
@@ -402,8 +376,13 @@ size_t cns_plan_dim(const struct cns_plan *plan) {
   return plan->dim;
 }
 
+size_t cns_plan_round_dim(const struct cns_plan *plan) {
+  return plan->scaffold.steps > 0 ? 2 * plan->dim : plan->dim;
+}
+
 size_t cns_plan_update_dim(const struct cns_plan *plan) {
-  return plan->dim + (plan->adaptive_clip.share > 0 ? 1 : 0) + (plan->noised_metrics.share > 0 ? 2 : 0);
+  return cns_plan_round_dim(plan) + (plan->adaptive_clip.share > 0 ? 1 : 0) +
+         (plan->noised_metrics.share > 0 ? 2 : 0);
 }
 
 double cns_plan_clip_norm_max(const struct cns_plan *plan) {

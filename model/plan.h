@@ -17,6 +17,7 @@
 #include "crypto/base.h"
 #include "dp/adaptive_clip.h"
 #include "dp/noised_metrics.h"
+#include "model/server_optimiser.h"
 #include "model/tensors.h"
 
 #define CNS_PLAN_BYTES_MAX (4u << 20)
@@ -42,6 +43,12 @@ struct cns_plan_feature {
   double max;
   enum cns_plan_missing missing;
   double impute; /* within the range; only with CNS_MISSING_IMPUTE */
+};
+
+/* SCAFFOLD (model/scaffold.h). steps 0: it is left out. */
+struct cns_plan_scaffold {
+  uint32_t steps;     /* about so many local steps has a hospital in a round: only a public scale */
+  uint32_t hospitals; /* N: so many take part in the study */
 };
 
 struct cns_plan {
@@ -72,6 +79,10 @@ struct cns_plan {
   double clip_norm; /* L2 norm of one hospital's unweighted update, in unit patient of one patient's
                        gradient; the first round's if it is adaptive */
 
+  struct cns_plan_scaffold scaffold;
+  double proximal;                              /* mu of the term mu/2 |w - parent|^2; left out: 0 */
+  struct cns_server_optimiser server_optimiser; /* left out: FedAvg with learning rate 1 */
+
   /* "privacy", which studies without noise leave out: then both are 0. */
   double noise_multiplier; /* standard deviation of the noise over what one unit can change */
   double sampling_rate;    /* probability that a patient takes part in a round; 1 in unit hospital */
@@ -100,11 +111,14 @@ void cns_plan_deinit(struct cns_plan *plan); /* also fine on a zeroed struct */
  * external one. */
 CNS_MUST_CHECK int cns_plan_check_built_in(const struct cns_plan *plan, struct cns_problem *problem);
 
-/* Number of model parameters d; elements of a round's update, which are d and behind
+/* Number of model parameters d; elements of a round's update, which are d, with SCAFFOLD 2d, and behind
  * them, with an adaptive clip norm, one more and, with noised metrics, two; and words of the masked metrics
  * vector, 0 for an external model, which only the hospitals' commands can evaluate. */
 size_t cns_plan_dim(const struct cns_plan *plan);
 size_t cns_plan_update_dim(const struct cns_plan *plan);
+/* Floats that a round begins with, and a new model consists of: the parameters and, with SCAFFOLD,
+ * behind them as many of the control variate. */
+size_t cns_plan_round_dim(const struct cns_plan *plan);
 size_t cns_plan_metrics_dim(const struct cns_plan *plan);
 /* The largest clip norm that a round may have. */
 double cns_plan_clip_norm_max(const struct cns_plan *plan);

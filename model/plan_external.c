@@ -62,6 +62,10 @@ int cns_plan_check_external(const struct cns_plan *plan, struct cns_problem *pro
   if (!plan->initial_from_file)
     return cns_problem_set(problem, CNS_ERR_FORMAT,
                            "initial_model must name a file: an external model can't be drawn from a seed");
+  if (plan->scaffold.steps > 0)
+    return cns_problem_set(problem, CNS_ERR_FORMAT,
+                           "training.scaffold is for the built-in trainer: each of its steps is corrected by "
+                           "what hospital and federation remember, and a command's steps can't be");
   if (!plan->has_table && plan->validation_share > 0)
     return cns_problem_set(problem, CNS_ERR_FORMAT,
                            "validation_share must be 0 in a study without a table: which patients are set "

@@ -315,6 +315,8 @@ int cns_kit_check_study(const struct cns_policy *policy, const struct cns_plan *
                                          .sampling_rate = plan->sampling_rate,
                                          .local_epochs = plan->local_epochs,
                                          .momentum = plan->momentum,
+                                         .proximal = plan->proximal,
+                                         .scaffold = plan->scaffold.steps > 0,
                                          .validation_share = plan->validation_share};
   return cns_policy_check_study(policy, &study, problem);
 }

@@ -170,6 +170,12 @@ int cns_kit_check_trainer(const struct cns_kit *kit, const struct cns_plan *plan
         "each patient's gradient clipped by itself, which can't be checked in a command's "
         "update; remove \"trainer\" to train with the built-in one",
         kit->folder);
+  if (config->trainer.command && plan->scaffold.steps > 0)
+    return cns_problem_set(
+        problem, CNS_ERR_REFUSED,
+        "%s/config.json: names a trainer, but the study trains with SCAFFOLD, which only the "
+        "built-in trainer does; remove \"trainer\"",
+        kit->folder);
   if (!plan->has_table && config->patients == 0)
     return cns_problem_set(problem, CNS_ERR_REFUSED,
                            "%s/config.json: the study names no table, so add how many patients your data are "

@@ -15,7 +15,8 @@ int cns_study_model_draft(struct cns_registry *registry, const struct cns_plan *
   size_t head_len = 0;
   int r = cns_model_head(plan, &head, &head_len, problem);
   if (r == 0)
-    r = cns_registry_draft_model(registry, head_len + cns_plan_dim(plan) * sizeof(float), &draft, problem);
+    r = cns_registry_draft_model(registry, head_len + cns_plan_round_dim(plan) * sizeof(float), &draft,
+                                 problem);
   if (r == 0) {
     uint8_t *bytes = cns_model_draft_bytes(draft, NULL);
     memcpy(bytes, head, head_len);
@@ -42,8 +43,8 @@ int cns_study_model_put(struct cns_registry *registry, struct cns_model_draft *d
 /* Its digest, from a copy in memory that is gone when this returns. */
 static int digest_of_initial(const struct cns_plan *plan, const char *folder, struct cns_digest *ret_digest,
                              struct cns_problem *problem) {
-  size_t dim = cns_plan_dim(plan), head_len = 0;
-  float *params = malloc(dim * sizeof *params);
+  size_t dim = cns_plan_round_dim(plan), head_len = 0;
+  float *params = calloc(dim, sizeof *params);
   uint8_t *head = NULL;
   struct cns_hash hash;
   int r = params ? cns_model_initial(plan, folder, params, problem) : CNS_ERR_MEMORY;

@@ -5,7 +5,8 @@
 #include "model/plan.h"
 #include "store/registry.h"
 
-/* The file of a new model, of which only the parameters (cns_plan_dim) are to be written. */
+/* The file of a new model, of which only the numbers (cns_plan_round_dim) are to be written; zeros at first.
+ */
 CNS_MUST_CHECK int cns_study_model_draft(struct cns_registry *registry, const struct cns_plan *plan,
                                          struct cns_model_draft **ret_draft, float **ret_params,
                                          struct cns_problem *problem);

@@ -175,7 +175,9 @@ def train(task, layers, x, y):
     """Changes the layers; the mean loss of the first epoch and of the last."""
     training = task["training"]
     rate, momentum = np.float32(training["learning_rate"]), np.float32(training["momentum"])
+    proximal = np.float32(training["proximal"])  # of FedProx: how strongly to stay near the received model
     activation = task["model"].get("activation")
+    received = [[tensor.copy() for tensor in layer] for layer in layers]
     velocity = [[np.zeros_like(tensor) for tensor in layer] for layer in layers]
     stream, order, losses = ChaCha20(bytes.fromhex(task["shuffle_key"])), list(range(len(y))), []
     for _ in range(training["local_epochs"]):
@@ -185,8 +187,10 @@ def train(task, layers, x, y):
             rows = order[at:at + training["batch"]]
             found, loss = gradients(layers, activation, x[rows], y[rows])
             total += loss
-            for layer, speed, gradient in zip(layers, velocity, found):
+            for layer, start, speed, gradient in zip(layers, received, velocity, found):
                 for k in range(2):
+                    if proximal:
+                        gradient[k] += proximal * (layer[k] - start[k])
                     speed[k] = momentum * speed[k] + gradient[k]
                     layer[k] -= rate * speed[k]
         losses.append(total / len(y))

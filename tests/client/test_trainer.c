@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands that train, and that go wrong in all the ways they can. */
+#include <sys/resource.h>
 
 #include "commanded.h"
 #include "crypto/json.h"
@@ -282,6 +283,28 @@ static void a_full_disk_ends_the_command(void **state) {
   commanded_deinit(&c);
 }
 
+/* The folder can't be filled: nothing is started, and nothing stays. */
+static void a_full_disk_is_told_before_the_command(void **state) {
+  const struct rlimit none = {16, RLIM_INFINITY};
+  struct rlimit before;
+  struct commanded c;
+  struct cns_trainer *trainer = NULL;
+  struct cns_problem problem = {0};
+  commanded_init(&c, WELL);
+  assert_int_equal(cns_trainer_new(&c.setup, &c.task, &trainer), 0);
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, SIG_IGN);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+  int r = cns_trainer_prepare(trainer, received, &problem);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, SIG_DFL);
+  assert_int_equal(r, CNS_ERR_DISK_FULL);
+  assert_string_equal(problem.text, "the trainer's folder can't be filled: the disk is full");
+  cns_trainer_free(trainer);
+  assert_int_equal(folders_left(), 0);
+  commanded_deinit(&c);
+}
+
 static void leftovers_of_a_dead_agent_are_swept(void **state) {
   struct commanded c;
   commanded_init(&c, WELL);
@@ -311,6 +334,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(long_output_is_cut_and_cleaned),
       cmocka_unit_test(the_log_is_rotated_and_no_link_is_followed),
       cmocka_unit_test(a_full_disk_ends_the_command),
+      cmocka_unit_test(a_full_disk_is_told_before_the_command),
       cmocka_unit_test(leftovers_of_a_dead_agent_are_swept),
   };
   return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -129,7 +129,7 @@ static void cancel_at_once(struct cns_work *work) {
 
 static void a_dropped_round_ends_the_command(void **state) {
   struct bench b;
-  bench_init(&b, "trap '' TERM; echo $$ > begun; while :; do sleep 1000; done");
+  bench_init(&b, "trap '' TERM; echo $$ > begins; mv begins begun; while :; do sleep 1000; done");
   uv_timer_init(&b.commanded.uv, &soon);
   struct worked worked = run_work(&b, cancel_once_begun);
   assert_int_equal(worked.error, CNS_ERR_CANCELLED);
@@ -269,6 +269,9 @@ static void a_trainer_must_fit_the_study(void **state) {
   assert_int_equal(cns_kit_check_trainer(kit, &table, &problem), CNS_ERR_REFUSED);
   assert_non_null(strstr(problem.text, "remove \"patients\""));
   kit->config.patients = 0;
+  const struct cns_plan scaffold = {.has_table = true, .scaffold = {.steps = 3}};
+  assert_int_equal(cns_kit_check_trainer(kit, &scaffold, &problem), CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "SCAFFOLD"));
   kit->policy.noise_placement = CNS_NOISE_DISTRIBUTED;
   kit->policy.unit = CNS_UNIT_HOSPITAL;
   assert_int_equal(cns_kit_check_trainer(kit, &table, &problem), 0);

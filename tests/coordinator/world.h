@@ -46,6 +46,7 @@ static inline void world_deinit_server(struct cns_server *s) {
   cns_abandoning_end(s);
   cns_round_free(s, false);
   s->journal = cns_journal_free(s->journal);
+  s->registry = cns_registry_free(s->registry);
   free(s->sessions);
   free(s->watch);
   assert_int_equal(uv_loop_close(&s->loop), 0);

@@ -89,6 +89,8 @@ static void shipped_study_is_read(void **state) {
 }
 
 /* Each with a word that the sentence must hold. */
+#define OPTIMISER(fields) "\"clip_norm\": 1.5, \"server_optimiser\": {" fields "}"
+
 static const struct {
   const char *from, *to, *word;
 } damages[] = {
@@ -129,6 +131,28 @@ static const struct {
     {"\"seed\": 99", "\"seed\": -1", "training.seed"},
     {"\"clip_norm\": 1.5", "\"clip_norm\": 0", "training.clip_norm"},
     {"\"clip_norm\": 1.5", "\"clip_norm\": 1.5, \"optimizer\": \"adam\"", "training.optimizer"},
+    {"\"clip_norm\": 1.5", OPTIMISER("\"kind\": \"sgd\""), "training.server_optimiser.kind must be"},
+    {"\"clip_norm\": 1.5", OPTIMISER("\"kind\": 3"), "training.server_optimiser.kind"},
+    {"\"clip_norm\": 1.5", OPTIMISER("\"kind\": \"fedavg\""),
+     "training.server_optimiser.learning_rate is missing"},
+    {"\"clip_norm\": 1.5", OPTIMISER("\"kind\": \"fedavg\", \"learning_rate\": 0"), "learning_rate"},
+    {"\"clip_norm\": 1.5", OPTIMISER("\"kind\": \"fedavg\", \"learning_rate\": 1, \"beta1\": 0.9"), "beta1"},
+    {"\"clip_norm\": 1.5", OPTIMISER("\"kind\": \"fedavgm\", \"learning_rate\": 1, \"momentum\": 1"),
+     "momentum"},
+    {"\"clip_norm\": 1.5",
+     OPTIMISER("\"kind\": \"fedadam\", \"learning_rate\": 1, \"beta1\": 0.9, \"tau\": 0.1"),
+     "training.server_optimiser.beta2 is missing"},
+    {"\"clip_norm\": 1.5",
+     OPTIMISER("\"kind\": \"fedyogi\", \"learning_rate\": 1, \"beta1\": 0.9, \"beta2\": 1, \"tau\": 0.1"),
+     "beta2"},
+    {"\"clip_norm\": 1.5",
+     OPTIMISER("\"kind\": \"fedadagrad\", \"learning_rate\": 1, \"beta1\": 0, \"tau\": 0"), "tau"},
+    {"\"clip_norm\": 1.5",
+     OPTIMISER("\"kind\": \"fedadagrad\", \"learning_rate\": 1, \"beta1\": 0, \"beta2\": 0.9, \"tau\": 0.1"),
+     "beta2"},
+    {"\"clip_norm\": 1.5", "\"clip_norm\": 1.5, \"server_optimiser\": \"fedadam\"",
+     "training.server_optimiser"},
+    {"\"clip_norm\": 1.5", "\"clip_norm\": 1.5, \"proximal\": -1", "training.proximal"},
     {"{\"seed\": 5}", "{}", "initial_model.seed"},
     {"{\"seed\": 5}", "{\"seed\": 5, \"file\": \"a\"}", "initial_model.seed"},
     {"{\"seed\": 5}", "{\"file\": \"a\", \"digest\": \"00\"}", "initial_model.digest"},
@@ -139,6 +163,32 @@ static const struct {
     {"\"validation_share\": 0.25", "\"validation_share\": 0.6", "validation_share"},
     {"\"validation_share\": 0.25}", "\"validation_share\": 0.25", "toy.json"},
 };
+
+static void server_optimisers_are_read(void **state) {
+  struct cns_plan plan = parsed(toy_study);
+  struct cns_server_optimiser o = plan.server_optimiser;
+  assert_true(o.kind == CNS_SERVER_FEDAVG && o.learning_rate == 1);
+  cns_plan_deinit(&plan);
+  plan = changed_plan("\"clip_norm\": 1.5",
+                      OPTIMISER("\"kind\": \"fedavgm\", \"learning_rate\": 0.5, \"momentum\": 0.9"));
+  o = plan.server_optimiser;
+  assert_true(o.kind == CNS_SERVER_FEDAVGM && o.learning_rate == 0.5 && o.beta1 == 0.9);
+  assert_int_equal(cns_server_optimiser_arrays(&o), 1);
+  cns_plan_deinit(&plan);
+  plan = changed_plan("\"clip_norm\": 1.5",
+                      OPTIMISER("\"kind\": \"fedyogi\", \"learning_rate\": 0.01, \"beta1\": 0.8,"
+                                " \"beta2\": 0.99, \"tau\": 0.001"));
+  o = plan.server_optimiser;
+  assert_true(o.kind == CNS_SERVER_FEDYOGI && o.learning_rate == 0.01 && o.beta1 == 0.8 && o.beta2 == 0.99 &&
+              o.tau == 0.001);
+  assert_int_equal(cns_server_optimiser_arrays(&o), 2);
+  assert_string_equal(cns_server_optimiser_name(&o), "FedYogi");
+  assert_true(plan.clip_norm == 1.5 && plan.proximal == 0);
+  cns_plan_deinit(&plan);
+  plan = changed_plan("\"clip_norm\": 1.5", "\"clip_norm\": 1.5, \"proximal\": 0.01");
+  assert_true(plan.proximal == 0.01);
+  cns_plan_deinit(&plan);
+}
 
 #define ADAPTIVE "\"quantile\": 0.6, \"rate\": 0.3, \"share\": 0.05, \"min\": 0.1, \"max\": 20"
 #define PRIVACY(adaptive)                                                                                    \
@@ -326,6 +376,8 @@ static const struct {
     {"\"kind\": \"external\"", "\"kind\": \"external\", \"layers\": 3", "model.layers"},
     {"{\"file\": \"start.safetensors\", \"digest\": \"" DIGEST "\"}", "{\"seed\": 1}", "initial_model"},
     {"\"validation_share\": 0", "\"validation_share\": 0.1", "validation_share"},
+    {"\"momentum\": 0.9, ", "\"momentum\": 0, \"scaffold\": {\"steps\": 3, \"hospitals\": 5}, ",
+     "training.scaffold"},
     {"\"version\": 1", "\"version\": 1, \"patient_id\": \"pid\"", "task"},
     {"\"task\": \"other\"", "\"task\": \"classification\", \"patient_id\": \"pid\"", "label"},
     {"\"task\": \"other\"", "\"task\": \"guessing\"", "task"},
@@ -353,6 +405,7 @@ int main(void) {
       cmocka_unit_test(logistic_and_file_are_read),
       cmocka_unit_test(shipped_study_is_read),
       cmocka_unit_test(damaged_studies_are_refused),
+      cmocka_unit_test(server_optimisers_are_read),
       cmocka_unit_test(an_adaptive_clip_norm_is_read),
       cmocka_unit_test(noised_metrics_are_read_or_refused),
       cmocka_unit_test(damaged_adaptive_clip_norms_are_refused),

@@ -68,8 +68,8 @@ def test_numpy_trains_a_logistic_regression():
     compare_with_numpy(model={"kind": "logistic"}, batch=7)
 
 
-def test_numpy_trains_a_network_of_several_layers():
-    compare_with_numpy(model={"kind": "mlp", "hidden": [8, 5], "activation": "tanh"})
+def test_numpy_trains_a_network_of_several_layers_with_fedprox():
+    compare_with_numpy(model={"kind": "mlp", "hidden": [8, 5], "activation": "tanh"}, proximal=0.5)
 
 
 # ---- a study that Consilium knows nothing of but its tensors ----
@@ -225,7 +225,7 @@ if __name__ == "__main__":
     sys.exit(main([
         test_numpy_trains_as_the_built_in_trainer_does,
         test_numpy_trains_a_logistic_regression,
-        test_numpy_trains_a_network_of_several_layers,
+        test_numpy_trains_a_network_of_several_layers_with_fedprox,
         test_a_shell_script_trains_a_model_of_its_own,
         test_commands_go_wrong_and_rounds_go_on,
     ]))
