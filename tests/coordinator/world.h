@@ -20,6 +20,7 @@ struct world {
 /* Milliseconds since the phase began. */
 static inline void world_at(struct world *w, uint64_t ms) {
   w->s.stalled_ms = uv_now(&w->s.loop) - (w->start_ms + ms);
+  w->s.clock_said_ms = 0;
 }
 
 /* A server of this federation that has nothing running; all hospitals are here. */
