@@ -169,6 +169,7 @@ static int dial(struct cns_agent *agent, struct cns_problem *problem) {
 /* ---- life ---- */
 
 static void destroy(struct cns_agent *agent) {
+  cns_model_map_free(agent->map);
   cns_registry_free(agent->registry);
   cns_site_deinit(&agent->site);
   free(agent->consent);
