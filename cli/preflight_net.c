@@ -17,6 +17,7 @@
 #include <uv.h>
 
 #include "cli/preflight.h"
+#include "client/way_out.h"
 #include "net/link.h"
 #include "net/url.h"
 #include "protocol/wire.h"
@@ -143,7 +144,7 @@ static void on_attempt_failed(void *context, const char *sentence, uint64_t retr
 }
 
 static int start(struct cns_preflight *p, struct probe *probe, const char *address,
-                 struct cns_problem *problem) {
+                 const struct cns_proxy *proxy, struct cns_problem *problem) {
   const struct cns_kit *kit = &p->site.kit;
   const struct cns_peer coordinator = {.role = CNS_ROLE_COORDINATOR,
                                        .identity = kit->roster.coordinator.identity,
@@ -154,6 +155,7 @@ static int start(struct cns_preflight *p, struct probe *probe, const char *addre
                                                .on_closed = on_closed,
                                                .on_attempt_failed = on_attempt_failed};
   const struct cns_link_config config = {.identity = kit->identity,
+                                         .proxy = proxy->host[0] ? proxy : NULL,
                                          .role = CNS_ROLE_HOSPITAL,
                                          .index = kit->config.index,
                                          .peers = probe->peers,
@@ -169,13 +171,13 @@ static int start(struct cns_preflight *p, struct probe *probe, const char *addre
 }
 
 static int run(struct cns_preflight *p, struct probe *probe, const char *address,
-               struct cns_problem *problem) {
+               const struct cns_proxy *proxy, struct cns_problem *problem) {
   if (uv_loop_init(&probe->uv) != 0) return cns_problem_set(problem, CNS_ERR_LIBRARY, "no event loop");
   uv_timer_init(&probe->uv, &probe->timer);
   probe->timer.data = probe;
   int r = cns_loop_new(&probe->uv, &probe->loop, problem);
   if (!r) r = cns_peers_new(&probe->peers);
-  if (!r) r = start(p, probe, address, problem);
+  if (!r) r = start(p, probe, address, proxy, problem);
   if (!r) uv_timer_start(&probe->timer, on_late, 2 * ATTEMPTS * p->options.patience_ms, 0);
   if (r) end(probe);
   while (uv_run(&probe->uv, UV_RUN_DEFAULT) != 0)
@@ -199,30 +201,36 @@ static void check_time(struct cns_preflight *p, const struct probe *probe) {
         probe->ahead < 0 ? "behind" : "ahead of");
 }
 
+static void report_link(struct cns_preflight *p, const struct probe *probe, const char *mend) {
+  if (probe->open)
+    cns_preflight_ok(p, "link",
+                     "the coordinator has proven that it is the roster's, and knows this hospital (%s)",
+                     probe->software);
+  else
+    cns_preflight_bad(p, "link", mend, "%s", probe->sentence);
+  check_time(p, probe);
+}
+
+/* found: the addresses of its name; NULL where the way is a proxy's or the machine's own. */
 static void check_link(struct cns_preflight *p, const char *address, const struct cns_url *url,
-                       const struct addrinfo *found) {
+                       const struct addrinfo *found, const struct cns_proxy *proxy) {
   struct probe probe = {0};
   struct cns_problem problem = {0};
-  if (cns_preflight_take(p, "link", run(p, &probe, address, &problem), &problem,
+  if (cns_preflight_take(p, "link", run(p, &probe, address, proxy, &problem), &problem,
                          "correct \"address\" in config.json"))
     return;
-  if (!probe.open && !reaches_tcp(p, url, found)) {
+  if (found && !probe.open && !reaches_tcp(p, url, found)) {
     cns_preflight_skip(p, "link", "the coordinator isn't reached");
     return;
   }
-  cns_preflight_ok(p, "tcp", "%s port %u is reached", url->host, url->port);
-  if (probe.open)
-    cns_preflight_ok(p, "link",
-                     "the coordinator has proven that it is the roster's, and knows this hospital (%s)",
-                     probe.software);
-  check_time(p, &probe);
-  if (!probe.open)
-    cns_preflight_bad(
-        p, "link",
-        "what answers there isn't the coordinator, or isn't let through unchanged: a firewall that opens TLS "
-        "must "
-        "leave this address alone; compare address, port and roster with the coordinator's operator",
-        "%s", probe.sentence);
+  if (found) cns_preflight_ok(p, "tcp", "%s port %u is reached", url->host, url->port);
+  report_link(
+      p, &probe,
+      proxy->host[0]
+          ? "the sentence says whether it is the proxy's matter or the coordinator's: docs/operating.md"
+          : "what answers there isn't the coordinator, or isn't let through unchanged: a firewall that "
+            "opens TLS must leave this address alone; compare address, port and roster with the "
+            "coordinator's operator");
 }
 
 static bool can_dial(struct cns_preflight *p, long agent) {
@@ -241,23 +249,36 @@ static bool can_dial(struct cns_preflight *p, long agent) {
   return true;
 }
 
+static void reach(struct cns_preflight *p, const char *address, const struct cns_url *url,
+                  const struct cns_proxy *proxy) {
+  bool straight = !proxy->host[0] && !url->local, can_prove = p->has_roster && p->has_keys;
+  struct addrinfo *found = straight ? look_up(p, url) : NULL;
+  if (straight && !found)
+    cns_preflight_skip(p, "link", "the coordinator's name leads nowhere");
+  else if (can_prove)
+    check_link(p, address, url, found, proxy);
+  else if (found && reaches_tcp(p, url, found))
+    cns_preflight_ok(p, "tcp", "%s port %u is reached", url->host, url->port);
+  if (!can_prove) cns_preflight_skip(p, "link", "it needs a sound roster and the kit's keys");
+  if (found) freeaddrinfo(found);
+}
+
 void cns_preflight_reach(struct cns_preflight *p) {
   struct cns_problem problem = {0};
   struct cns_url url;
+  struct cns_proxy proxy = {0};
   const char *address = p->options.address ? p->options.address : p->site.kit.config.address;
   if (!can_dial(p, cns_preflight_daemon(p))) return;
   int r = cns_url_parse(address, false, &url, &problem);
   if (cns_preflight_take(p, "name", r, &problem, "correct \"address\" in config.json")) return;
-  struct addrinfo *found = look_up(p, &url);
-  if (!found) {
-    cns_preflight_skip(p, "link", "the coordinator's name leads nowhere");
-  } else if (p->has_roster && p->has_keys) {
-    check_link(p, address, &url, found);
-  } else {
-    if (reaches_tcp(p, &url, found)) cns_preflight_ok(p, "tcp", "%s port %u is reached", url.host, url.port);
-    cns_preflight_skip(p, "link", "it needs a sound roster and the kit's keys");
+  r = cns_way_out(&p->site.kit.config, NULL, address, &proxy, &problem);
+  if (cns_preflight_take(p, "proxy", r, &problem, "correct \"proxy\" in config.json") == 0) {
+    if (proxy.host[0])
+      cns_preflight_ok(p, "proxy", "connections go through %s port %u%s", proxy.host, proxy.port,
+                       proxy.has_user ? ", with a password" : "");
+    reach(p, address, &url, &proxy);
   }
-  if (found) freeaddrinfo(found);
+  cns_wipe(&proxy, sizeof proxy);
 }
 
 /* ---- a coordinator's address ---- */
@@ -307,8 +328,10 @@ void cns_preflight_listen(struct cns_preflight *p) {
   if (cns_preflight_take(p, "listen", r, &problem, "correct \"listen\" in config.json")) return;
   if (daemon != 0) {
     cns_preflight_ok(p, "listen", "a coordinator runs on this kit (process %ld)", daemon > 0 ? daemon : 0L);
-  } else if (p->options.offline) {
-    cns_preflight_skip(p, "listen", "it was asked for without the network");
+  } else if (p->options.offline || url.local) {
+    cns_preflight_skip(p, "listen",
+                       url.local ? "a unix socket is made by the daemon"
+                                 : "it was asked for without the network");
   } else {
     check_bind(p, &url);
   }

@@ -14,6 +14,7 @@ import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from federation import PATIENCE_S, PROGRAM, Federation, main, run  # noqa: E402
+from test_ways_out import PASSWORD, USER, WRONG, Proxy, edit, tool  # noqa: E402
 
 
 def preflight(kit, *options, expect=0, limits=None, **faults):
@@ -198,6 +199,35 @@ def test_each_step_of_the_way_has_its_word():
         # What doesn't need the network is still all looked at.
         find(checks, "data", "rows to train on")
         assert problems(preflight(f.kit("h1"), "--offline")) == []
+
+
+def test_behind_a_proxy_with_a_password():
+    assert tool("tinyproxy"), "tinyproxy isn't installed"
+    with Federation(rounds=1) as f:
+        f.start_coordinator()
+        proxy = Proxy(f.folder, PASSWORD).start()
+        secret = os.path.join(f.kit("h1"), "proxy.password")
+        edit(f, "h1", proxy={"url": proxy.url, "user": USER, "password_file": "proxy.password"})
+        try:
+            for password, mode in ((PASSWORD, 0o600), (WRONG, 0o600), (PASSWORD, 0o644)):
+                with open(secret, "w") as file:
+                    file.write(password + "\n")
+                os.chmod(secret, mode)
+                if mode != 0o600:
+                    only(preflight(f.kit("h1"), expect=1), "proxy", "proxy.password")
+                elif password == PASSWORD:
+                    checks = preflight(f.kit("h1"))
+                    find(checks, "proxy", f"port {proxy.port}, with a password")
+                    find(checks, "link", "has proven that it is the roster's")
+                else:
+                    checks = preflight(f.kit("h1"), expect=1)
+                    only(checks, "link", "doesn't accept the password of user")
+                    assert WRONG not in json.dumps(checks)
+        finally:
+            proxy.process.kill()
+            proxy.process.wait()
+        os.chmod(secret, 0o600)
+        only(preflight(f.kit("h1"), "--timeout", "5", expect=1), "link", f"{proxy.port}")
 
 
 def rewrite(path, change):
