@@ -3,8 +3,15 @@
  * runs, and return the exit code. */
 #pragma once
 
+#include <cjson/cJSON.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 int cns_status_coordinator(const char *kit_folder, size_t last, bool json);
 int cns_status_hospital(const char *kit_folder, bool json);
+
+/* A pause that is on file (protocol/pause.h): as a member of this name with state, since and
+ * reason (or error), or as a line; nothing if there is none. */
+int cns_status_pause_json(const char *state_folder, const char *file, const char *name, cJSON *json);
+void cns_status_pause_print(const char *state_folder, const char *file, const char *before,
+                            const char *after);
