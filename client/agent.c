@@ -157,11 +157,23 @@ static int dial(struct cns_agent *agent, struct cns_problem *problem) {
   return cns_dialer_new(agent->host.loop, address, &config, &callbacks, &agent->dialer, problem);
 }
 
+int cns_agent_redial(struct cns_agent *agent, struct cns_problem *problem) {
+  agent->closed_links = cns_agent_traffic(agent);
+  agent->link = NULL;
+  if (agent->round && agent->round->uploader) cns_uploader_pause(agent->round->uploader);
+  cns_agent_download_lost(agent);
+  agent->dialer = cns_dialer_free(agent->dialer);
+  agent->peers = cns_peers_free(agent->peers);
+  return dial(agent, problem);
+}
+
 /* ---- life ---- */
 
 static void destroy(struct cns_agent *agent) {
   cns_registry_free(agent->registry);
   cns_site_deinit(&agent->site);
+  cns_roster_deinit(&agent->next_roster);
+  cns_document_deinit(&agent->next_document);
   free(agent->consent);
   free(agent);
 }
@@ -178,6 +190,7 @@ static void on_timer_closed(uv_handle_t *handle) {
 
 void cns_agent_work_ended(struct cns_agent *agent) {
   agent->works--;
+  if (!agent->closing) cns_agent_roster_adopt(agent);
   maybe_destroy(agent);
 }
 

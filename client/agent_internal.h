@@ -100,6 +100,10 @@ struct cns_agent {
   double alert_said;
   struct cns_client_lines heads;
 
+  struct cns_roster next_roster; /* if has_next: in force when no round and no work uses the present one */
+  struct cns_document next_document;
+  bool has_next;
+
   bool last_model_asked, finished;
   uv_timer_t timer; /* waits for the last model */
   bool timer_closed;
@@ -125,6 +129,20 @@ void cns_agent_decline(struct cns_agent *agent, const struct cns_digest *digest,
 void cns_agent_work_ended(struct cns_agent *agent);
 /* The model after the last round is here, or will not come. Call last. */
 void cns_agent_finish(struct cns_agent *agent);
+
+/* Lets the link go and dials anew, with the kit's certificate as it is now. */
+CNS_MUST_CHECK int cns_agent_redial(struct cns_agent *agent, struct cns_problem *problem);
+
+/* ---- roster.c: newer rosters, over the wire ---- */
+
+/* Of the newest that is held, in force or not yet. */
+uint64_t cns_agent_roster_version(const struct cns_agent *agent);
+/* Verifies, keeps durably, and adopts it as soon as no round is under way. */
+void cns_agent_roster_shown(struct cns_agent *agent, const uint8_t *data, size_t len);
+/* What waits is in force, if nothing uses the roster before it. */
+void cns_agent_roster_adopt(struct cns_agent *agent);
+/* Before a round that was announced under this roster is begun: one under another roster is over. */
+void cns_agent_roster_announced(struct cns_agent *agent, const struct cns_digest *roster);
 
 /* ---- session.c ---- */
 

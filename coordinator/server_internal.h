@@ -373,6 +373,8 @@ CNS_MUST_CHECK int cns_reload_set_peers(struct cns_server *server, const struct 
 void cns_reload_set_sessions(struct cns_server *server);
 /* Reads the kit's roster; refused with a word unless it is a newer one. */
 void cns_reload(struct cns_server *server);
+/* The newest roster, if it is newer than `version`: before anything is announced under it. */
+void cns_reload_send(struct cns_server *server, struct cns_session *session, uint64_t version);
 /* Between rounds: what was read is in force. */
 void cns_reload_adopt(struct cns_server *server);
 

@@ -6,14 +6,13 @@
  *
  * Course of a session. After the link is open the hospital sends JOIN
  * and, under a policy with noise, LEDGER of its own ledger and of the coordinator's, if it keeps one; the
- * coordinator answers with MANIFEST if there is a model newer than the
- * hospital's, then NOTICE while it waits. A round: ANNOUNCE, [MODEL_GET,
- * MODEL chunks,] training, ANSWER (keys), REQUEST, ANSWER (shares), REQUEST,
- * ANSWER (ready), REQUEST (upload), UPLOAD_OPEN, UPLOAD_FROM, CHUNKs, ANSWER
- * (upload), RECEIPT, [REQUEST, ANSWER (audit), and of those whose sketches
- * contradict each other (dispute),] REQUEST, ANSWER (agree), REQUEST, ANSWER
- * (unmask), [REQUEST, ANSWER (forfeit), as often as needed,] then MANIFEST or ENDED. After a lost connection:
- * JOIN, then the coordinator sends again whatever it still awaits (ANNOUNCE or REQUEST).
+ * coordinator answers with ROSTER if there is a newer one (and sends it whenever it takes one
+ * over), MANIFEST if there is a model newer than the hospital's, then NOTICE while it waits. A round:
+ * ANNOUNCE, [MODEL_GET, MODEL chunks,] training, ANSWER (keys), REQUEST, ANSWER (shares), REQUEST, ANSWER
+ * (ready), REQUEST (upload), UPLOAD_OPEN, UPLOAD_FROM, CHUNKs, ANSWER (upload), RECEIPT, [REQUEST, ANSWER
+ * (audit), and of those whose sketches contradict each other (dispute),] REQUEST, ANSWER (agree), REQUEST,
+ * ANSWER (unmask), [REQUEST, ANSWER (forfeit), as often as needed,] then MANIFEST or ENDED. After a lost
+ * connection: JOIN, then the coordinator sends again whatever it still awaits (ANNOUNCE or REQUEST).
  */
 #pragma once
 
@@ -33,8 +32,11 @@ enum cns_wire_type {
   CNS_WIRE_LEDGER = 26,      /* both ways: the signed head of a privacy ledger (store/ledger.h) */
   CNS_WIRE_OVER = 27, /* u8 = 0, sentence blob: there is no further round, though the study isn't complete */
   CNS_WIRE_REFUSED = 25, /* phase u8, sentence blob: your answer was not accepted */
+  CNS_WIRE_ROSTER =
+      28, /* signed roster document: newer than the hospital's, in force from the next round on */
   /* hospital to coordinator */
-  CNS_WIRE_JOIN = 48,    /* round of the newest manifest held u64 (0: none), signed consent document blob */
+  CNS_WIRE_JOIN = 48,    /* round of the newest manifest held u64 (0: none), version of the roster held u64,
+                            signed consent document blob */
   CNS_WIRE_ANSWER = 49,  /* a machine's answer */
   CNS_WIRE_DECLINE = 50, /* R (32), sentence blob: why we take no part (any more) */
   CNS_WIRE_UPLOAD_OPEN = 51, /* R (32): where shall I (re)start? */
