@@ -228,6 +228,7 @@ static int print_json(struct status *status) {
   cJSON_AddItemToObject(json, "rounds", status->rounds);
   status->rounds = NULL;
   int r = add_budget(status, json);
+  if (!r) r = cns_status_expiry_json(&status->kit, json);
   if (!r) return cns_cli_print_json(json);
   cJSON_Delete(json);
   return cns_cli_fail(r, NULL);
@@ -266,6 +267,7 @@ static int print_text(const struct status *status) {
   if (!status->started) printf("The coordinator has not been started on this kit yet.\n");
   if (status->done) printf("Model after round %" PRIu64 ": %s\n", status->done, status->model);
   print_budget(status);
+  cns_status_expiry_print(&status->kit, "");
   cJSON_ArrayForEach(row, status->quarantine) printf("Hospital %s is in quarantine since round %.0f.\n",
                                                      text_of(row, "name"), number_of(row, "round"));
   cJSON_ArrayForEach(row, status->rounds) print_round(row);

@@ -8,7 +8,7 @@
 
 #include "cli/cli.h"
 #include "cli/verb_roster.h"
-#include "protocol/roster_change.h"
+#include "protocol/expiry.h"
 #include "store/kit.h"
 
 static void format_day(int64_t seconds, char out[static 16]) {

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "client/agent_internal.h"
 
@@ -90,6 +91,7 @@ static void on_open(void *context, struct cns_link *link, const struct cns_peer 
   if (may_log_link(agent))
     cns_client_log(&agent->log, "connected", "connected to the coordinator at %s (%s)", cns_link_remote(link),
                    cns_link_peer_software(link));
+  cns_agent_look_at_expiry(agent, (int64_t)time(NULL));
   cns_agent_join(agent);
   check_over(agent);
   cns_agent_download_resume(agent);

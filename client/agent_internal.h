@@ -9,6 +9,7 @@
 #include "client/sketching.h"
 #include "client/uploader.h"
 #include "client/work.h"
+#include "protocol/expiry.h"
 #include "protocol/hospital.h"
 #include "protocol/manifest.h"
 #include "protocol/wire.h"
@@ -103,6 +104,7 @@ struct cns_agent {
   struct cns_roster next_roster; /* if has_next: in force when no round and no work uses the present one */
   struct cns_document next_document;
   bool has_next;
+  struct cns_expiry roster_expiry, policy_expiry, certificate_expiry;
 
   bool last_model_asked, finished;
   uv_timer_t timer; /* waits for the last model */
@@ -139,6 +141,8 @@ CNS_MUST_CHECK int cns_agent_redial(struct cns_agent *agent, struct cns_problem 
 uint64_t cns_agent_roster_version(const struct cns_agent *agent);
 /* Verifies, keeps durably, and adopts it as soon as no round is under way. */
 void cns_agent_roster_shown(struct cns_agent *agent, const uint8_t *data, size_t len);
+/* What expires within 60, 30 and 7 days, or has, is logged once each. */
+void cns_agent_look_at_expiry(struct cns_agent *agent, int64_t now_seconds);
 /* What waits is in force, if nothing uses the roster before it. */
 void cns_agent_roster_adopt(struct cns_agent *agent);
 /* Before a round that was announced under this roster is begun: one under another roster is over. */

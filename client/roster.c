@@ -157,6 +157,26 @@ void cns_agent_roster_adopt(struct cns_agent *agent) {
 }
 
 void cns_agent_roster_announced(struct cns_agent *agent, const struct cns_digest *roster) {
+  cns_agent_look_at_expiry(agent, (int64_t)time(NULL));
   if (agent->has_next && cns_digest_equal(roster, &agent->next_roster.digest)) cns_agent_drop_round(agent);
   cns_agent_roster_adopt(agent);
+}
+
+static void look(struct cns_agent *agent, struct cns_expiry *expiry, const char *what, int64_t until,
+                 int64_t now, const char *mend) {
+  struct cns_problem sentence = {0};
+  if (cns_expiry_due(expiry, what, until, now, mend, &sentence))
+    cns_client_log(&agent->log, "expiry", "%s", sentence.text);
+}
+
+void cns_agent_look_at_expiry(struct cns_agent *agent, int64_t now) {
+  const struct cns_kit *kit = &agent->site.kit;
+  char mend[400];
+  snprintf(mend, sizeof mend, "run `consilium kit renew %.200s` and send its renewal.json to the authority",
+           kit->folder);
+  look(agent, &agent->roster_expiry, "the roster", newest(agent)->valid_until, now,
+       "ask the consortium's authority to extend it; it comes from the coordinator by itself");
+  look(agent, &agent->policy_expiry, "the policy", kit->policy.valid_until, now,
+       "ask the consortium's privacy officer for a new one");
+  look(agent, &agent->certificate_expiry, "this hospital's certificate", kit->certificate_until, now, mend);
 }

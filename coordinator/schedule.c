@@ -434,6 +434,7 @@ static void maybe_begin(struct cns_server *s) {
 
 void cns_schedule_tick(struct cns_server *s) {
   if (s->stopping || s->job_running) return;
+  cns_expiry_tick(s);
   if (s->machine) {
     cns_round_advance(s);
     return;

@@ -14,6 +14,7 @@
 #include "net/link.h"
 #include "protocol/consent.h"
 #include "protocol/coordinator.h"
+#include "protocol/expiry.h"
 #include "protocol/manifest.h"
 #include "protocol/wire.h"
 #include "store/charge.h"
@@ -68,6 +69,8 @@ enum cns_server_entry {
 #define CNS_SERVER_WORN_OUT_MS 300000
 /* Between looks whether a new month has come. */
 #define CNS_SERVER_MONTH_MS 3600000
+/* Between looks at what expires. */
+#define CNS_SERVER_EXPIRY_MS 60000
 #define CNS_SERVER_MODELS_KEPT 10
 /* Between attempts to erase what a full disk kept from being erased. */
 #define CNS_SERVER_ERASE_PAUSE_MS 30000
@@ -105,6 +108,7 @@ struct cns_session {
   uint32_t patients;
   unsigned strikes; /* in the running round */
   struct cns_lines lines, heads;
+  struct cns_expiry expiry; /* of its certificate */
   /* model download */
   bool streaming;
   uint64_t stream_at;
@@ -148,6 +152,8 @@ struct cns_server {
   struct cns_kit kit;
   struct cns_kit next; /* if has_next: whose roster is in force from the next round on */
   bool has_next;
+  struct cns_expiry roster_expiry, policy_expiry, certificate_expiry;
+  uint64_t expiry_looked_ms;
   struct cns_plan plan;
   struct cns_digest study;
   struct cns_table test; /* public; without rows: none */
@@ -377,6 +383,11 @@ void cns_reload(struct cns_server *server);
 void cns_reload_send(struct cns_server *server, struct cns_session *session, uint64_t version);
 /* Between rounds: what was read is in force. */
 void cns_reload_adopt(struct cns_server *server);
+
+/* expiry.c */
+/* Now and then: what expires within 60, 30 and 7 days, or has, is said once each. */
+void cns_expiry_tick(struct cns_server *server);
+void cns_expiry_look(struct cns_server *server, int64_t now_seconds);
 
 /* replay.c */
 CNS_MUST_CHECK int cns_replay(struct cns_server *server, struct cns_problem *problem);

@@ -6,8 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#define DAY INT64_C(86400)
-
 static bool same_pin(const struct cns_tls_pin *a, const struct cns_tls_pin *b) {
   return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
 }
@@ -99,20 +97,4 @@ void cns_roster_describe_change(const struct cns_roster *now, const struct cns_r
   if (gmtime_r(&until, &tm)) strftime(day, sizeof day, "%Y-%m-%d", &tm);
   snprintf(ret_text, CNS_ROSTER_CHANGE_CHARS, "%u added, %u with new keys, %u revoked; valid until %s", added,
            renewed, revoked, day);
-}
-
-int64_t cns_days_left(int64_t until_seconds, int64_t now_seconds) {
-  int64_t left = until_seconds - now_seconds;
-  return left >= 0 ? left / DAY : -((-left + DAY - 1) / DAY);
-}
-
-int cns_expiry_due(int64_t until_seconds, int64_t now_seconds, int *said) {
-  static const int thresholds[] = {7, 30, 60};
-  int due = 0;
-  if (now_seconds >= until_seconds) due = CNS_EXPIRED;
-  for (size_t k = 0; k < sizeof thresholds / sizeof *thresholds && due == 0; k++)
-    if (until_seconds - now_seconds <= thresholds[k] * DAY) due = thresholds[k];
-  if (due == 0 || due == *said) return 0;
-  *said = due;
-  return due;
 }

@@ -21,12 +21,3 @@ CNS_MUST_CHECK int cns_roster_check_successor(const struct cns_roster *now, cons
 #define CNS_ROSTER_CHANGE_CHARS 256
 void cns_roster_describe_change(const struct cns_roster *now, const struct cns_roster *next,
                                 char ret_text[static CNS_ROSTER_CHANGE_CHARS]);
-
-/* Days that are left until a time, rounded down; negative once it is over. */
-int64_t cns_days_left(int64_t until_seconds, int64_t now_seconds);
-
-/* Ahead of an expiry people are told 60, 30 and 7 days before, once each. *said: the threshold
- * that was said last (0: none). Returns the one that is due now, or 0; CNS_EXPIRED once it is over. A
- * later `until` begins anew if *said is set to 0. */
-#define CNS_EXPIRED (-1)
-int cns_expiry_due(int64_t until_seconds, int64_t now_seconds, int *said);
