@@ -384,6 +384,17 @@ void cns_reload_send(struct cns_server *server, struct cns_session *session, uin
 /* Between rounds: what was read is in force. */
 void cns_reload_adopt(struct cns_server *server);
 
+/* carried.c */
+/* A hospital shows another ledger than before (why: how it differs, room for 200 characters). May it?
+ * Only under a statement of charges that was made for the key that it has now, and with as many entries
+ * as are stated. CNS_ERR_NOT_FOUND: there is no such statement; else ret_why says what is wrong. */
+CNS_MUST_CHECK int cns_carried_accept(struct cns_server *server, const struct cns_roster_hospital *hospital,
+                                      const struct cns_ledger_head *head, const struct cns_ledger_head *kept,
+                                      char ret_why[static 200]);
+/* The new head is kept: the statement has served. */
+CNS_MUST_CHECK int cns_carried_done(struct cns_server *server, const struct cns_roster_hospital *hospital,
+                                    struct cns_problem *problem);
+
 /* expiry.c */
 /* Now and then: what expires within 60, 30 and 7 days, or has, is said once each. */
 void cns_expiry_tick(struct cns_server *server);
