@@ -139,8 +139,38 @@ static int check_copy(const struct cns_carry *carry, const char *path, struct cn
                          copy.sequence, carry->has_head ? carry->head.sequence : 0);
 }
 
+/* An old copy of the lost ledger can't be gone on with, since its end was shown to the coordinator. What it
+ * holds, of all studies, counts. */
+static int take_backup(const struct cns_site *site, const char *path, size_t *ret_added,
+                       struct cns_problem *problem) {
+  struct cns_carry carry = {0};
+  struct cns_digest subject;
+  struct cns_identity *owner = NULL;
+  struct cns_ledger *ledger = NULL;
+  char *key = NULL;
+  if (!path) return 0;
+  if (asprintf(&key, "%s.key", path) < 0) return CNS_ERR_MEMORY;
+  cns_site_ledger_subject(&subject);
+  int r = cns_identity_load(key, &owner, problem);
+  if (!r && cns_identity_public_equal(cns_identity_get_public(owner),
+                                      cns_identity_get_public(site->ledger_identity)))
+    r = cns_problem_set(problem, CNS_ERR_REFUSED,
+                        "%s: is the copy of the ledger that is in use here; keep it elsewhere, so that a new "
+                        "one is begun",
+                        path);
+  if (!r) r = cns_ledger_open_readonly(path, cns_identity_get_public(owner), &subject, &ledger, problem);
+  if (!r) r = cns_carry_collect(ledger, NULL, &carry, problem);
+  if (!r) r = cns_carry_import(&carry, site->ledger, NULL, NULL, ret_added, problem);
+  cns_carry_deinit(&carry);
+  cns_ledger_free(ledger);
+  cns_identity_free(owner);
+  free(key);
+  return r;
+}
+
 /* Each attempt has at most three entries at a hospital. */
-static void print_taken(const struct cns_carry *carry, size_t added) {
+static void print_taken(const struct cns_carry *carry, const char *backup, size_t from_backup, size_t added) {
+  if (backup) printf("%zu attempts, of all studies, are taken from %s.\n", from_backup, backup);
   printf("%zu attempts of study %s were charged; %zu of them were missing in the ledger and are in it now.\n",
          carry->count, carry->study, added);
   if (carry->has_head && carry->head.sequence > 3 * (uint64_t)carry->count)
@@ -155,17 +185,19 @@ int cns_cli_budget_take(int argc, char **argv) {
   struct cns_site site = {0};
   struct cns_carry carry = {0};
   struct cns_problem problem = {0};
-  const char *copy = NULL;
+  const char *copy = NULL, *backup = NULL;
   uint8_t *data = NULL;
-  size_t len = 0, added = 0;
+  size_t len = 0, added = 0, from_backup = 0;
   int operands = 0;
   const struct cns_option table[] = {
+      {"backup", "FILE", "an old copy of the lost ledger, with FILE.key beside it", CNS_OPTION_TEXT, &backup,
+       0, 0},
       {"head", "FILE", "a copy of the lost ledger's head that somebody kept", CNS_OPTION_TEXT, &copy, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
-      "budget take KIT FILE [--head FILE]",
+      "budget take KIT FILE [--backup FILE] [--head FILE]",
       "At a hospital whose privacy ledger was lost, with its agent stopped: takes the coordinator's\n"
-      "statement of charges into the ledger of the data, a new one or one from a backup.",
+      "statement of charges into the new ledger of the data, and what an old copy holds.",
       table, 2, 2};
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
@@ -174,8 +206,9 @@ int cns_cli_budget_take(int argc, char **argv) {
   if (!r) r = cns_carry_open(data, len, argv[2], &site.kit.roster.coordinator.identity, &carry, &problem);
   if (!r) r = check_for_us(&site, &carry, &problem);
   if (!r) r = check_copy(&carry, copy, &problem);
+  if (!r) r = take_backup(&site, backup, &from_backup, &problem);
   if (!r) r = cns_carry_import(&carry, site.ledger, &site.study, &site.data_set, &added, &problem);
-  if (!r) print_taken(&carry, added);
+  if (!r) print_taken(&carry, backup, from_backup, added);
   free(data);
   cns_carry_deinit(&carry);
   cns_site_deinit(&site);

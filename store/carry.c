@@ -34,7 +34,7 @@ static int add(struct collecting *c, const struct cns_ledger_entry *entry) {
 static int take_entry(void *context, const struct cns_ledger_entry *entry) {
   struct collecting *c = context;
   struct cns_carry *carry = c->carry;
-  if (!cns_digest_equal(&entry->round.study, c->study)) return 0;
+  if (c->study && !cns_digest_equal(&entry->round.study, c->study)) return 0;
   if (entry->kind == CNS_LEDGER_RESERVED) return add(c, entry);
   size_t k = carry->count;
   while (k > 0 && !cns_digest_equal(&carry->rounds[k - 1].round.descriptor, &entry->round.descriptor))
@@ -51,7 +51,7 @@ int cns_carry_collect(struct cns_ledger *ledger, const struct cns_digest *study,
   size_t kept = 0;
   int r = cns_ledger_entries(ledger, 1, take_entry, &collecting, problem);
   if (r == CNS_ERR_LIMIT)
-    return cns_problem_set(problem, r, "the study has more than %d attempts, too many for one statement",
+    return cns_problem_set(problem, r, "the ledger has more than %d attempts, too many to be carried over",
                            CNS_CARRY_ROUNDS_MAX);
   if (r) return r;
   for (size_t k = 0; k < carry->count; k++)
@@ -278,8 +278,8 @@ int cns_carry_import(const struct cns_carry *carry, struct cns_ledger *ledger, c
   for (size_t k = 0; k < carry->count; k++) {
     struct cns_ledger_round round = carry->rounds[k].round;
     bool missing = false;
-    round.study = *study;
-    round.data_set = *data_set;
+    if (study) round.study = *study;
+    if (data_set) round.data_set = *data_set;
     int r = import_round(&carry->rounds[k], &round, ledger, &missing, problem);
     if (r) return r;
     added += missing;

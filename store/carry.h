@@ -39,8 +39,8 @@ struct cns_carry {
   size_t count;
 };
 
-/* All rounds of the study that count towards somebody, from the coordinator's ledger, into
- * carry->rounds. CNS_ERR_LIMIT for more than CNS_CARRY_ROUNDS_MAX. */
+/* All rounds of the study (NULL: of all) that count towards somebody, from the coordinator's ledger, or an
+ * old copy of a hospital's, into carry->rounds. CNS_ERR_LIMIT for more than CNS_CARRY_ROUNDS_MAX. */
 CNS_MUST_CHECK int cns_carry_collect(struct cns_ledger *ledger, const struct cns_digest *study,
                                      struct cns_carry *carry, struct cns_problem *problem);
 /* The whole file, malloc'd. */
@@ -55,8 +55,10 @@ void cns_carry_deinit(struct cns_carry *carry);
 /* Entries that a ledger has with all of them in it, at least. */
 uint64_t cns_carry_entries(const struct cns_carry *carry);
 /* Takes them into a hospital's ledger, whatever its limits say; rounds that it knows (from a backup) stay as
- * they are. data_set: noted with each. ret_added: how many were missing. The same again adds nothing.
- * CNS_ERR_REFUSED: the ledger has one of them as cancelled or refunded, which contradicts the statement. */
+ * they are. study NULL: each is of the study that it was collected
+ * with. data_set: noted with each; NULL: the one it was collected with. ret_added: how many were missing. The
+ * same again adds nothing. CNS_ERR_REFUSED: the ledger has one of them as cancelled or refunded, which
+ * contradicts the statement. */
 CNS_MUST_CHECK int cns_carry_import(const struct cns_carry *carry, struct cns_ledger *ledger,
                                     const struct cns_digest *study, const struct cns_digest *data_set,
                                     size_t *ret_added, struct cns_problem *problem);

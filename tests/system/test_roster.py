@@ -196,5 +196,80 @@ def test_replaced_machine_and_what_is_refused():
         wait_rounds(f, full(5), "rounds of five all the same")
 
 
+def epsilon_of(rounds):
+    done = run("dp", "epsilon", "--noise-multiplier", "2", "--sampling-rate", "0.25", "--rounds", str(rounds), "--delta",
+               "1e-4", "--json")
+    return json.loads(done)["epsilon"]
+
+
+def charged(f, name):
+    """Rounds in a ledger that count, by its own word."""
+    done = json.loads(run("budget", "ledger", f.kit(name), "--json"))
+    last = {}
+    for entry in done["entries"] if isinstance(done, dict) else done:
+        last[(entry["round"], entry["attempt"])] = entry["kind"]
+    return sum(kind not in ("cancelled", "refunded") for kind in last.values())
+
+
+def test_a_lost_ledger_does_not_begin_anew():
+    budget = (epsilon_of(24) + epsilon_of(25)) / 2
+    with Federation(rounds=60, privacy={"noise_multiplier": 2.0, "sampling_rate": 0.25},
+                    init=["--epsilon", str(budget), "--delta", "1e-4", "--smallest-sum", "4"]) as f:
+        f.start_coordinator("--until-finished")
+        for name in f.names:
+            f.start(name)
+        wait_rounds(f, full(5), "rounds of five")
+        f.wait(lambda: os.path.exists(os.path.join(f.state("coordinator"), "ledgers", "5.head")), "h5's head")
+
+        # One that loses its ledger on purpose takes no part: the coordinator has its head.
+        f.kill("h5", signal.SIGTERM)
+        kept = os.path.join(f.folder, "kept.head")
+        with open(os.path.join(f.state("coordinator"), "ledgers", "5.head"), "rb") as file:
+            head = file.read()
+        with open(kept, "wb") as file:
+            file.write(head)
+        os.rename(f.kit("h5"), f.kit("h5") + "-lost")
+        os.symlink(f.kit("h5") + "-lost", f.kit("lost"))
+        kit = enrol(f, "h5", "replace")
+        accept(f, "h5", "lost")
+        hang_up(f)
+        f.start("h5")
+        f.wait(lambda: "its privacy ledger is another than the one shown before" in f.said(0), "the refusal")
+        f.kill("h5", signal.SIGTERM)
+
+        # Nor does it with a statement that wasn't taken in; nor by one for somebody else.
+        statement = os.path.join(f.folder, "h5.charges")
+        run("budget", "carry", f.kit("coordinator"), "--hospital", "h5", "--out", statement)
+        f.start("h5")
+        f.wait(lambda: "there, consilium budget take" in f.said(0), "the refusal of an empty ledger")
+        f.kill("h5", signal.SIGTERM)
+        f.kill("h4", signal.SIGTERM)
+        assert "for another hospital" in run("budget", "take", f.kit("h4"), statement, expect=3)
+        with open(statement) as file:
+            text = file.read()
+        forged = os.path.join(f.folder, "forged.charges")
+        with open(forged, "w") as file:
+            file.write(text.replace('"attempt": 1', '"attempt": 2', 1))
+        run("budget", "take", kit, forged, expect=3)
+        f.start("h4")
+
+        # Taken in, it takes part, and has no more left than the others.
+        before = charged(f, "coordinator")
+        backup = os.path.join(f.kit("lost"), "data.csv.ledger")
+        said = run("budget", "take", kit, statement, "--backup", backup, "--head", kept)
+        assert "of all studies, are taken from" in said, said
+        assert "attempts of study" in said, said
+        assert "0 of them were missing" in run("budget", "take", kit, statement)
+        f.start("h5")
+        f.wait(lambda: "has a new privacy ledger, with the" in f.said(0), "the new ledger")
+        wait_rounds(f, full(5), "rounds of five again")
+        assert charged(f, "h5") >= min(before, 3)
+        f.wait_exit("coordinator", 5)
+        assert charged(f, "coordinator") == 24 and len(f.completed()) <= 24, f.tails()
+        assert charged(f, "h5") <= 24
+        assert os.path.exists(os.path.join(f.state("coordinator"), "ledgers", "5.carried.used"))
+
+
 if __name__ == "__main__":
-    sys.exit(main([test_added_renewed_and_revoked_while_rounds_run, test_replaced_machine_and_what_is_refused]))
+    sys.exit(main([test_added_renewed_and_revoked_while_rounds_run, test_replaced_machine_and_what_is_refused,
+                   test_a_lost_ledger_does_not_begin_anew]))
