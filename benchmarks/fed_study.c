@@ -121,6 +121,7 @@ static double train_federated(const struct cns_plan *plan, const struct parts *p
                               struct federation_notes *notes) {
   size_t dim = plan->dim;
   float *params = need(calloc(dim, sizeof *params)), *update = need(calloc(dim, sizeof *update));
+  float *m = need(calloc(dim, sizeof *m)), *v = need(calloc(dim, sizeof *v));
   uint32_t *x = need(calloc(dim, sizeof *x)), *sum = need(calloc(dim, sizeof *sum)), weights[HOSPITALS_SHOWN];
   struct cns_rng_seeded generator;
   int8_t scale;
@@ -130,6 +131,7 @@ static double train_federated(const struct cns_plan *plan, const struct parts *p
     weights[h] = plan->weighting == CNS_WEIGHTING_EQUAL ? 1 : (uint32_t)parts->train[h + 1].patients;
   check(cns_quantize_choose_scale(plan->clip_norm, weights, parts->hospitals, 1, &scale, &problem));
   check(cns_model_initial(plan, ".", params, &problem));
+  cns_server_optimiser_begin(&plan->server_optimiser, dim, m, v);
   for (uint32_t round = 1; round <= plan->rounds; round++) {
     memset(sum, 0, dim * sizeof *sum);
     for (size_t h = 0; h < parts->hospitals; h++) {
@@ -147,12 +149,14 @@ static double train_federated(const struct cns_plan *plan, const struct parts *p
     }
     check(cns_dequantize(sum, dim, plan->clip_norm, weights, parts->hospitals, 1, scale, update, &clipped,
                          &problem));
-    check(cns_fedavg_step(params, update, dim, params, &problem));
+    check(cns_server_optimiser_step(&plan->server_optimiser, params, update, dim, m, v, params, &problem));
     note_metrics(plan, params, &parts->test, notes);
   }
   double auc = test_auc(plan, params, &parts->test);
   free(params);
   free(update);
+  free(m);
+  free(v);
   free(x);
   free(sum);
   return auc;
@@ -165,6 +169,9 @@ static void load(const char *study_path, const char *table_path, struct cns_plan
   check(cns_file_read(study_path, CNS_PLAN_BYTES_MAX, &text, &len, &problem));
   check(cns_plan_parse((const char *)text, len, study_path, plan, &problem));
   free(text);
+  if (plan->scaffold.steps > 0)
+    check(cns_problem_set(&problem, CNS_ERR_UNSUPPORTED, "%s: SCAFFOLD is what optimiser_study is for",
+                          study_path));
   struct cns_table_report report;
   char *lines;
   check(cns_table_read(plan, table_path, CNS_TABLE_TRAINING, table, &report, &problem));

@@ -61,6 +61,7 @@ static int load_study(const struct cns_bench_source *source, struct cns_table *t
                                    "the built-in study", &plan, problem)
                   : cns_file_read(source->study, CNS_PLAN_BYTES_MAX, &text, &len, problem);
   if (r == 0 && !shipped) r = cns_plan_parse((const char *)text, len, source->study, &plan, problem);
+  if (r == 0 && !plan.has_table) r = cns_plan_check_built_in(&plan, problem);
   if (r == 0)
     r = shipped ? cns_table_parse(&plan, (const char *)cns_demo_data_table, cns_demo_data_table_bytes,
                                   "the built-in table", CNS_TABLE_TRAINING, table, NULL, problem)

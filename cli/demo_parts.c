@@ -223,6 +223,7 @@ int cns_demo_parts_make(const struct cns_demo_options *options, struct cns_demo_
   int r = open_source(options->data, &source, problem);
   if (!r) r = adapt_study(options, &source, &parts.study, &parts.study_len, problem);
   if (!r) r = cns_plan_parse(parts.study, parts.study_len, source.study_name, &parts.plan, problem);
+  if (!r) r = cns_plan_check_built_in(&parts.plan, problem);
   if (!r)
     r = cns_table_parse(&parts.plan, (const char *)source.table, source.table_len, source.table_name,
                         CNS_TABLE_TRAINING, &all, &report, problem);

@@ -37,6 +37,7 @@ int cns_kit_add_privacy(struct cns_policy *policy, const struct cns_plan *plan,
     if (choice->minimum_included) policy->minimum_included = choice->minimum_included;
     if (policy->minimum_included > policy->minimum_cohort) policy->minimum_cohort = policy->minimum_included;
   }
+  if (plan->kind == CNS_MODEL_EXTERNAL) policy->metrics = false;
   int r = cns_kit_check_study(policy, plan, problem);
   if (!r) r = cns_policy_check(policy, problem);
   if (!r && choice->epsilon > 0) r = count_rounds(policy, plan, &rounds, problem);

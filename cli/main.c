@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "client/keeper.h"
 
 static const char about[] = "Hospitals train a model together; nobody sees a single hospital's update.";
 
@@ -33,6 +34,7 @@ static int hold_standard_streams(void) {
 }
 
 int main(int argc, char **argv) {
+  if (cns_keeper_called(argc, argv)) cns_keeper_run(argc, argv);
   if (hold_standard_streams() != 0) return CNS_EXIT_IO;
   if (cns_init() != 0) {
     fputs("consilium: libsodium can't be initialised\n", stderr);

@@ -2,7 +2,6 @@
 #include "cli/models.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,12 +83,8 @@ static int get_initial(const struct cns_models *models, struct cns_models_versio
   if (!models->has_kit)
     return cns_problem_set(problem, CNS_ERR_NOT_FOUND,
                            "the initial model (round 0) needs the kit, not only its state folder");
-  float *params = calloc(models->plan.dim, sizeof *params);
-  if (!params) return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
-  int r = cns_model_initial(&models->plan, models->kit.folder, params, problem);
-  if (!r) r = cns_model_serialize(&models->plan, params, NULL, 0, &version->bytes, &version->len, problem);
+  int r = cns_model_initial_round(&models->plan, models->kit.folder, &version->bytes, &version->len, problem);
   if (!r) cns_registry_model_digest(version->bytes, version->len, &version->digest);
-  free(params);
   return r;
 }
 
@@ -184,43 +179,36 @@ void cns_models_version_deinit(struct cns_models_version *version) {
   *version = (struct cns_models_version){0};
 }
 
-static int check_finite(const struct cns_safetensors *file, const char *path, struct cns_problem *problem) {
-  for (size_t i = 0; i < cns_safetensors_count(file); i++) {
-    const struct cns_safetensors_tensor *tensor = cns_safetensors_get(file, i);
-    for (size_t k = 0; k < tensor->count; k++)
-      if (!isfinite(tensor->data[k]))
-        return cns_problem_set(problem, CNS_ERR_RANGE, "%s: number %zu of tensor \"%.64s\" is not finite",
-                               path, k, tensor->name);
-  }
+static int take(void *context, const void *data, size_t len, struct cns_problem *problem) {
+  (void)problem;
+  cns_hash_bytes(context, data, len);
   return 0;
 }
 
-/* Of the tensors as the daemons keep them, without metadata. */
-static int digest_of(const struct cns_safetensors *file, struct cns_digest *ret_digest,
-                     struct cns_problem *problem) {
-  size_t count = cns_safetensors_count(file), len = 0;
-  struct cns_safetensors_tensor *tensors = calloc(count ? count : 1, sizeof *tensors);
-  uint8_t *data = NULL;
-  if (!tensors) return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
-  for (size_t i = 0; i < count; i++)
-    tensors[i] = *cns_safetensors_get(file, i);
-  int r = cns_safetensors_serialize(tensors, count, NULL, 0, &data, &len, problem);
-  if (!r) cns_registry_model_digest(data, len, ret_digest);
-  free(data);
-  free(tensors);
+int cns_models_digest(const struct cns_tensor_list *list, const struct cns_tensors_source *source,
+                      struct cns_digest *ret_digest, struct cns_problem *problem) {
+  struct cns_hash hash;
+  cns_registry_model_digest_begin(&hash);
+  int r = cns_tensors_stream(list, source, take, &hash, problem);
+  if (r == 0) cns_hash_final(&hash, ret_digest);
   return r;
 }
 
 int cns_models_check_file(const struct cns_safetensors *file, const char *path, struct cns_problem *problem) {
   const char *named = cns_safetensors_metadata(file, "model_digest");
+  struct cns_tensor_list list = {0};
+  struct cns_tensors_file from = {file, &list};
+  struct cns_tensors_source source = {
+      .load = cns_tensors_from_file, .context = &from, .where = path, .finite = true};
   struct cns_digest found;
   char hex[2 * CNS_DIGEST_BYTES + 1];
-  int r = check_finite(file, path, problem);
-  if (r || !named) return r;
-  r = digest_of(file, &found, problem);
+  int r = cns_tensor_list_from_safetensors(file, &list, problem);
   if (r) return cns_problem_prefix(problem, r, "%s", path);
+  r = cns_models_digest(&list, &source, &found, problem);
+  cns_tensor_list_deinit(&list);
+  if (r) return r;
   cns_hex_encode(found.bytes, sizeof found.bytes, hex);
-  if (strcmp(hex, named) == 0) return 0;
+  if (!named || strcmp(hex, named) == 0) return 0;
   return cns_problem_set(problem, CNS_ERR_FORMAT,
                          "%s: its weights are not those whose digest its metadata give (model_digest); the "
                          "file is damaged: export it anew",

@@ -7,6 +7,7 @@
 
 #include "model/plan.h"
 #include "model/safetensors.h"
+#include "model/tensors.h"
 #include "protocol/manifest.h"
 #include "store/kit.h"
 #include "store/registry.h"
@@ -41,6 +42,10 @@ CNS_MUST_CHECK int cns_models_get(const struct cns_models *models, uint64_t roun
                                   struct cns_models_version *ret_version, struct cns_problem *problem);
 void cns_models_version_deinit(struct cns_models_version *version);
 
+/* The digest that the model's file would have in a registry: F32 (source->dtype), without metadata. */
+CNS_MUST_CHECK int cns_models_digest(const struct cns_tensor_list *list,
+                                     const struct cns_tensors_source *source, struct cns_digest *ret_digest,
+                                     struct cns_problem *problem);
 /* Of a model file from anywhere: its numbers are finite, and those that its
  * metadata's model_digest means, if it names one. CNS_ERR_RANGE, CNS_ERR_FORMAT. */
 CNS_MUST_CHECK int cns_models_check_file(const struct cns_safetensors *file, const char *path,

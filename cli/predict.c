@@ -58,7 +58,8 @@ static int check_origin(struct prediction *p, const struct cns_safetensors *file
 
 static int load_model(struct prediction *p, struct cns_problem *problem) {
   struct cns_safetensors *file = NULL;
-  int r = cns_safetensors_open(p->options->model, &file, problem);
+  int r = cns_plan_check_built_in(&p->study.plan, problem);
+  if (!r) r = cns_safetensors_open(p->options->model, &file, problem);
   if (!r) r = check_origin(p, file, problem);
   if (!r) r = cns_models_check_file(file, p->options->model, problem);
   cns_safetensors_free(file);

@@ -45,15 +45,11 @@ static int read_consent(struct status *status, struct cns_problem *problem) {
 
 static int initial_model(const struct cns_site *site, struct cns_digest *ret_digest,
                          struct cns_problem *problem) {
-  float *params = calloc(site->plan.dim, sizeof *params);
   uint8_t *bytes = NULL;
   size_t len = 0;
-  if (!params) return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
-  int r = cns_model_initial(&site->plan, site->kit.folder, params, problem);
-  if (!r) r = cns_model_serialize(&site->plan, params, NULL, 0, &bytes, &len, problem);
+  int r = cns_model_initial_round(&site->plan, site->kit.folder, &bytes, &len, problem);
   if (!r) cns_registry_model_digest(bytes, len, ret_digest);
   free(bytes);
-  free(params);
   return r;
 }
 

@@ -70,16 +70,24 @@ static int find_initial(const char *path, struct cns_study *study, struct cns_pr
   return check_initial(study, problem);
 }
 
-int cns_study_load(const char *path, struct cns_study *ret_study, struct cns_problem *problem) {
+static int load(const char *path, bool whole, struct cns_study *ret_study, struct cns_problem *problem) {
   struct cns_study study = {0};
   int r = read_document(path, &study.document, problem);
   if (!r) r = cns_plan_parse(study.document.payload, study.document.payload_len, path, &study.plan, problem);
-  if (!r) r = find_initial(path, &study, problem);
+  if (!r && whole) r = find_initial(path, &study, problem);
   if (r)
     cns_study_deinit(&study);
   else
     *ret_study = study;
   return r;
+}
+
+int cns_study_load(const char *path, struct cns_study *ret_study, struct cns_problem *problem) {
+  return load(path, true, ret_study, problem);
+}
+
+int cns_study_load_plan(const char *path, struct cns_study *ret_study, struct cns_problem *problem) {
+  return load(path, false, ret_study, problem);
 }
 
 void cns_study_deinit(struct cns_study *study) {

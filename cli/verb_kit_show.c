@@ -35,6 +35,7 @@ static int print_json(const struct cns_kit *kit, const struct cns_plan *plan) {
     cJSON_AddStringToObject(json, "name", kit->config.name);
     cJSON_AddNumberToObject(json, "index", kit->config.index);
     cJSON_AddStringToObject(json, "data", kit->config.data_path);
+    if (kit->config.trainer.command) cJSON_AddStringToObject(json, "trainer", kit->config.trainer.command[0]);
   }
   cJSON_AddStringToObject(json, "address", kit->config.address);
   cJSON_AddStringToObject(json, "consortium", kit->roster.consortium);
@@ -71,6 +72,9 @@ static int print_text(const struct cns_kit *kit, const struct cns_plan *plan) {
     printf("  listens on %s\n", kit->config.address);
   } else {
     printf("  dials      %s\n  data       %s\n", kit->config.address, kit->config.data_path);
+    if (kit->config.trainer.command)
+      printf("  trainer    %s, for at most %u s a round\n", kit->config.trainer.command[0],
+             kit->config.trainer.time_limit_s);
     printf("  own floor  cohort %u, included %u, threshold %u\n", kit->config.floor.cohort,
            kit->config.floor.included, kit->config.floor.threshold);
   }

@@ -211,12 +211,16 @@ struct cns_agent *cns_agent_free(struct cns_agent *agent) {
 
 /* What is in the record was verified before it was put there. Under another version of the
  * study the clip norm begins anew. */
-static int take_clip(struct cns_agent *agent, const uint8_t *bytes, size_t len, struct cns_problem *problem) {
+static int take_manifest(struct cns_agent *agent, const uint8_t *bytes, size_t len,
+                         struct cns_problem *problem) {
+  const struct cns_plan *plan = &agent->site.plan;
   struct cns_manifest manifest;
-  if (agent->site.plan.adaptive_clip.share == 0) return 0;
+  if (plan->adaptive_clip.share == 0 && plan->scaffold.steps == 0) return 0;
   int r = cns_manifest_open(bytes, len, "the last manifest", NULL, &manifest, problem);
   if (r) return r;
-  if (cns_digest_equal(&manifest.plan, &agent->site.kit.study_document.digest)) {
+  r = cns_agent_settle_control(agent, &manifest, problem); /* again, if it was killed before */
+  if (!r && plan->adaptive_clip.share > 0 &&
+      cns_digest_equal(&manifest.plan, &agent->site.kit.study_document.digest)) {
     r = cns_manifest_check_clip(&manifest, &agent->site.plan.adaptive_clip, problem);
     if (!r) agent->clip_norm = manifest.clip.next;
   }
@@ -231,7 +235,7 @@ static int load_state(struct cns_agent *agent, struct cns_problem *problem) {
   agent->clip_norm = agent->site.plan.clip_norm;
   int r = cns_hospital_store_get_manifest(agent->site.store, &agent->site.study, &agent->model_round,
                                           &agent->model, &manifest, &len, problem);
-  if (!r) r = take_clip(agent, manifest, len, problem);
+  if (!r) r = take_manifest(agent, manifest, len, problem);
   free(manifest);
   if (r != CNS_ERR_NOT_FOUND) return r;
   agent->model_round = 0;
@@ -254,6 +258,14 @@ static int log_audits(const struct cns_agent *agent, struct cns_problem *problem
   return 0;
 }
 
+static void open_trainer(const struct cns_agent *agent) {
+  const struct cns_trainer_setup *trainer = &agent->site.trainer;
+  cns_trainer_sweep(trainer); /* also of a command that isn't used any more */
+  if (!trainer->command.command) return;
+  cns_client_log(&agent->log, "trainer", "trained by the command %s, for at most %u s a round",
+                 trainer->command.command[0], trainer->command.time_limit_s);
+}
+
 static int open_all(struct cns_agent *agent, struct cns_problem *problem) {
   struct cns_consent consent;
   int r = cns_site_open(agent->options.kit_folder, &agent->site, problem);
@@ -266,6 +278,7 @@ static int open_all(struct cns_agent *agent, struct cns_problem *problem) {
                  kit->config.index, kit->config.name, kit->roster.consortium, agent->site.plan.name,
                  kit->roster.version, kit->policy.version);
   cns_client_log_lines(&agent->log, "data", agent->site.report);
+  open_trainer(agent);
   r = cns_site_consent(&agent->site, &consent, &agent->consent, &agent->consent_len, problem);
   if (r) return r;
   agent->weight = cns_policy_weight(&kit->policy, consent.patients);

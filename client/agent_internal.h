@@ -221,6 +221,11 @@ bool cns_agent_budget_is_spent(struct cns_agent *agent);
 /* ---- ending.c: how rounds end ---- */
 
 void cns_agent_manifest(struct cns_agent *agent, const uint8_t *data, size_t len);
+/* Where SCAFFOLD's control variate is kept. */
+struct cns_control cns_agent_control(const struct cns_agent *agent);
+/* What an accepted manifest makes of a proposed one; nothing without SCAFFOLD. */
+CNS_MUST_CHECK int cns_agent_settle_control(struct cns_agent *agent, const struct cns_manifest *manifest,
+                                            struct cns_problem *problem);
 void cns_agent_ended(struct cns_agent *agent, const struct cns_wire_word *word);
 void cns_agent_abandon_asked(struct cns_agent *agent, const struct cns_digest *digest);
 void cns_agent_abandoned(struct cns_agent *agent, const uint8_t *data, size_t len);

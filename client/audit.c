@@ -150,7 +150,7 @@ static void log_revealed(struct cns_agent *agent) {
   struct cns_audit_record record;
   struct cns_problem problem = {0};
   const struct cns_descriptor *d = agent->round->descriptor;
-  uint64_t allowed = cns_policy_sketch_budget(&agent->site.kit.policy, d->dim);
+  uint64_t allowed = cns_policy_sketch_budget(&agent->site.kit.policy, cns_plan_dim(&agent->site.plan));
   if (cns_hospital_store_audits(agent->site.store, &agent->site.study, &d->parent, &record, &problem) < 0)
     cns_agent_note(agent, "error", &problem);
   else

@@ -9,10 +9,13 @@
 #include "client/site.h"
 
 static const char *model_name(const struct cns_plan *plan) {
-  return plan->kind == CNS_MODEL_LOGISTIC ? "a logistic regression" : "a neural network";
+  return plan->kind == CNS_MODEL_LOGISTIC ? "a logistic regression"
+         : plan->kind == CNS_MODEL_MLP    ? "a neural network"
+                                          : "a model of its own kind";
 }
 
 static void write_features(FILE *out, const struct cns_plan *plan) {
+  if (!plan->has_table) return;
   fprintf(out, "It uses %zu columns of your table: ", plan->feature_count);
   for (size_t k = 0; k < plan->feature_count; k++)
     fprintf(out, "%s%s", k ? ", " : "", plan->features[k].name);
@@ -34,17 +37,39 @@ static void write_round(FILE *out, const struct cns_site *site) {
             "drawn would change the model, clipped to a norm of %g, and adds that up; what leaves is that\n"
             "sum, ",
             plan->sampling_rate, plan->clip_norm);
+  else if (site->trainer.command.command)
+    fprintf(out,
+            "In each round your\n"
+            "hospital runs its own command %s, which trains on its own data for %u passes, if it\n"
+            "does as the study says; what leaves is the change of the model that it writes, clipped to a\n"
+            "norm of %g, ",
+            site->trainer.command.command[0], plan->local_epochs, plan->clip_norm);
   else
     fprintf(out,
             "In each round your\n"
-            "hospital trains on its own table for %u passes over it; what leaves is the change of the\n"
+            "hospital trains on its own table for %u passes over it%s; what leaves is the change of the\n"
             "model, clipped to a norm of %g, ",
-            plan->local_epochs, plan->clip_norm);
+            plan->local_epochs, plan->proximal > 0 ? ", held near the received model (FedProx)" : "",
+            plan->clip_norm);
   fprintf(out,
           "%smasked so that only the sum over all hospitals can be\n"
-          "read. Your table never leaves.\n",
+          "read. Your %s.\n",
           policy->noise_placement == CNS_NOISE_DISTRIBUTED ? "with your hospital's share of the noise, and "
-                                                           : "");
+                                                           : "",
+          plan->has_table ? "table never leaves" : "data never leave");
+}
+
+/* What the coordinator makes of the sum; nothing of plain averages. */
+static void write_optimiser(FILE *out, const struct cns_server_optimiser *o) {
+  size_t arrays = cns_server_optimiser_arrays(o);
+  if (arrays == 0 && o->learning_rate == 1) return;
+  fprintf(out, "From the mean change the next model is made by %s, with the learning rate %g",
+          cns_server_optimiser_name(o), o->learning_rate);
+  if (arrays == 1) fprintf(out, " and the momentum %g", o->beta1);
+  if (o->kind == CNS_SERVER_FEDADAGRAD) fprintf(out, ", beta1 %g and tau %g", o->beta1, o->tau);
+  if (arrays == 2 && o->kind != CNS_SERVER_FEDADAGRAD)
+    fprintf(out, ", beta1 %g, beta2 %g and tau %g", o->beta1, o->beta2, o->tau);
+  fprintf(out, ".\n");
 }
 
 static void write_study(FILE *out, const struct cns_site *site) {
@@ -59,6 +84,13 @@ static void write_study(FILE *out, const struct cns_site *site) {
             "That norm is the first round's. From then on it follows how many gradients are within it, a\n"
             "count that is masked and noised with them, between %g and %g.\n",
             plan->adaptive_clip.min, plan->adaptive_clip.max);
+  write_optimiser(out, &plan->server_optimiser);
+  if (plan->scaffold.steps > 0)
+    fprintf(
+        out,
+        "Training is by SCAFFOLD: beside the model's change leaves, in the same masked sum and within the\n"
+        "same norm, how your hospital's mean gradient has changed. That gradient itself is kept in the\n"
+        "agent's state folder.\n");
   write_features(out, plan);
   if (plan->validation_share == 0) return;
   fprintf(out, "%.0f of 100 patients are set aside here to test the model and are never trained on.\n",
@@ -90,7 +122,8 @@ static int describe(const struct cns_site *site, uint32_t weight, char **ret_tex
   FILE *out = open_memstream(&text, &len);
   if (out) {
     write_study(out, site);
-    fprintf(out, "\nYOUR TABLE, %s\n\n%s\nPOLICY\n\n%s", site->kit.config.data_path, site->report, policy);
+    fprintf(out, "\nYOUR %s, %s\n\n%s\nPOLICY\n\n%s", site->plan.has_table ? "TABLE" : "DATA",
+            site->kit.config.data_path, site->report, policy);
     write_weight(out, site, weight);
   }
   free(policy);

@@ -9,16 +9,12 @@
 
 int cns_agent_initial_model(struct cns_agent *agent, struct cns_problem *problem) {
   const struct cns_site *site = &agent->site;
-  float *params = malloc(cns_plan_dim(&site->plan) * sizeof *params);
   uint8_t *bytes = NULL;
   size_t len = 0;
-  if (!params) return cns_problem_set(problem, CNS_ERR_MEMORY, "not enough memory for the study's model");
-  int r = cns_model_initial(&site->plan, site->kit.folder, params, problem);
-  if (!r) r = cns_model_serialize(&site->plan, params, NULL, 0, &bytes, &len, problem);
+  int r = cns_model_initial_round(&site->plan, site->kit.folder, &bytes, &len, problem);
   if (!r) r = cns_registry_put_model(agent->registry, bytes, len, &agent->initial, problem);
   if (!r) agent->model_bytes = len;
   free(bytes);
-  free(params);
   return r;
 }
 

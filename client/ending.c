@@ -137,6 +137,26 @@ static void keep_books(struct cns_agent *agent, const struct cns_manifest *manif
     cns_agent_note(agent, "error", &problem);
 }
 
+struct cns_control cns_agent_control(const struct cns_agent *agent) {
+  const struct cns_site *site = &agent->site;
+  return (struct cns_control){
+      .folder = site->kit.config.state_path, .study = site->study, .dim = cns_plan_dim(&site->plan)};
+}
+
+int cns_agent_settle_control(struct cns_agent *agent, const struct cns_manifest *manifest,
+                             struct cns_problem *problem) {
+  struct cns_control control = cns_agent_control(agent);
+  if (agent->site.plan.scaffold.steps == 0) return 0;
+  int r = cns_control_settle(&control, manifest, agent->site.kit.config.index, problem);
+  if (r == CNS_CONTROL_DROPPED)
+    cns_client_log(&agent->log, "control",
+                   "round %" PRIu64
+                   ": whether an earlier update of this hospital was in its round's sum isn't "
+                   "known here, since that round's manifest didn't come: its control variate stays as it was",
+                   manifest->round);
+  return r < 0 ? r : 0;
+}
+
 void cns_agent_manifest(struct cns_agent *agent, const uint8_t *data, size_t len) {
   struct cns_manifest manifest;
   struct cns_problem problem = {0};
@@ -153,6 +173,7 @@ void cns_agent_manifest(struct cns_agent *agent, const uint8_t *data, size_t len
     agent->model_round = manifest.round;
     agent->model = manifest.model;
     if (manifest.clip.norm > 0) agent->clip_norm = manifest.clip.next;
+    if (cns_agent_settle_control(agent, &manifest, &problem) < 0) cns_agent_note(agent, "error", &problem);
     /* A machine for this or an earlier round has nothing to answer any more. */
     if (agent->round && agent->round->descriptor->round <= manifest.round) cns_agent_drop_round(agent);
     keep_books(agent, &manifest, data, len);

@@ -59,6 +59,7 @@ int cns_agent_expectation(struct cns_agent *agent, struct cns_expectation *ret_e
       .plan = kit->study_document.digest,
       .parent = agent->model,
       .dim = cns_plan_update_dim(&site->plan),
+      .params = cns_plan_dim(&site->plan),
       .metrics_dim = kit->policy.metrics ? (uint32_t)cns_plan_metrics_dim(&site->plan) : 0,
       .clip_norm = agent->clip_norm,
       .indicator_share = site->plan.adaptive_clip.share,

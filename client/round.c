@@ -153,6 +153,18 @@ void cns_agent_upload_from(struct cns_agent *agent, const struct cns_digest *dig
 
 /* ---- work ---- */
 
+static void log_commanded(struct cns_agent *agent, const struct cns_work_result *result, bool clipped) {
+  char losses[80] = "";
+  if (result->trainer.has_losses)
+    snprintf(losses, sizeof losses, ", loss %.4f to %.4f", result->trainer.first_loss,
+             result->trainer.last_loss);
+  cns_client_log(&agent->log, "trained",
+                 "round %" PRIu64 ": trained by the command on %" PRIu64
+                 " examples%s, norm of the update %.4g%s",
+                 agent->round->descriptor->round, result->trainer.examples, losses, result->norm,
+                 clipped ? ", clipped to the study's bound" : "");
+}
+
 static void log_trained(struct cns_agent *agent, const struct cns_work_result *result) {
   const struct cns_descriptor *d = agent->round->descriptor;
   bool clipped = result->norm > d->clip_norm;
@@ -166,10 +178,24 @@ static void log_trained(struct cns_agent *agent, const struct cns_work_result *r
         d->noise_placement == CNS_NOISE_DISTRIBUTED ? ", and this hospital's share of the noise" : "");
     return;
   }
+  if (agent->site.trainer.command.command) {
+    log_commanded(agent, result, clipped);
+    return;
+  }
   cns_client_log(&agent->log, "trained",
                  "round %" PRIu64 ": trained, loss %.4f to %.4f, norm of the update %.4g%s", d->round,
                  result->stats.first_loss, result->stats.last_loss, result->norm,
                  clipped ? ", clipped to the study's bound" : "");
+}
+
+static void log_control(struct cns_agent *agent, const struct cns_work_result *result) {
+  if (result->control_lost && agent->model_round > 0 &&
+      cns_agent_may_log_round(agent, agent->round->descriptor->attempt))
+    cns_client_log(&agent->log, "control",
+                   "round %" PRIu64
+                   ": no control variate of an earlier round is here (this hospital was in no "
+                   "sum yet, or its state was lost): it begins at zero",
+                   agent->round->descriptor->round);
 }
 
 static int take_result(struct cns_agent *agent, struct cns_work_result *result, struct cns_problem *problem) {
@@ -192,8 +218,12 @@ static void work_done(void *context, struct cns_work *work, int error, struct cn
   bool ours = agent->round && agent->round->work == work;
   if (ours) {
     agent->round->work = NULL;
+    if (result->note && cns_agent_may_log_round(agent, agent->round->descriptor->attempt))
+      cns_client_log(&agent->log, "trainer", "round %" PRIu64 ": %s", agent->round->descriptor->round,
+                     result->note);
     if (!error) {
       log_trained(agent, result);
+      log_control(agent, result);
       error = take_result(agent, result, &said);
     }
     if (error && !said.text[0]) cns_problem_set(&said, error, "training failed (%s)", cns_error_name(error));
@@ -235,6 +265,7 @@ static int start_work(struct cns_agent *agent, uint8_t *model, size_t len) {
       .plan = &site->plan,
       .train = &site->train,
       .validation = &site->validation,
+      .trainer = site->trainer.command.command ? &site->trainer : NULL,
       .seed = {.study = site->plan.seed,
                .round = d->round,
                .attempt = d->attempt,
@@ -244,6 +275,8 @@ static int start_work(struct cns_agent *agent, uint8_t *model, size_t len) {
       .weight = agent->weight,
       .scale_log2 = d->scale_log2,
       .rng = cns_rng_system(),
+      .control = cns_agent_control(agent),
+      .round = agent->round->digest,
       .poison = agent->options.poison_from && d->round >= agent->options.poison_from
                     ? agent->options.poison_bounds
                     : 0,

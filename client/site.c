@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/site_internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "protocol/descriptor.h"
 #include "store/folder.h"
@@ -46,6 +48,43 @@ static int read_table(struct cns_site *site, struct cns_problem *problem) {
   return r;
 }
 
+/* A study without a table: what is there is the command's business, and whose it is the hospital's. */
+static int look_at_data(struct cns_site *site, struct cns_problem *problem) {
+  struct cns_hash hash;
+  const char *given = site->kit.config.data_path;
+  char *path = realpath(given, NULL);
+  if (!path || access(path, R_OK) != 0) {
+    int number = errno;
+    free(path);
+    return cns_problem_set(problem, cns_error_from_errno(number), "%s: the data can't be read: %s", given,
+                           strerror(number));
+  }
+  site->patients = site->kit.config.patients;
+  cns_hash_init(&hash, "consilium/1 data set");
+  cns_hash_blob(&hash, path, strlen(path));
+  cns_hash_u32(&hash, site->patients);
+  cns_hash_final(&hash, &site->data_set);
+  free(path);
+  if (asprintf(&site->report, "%u patients, as config.json says; only the trainer's command reads the data\n",
+               site->patients) >= 0)
+    return 0;
+  site->report = NULL;
+  return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+}
+
+int cns_site_read_table(struct cns_site *site, struct cns_problem *problem) {
+  const struct cns_kit_config *config = &site->kit.config;
+  site->trainer = (struct cns_trainer_setup){.command = config->trainer,
+                                             .state_path = config->state_path,
+                                             .data_path = config->data_path,
+                                             .kit_folder = site->kit.folder,
+                                             .grace_ms = CNS_TRAINER_GRACE_MS};
+  int r = cns_kit_check_trainer(&site->kit, &site->plan, problem);
+  if (!r && config->trainer.command) r = cns_trainer_check(&site->trainer, problem);
+  if (r) return r;
+  return site->plan.has_table ? read_table(site, problem) : look_at_data(site, problem);
+}
+
 /* cns_hospital_store_open or _open_readonly on this hospital's record. */
 static int open_record(struct cns_site *site, bool readonly, struct cns_problem *problem) {
   uint8_t key[CNS_HOSPITAL_STORE_KEY_BYTES];
@@ -82,7 +121,7 @@ static int open_site(const char *kit_folder, bool with_table, struct cns_site *r
   struct cns_site site = {0};
   int r = open_kit(kit_folder, &site, problem);
   if (!r) r = cns_kit_check_study(&site.kit.policy, &site.plan, problem);
-  if (!r && with_table) r = read_table(&site, problem);
+  if (!r && with_table) r = cns_site_read_table(&site, problem);
   if (!r) r = open_store(&site, problem);
   /* A policy that isn't accepted keeps nobody from taking a consent back. */
   if (!r && with_table) r = cns_site_accept_policy(&site, problem);
@@ -145,7 +184,7 @@ static int check_consent(const struct cns_site *site, const struct cns_consent *
   else if (!cns_digest_equal(&consent->plan, &kit->study_document.digest))
     what = "the study file has changed since";
   else if (consent->patients != cns_policy_patients(&kit->policy, site->patients))
-    what = "the table has another number of patients now";
+    what = "there is another number of patients now";
   if (!what) return 0;
   return cns_problem_set(problem, CNS_ERR_REFUSED,
                          "the consent to the study doesn't fit any more: %s; run: consilium consent %s", what,

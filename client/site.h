@@ -3,6 +3,7 @@
  * two parts, and its record of what it signed and spent. */
 #pragma once
 
+#include "client/trainer.h"
 #include "model/table.h"
 #include "protocol/consent.h"
 #include "store/charge.h"
@@ -12,8 +13,9 @@
 struct cns_site {
   struct cns_kit kit;
   struct cns_plan plan;
-  struct cns_digest study; /* cns_study_digest */
-  struct cns_table train, validation;
+  struct cns_digest study;            /* cns_study_digest */
+  struct cns_table train, validation; /* empty in a study without a table */
+  struct cns_trainer_setup trainer;   /* without a command: the built-in one */
   uint32_t patients;
   /* The data's privacy ledger, which studies on the same data share; NULL without noise. */
   struct cns_ledger *ledger;
@@ -37,6 +39,10 @@ CNS_MUST_CHECK int cns_site_open_record(const char *kit_folder, struct cns_site 
 CNS_MUST_CHECK int cns_site_open_readonly(const char *kit_folder, struct cns_site *ret_site,
                                           struct cns_problem *problem);
 void cns_site_deinit(struct cns_site *site); /* also fine on a zeroed struct; wipes the tables */
+
+/* Of a site whose kit and plan are there: who trains, and the table, or that there are data where the
+ * study has none. Errors of cns_kit_check_trainer, cns_trainer_check and cns_table_read. */
+CNS_MUST_CHECK int cns_site_read_table(struct cns_site *site, struct cns_problem *problem);
 
 /* The consent kept, if it fits study, table and hospital as they are;
  * CNS_ERR_REFUSED, with what to do, if there is none or it doesn't. ret_document

@@ -10,12 +10,16 @@
 #include "model/modelfile.h"
 #include "model/predict.h"
 #include "model/private.h"
+#include "model/scaffold.h"
 
 struct cns_work {
   uv_work_t request;
+  uv_loop_t *uv;
   struct cns_work_input input;
   uint8_t *model;
   size_t model_len;
+  struct cns_trainer *trainer; /* NULL: the built-in one */
+  bool commanded;              /* the command runs */
   atomic_bool cancelled;
   struct cns_work_result result;
   int error;
@@ -41,16 +45,56 @@ static void poison(const struct cns_work_input *in, size_t dim, uint32_t *x) {
     x[i] *= factor;
 }
 
-static int train_update(struct cns_work *work, const float *params, float *update) {
+/* own: the hospital's control variate. */
+static int train_model(struct cns_work *work, const float *model, float *own, float *update) {
   const struct cns_work_input *in = &work->input;
-  size_t dim = cns_plan_dim(in->plan);
-  int r = cns_network_train(in->plan, params, in->train, &in->seed, &work->cancelled, update,
+  if (!own)
+    return cns_network_train(in->plan, model, in->train, &in->seed, &work->cancelled, update,
+                             &work->result.stats, &work->problem);
+  int r = cns_control_read(&in->control, own, &work->problem);
+  if (r < 0) return r;
+  work->result.control_lost = r == CNS_CONTROL_LOST;
+  return cns_scaffold_train(in->plan, model, own, in->train, &in->seed, &work->cancelled, update,
                             &work->result.stats, &work->problem);
-  if (!r) r = cns_clip(update, dim, in->clip_norm, &work->result.norm, &work->problem);
-  if (r == CNS_ERR_RANGE) cns_problem_prefix(&work->problem, r, "the update trained here can't be used");
+}
+
+/* Durable before anything leaves: what becomes of the control variate if the clipped update counts. */
+static int propose_control(struct cns_work *work, float *own, const float *update) {
+  const struct cns_work_input *in = &work->input;
+  if (!own) return 0;
+  struct cns_control_round round = {in->seed.round, in->seed.attempt, in->round};
+  int r = cns_scaffold_move_own(in->plan, own, update, own, &work->problem);
+  return r ? r : cns_control_propose(&in->control, &round, own, &work->problem);
+}
+
+static int unusable(struct cns_work *work, int error) {
+  return cns_problem_prefix(&work->problem, error, "the update trained here can't be used");
+}
+
+/* Whoever trained: a command's update is clipped as ours is. */
+static int shorten(struct cns_work *work, float *update) {
+  const struct cns_work_input *in = &work->input;
+  size_t dim = cns_plan_round_dim(in->plan);
+  int r = cns_clip(update, dim, in->clip_norm, &work->result.norm, &work->problem);
+  if (r == CNS_ERR_RANGE) unusable(work, r);
   if (!r)
     r = cns_quantize(update, dim, in->clip_norm, in->weight, in->scale_log2, in->rng, work->result.x,
                      &work->problem);
+  return r;
+}
+
+static int train_update(struct cns_work *work, const float *params, float *update) {
+  const struct cns_work_input *in = &work->input;
+  bool scaffold = in->plan->scaffold.steps > 0;
+  size_t own_bytes = cns_plan_dim(in->plan) * sizeof(float);
+  float *own = scaffold ? malloc(own_bytes) : NULL;
+  if (scaffold && !own)
+    return cns_problem_set(&work->problem, CNS_ERR_MEMORY, "not enough memory for the control variate");
+  int r = train_model(work, params, own, update);
+  if (r == CNS_ERR_RANGE) unusable(work, r);
+  if (!r) r = shorten(work, update);
+  if (!r) r = propose_control(work, own, update);
+  wipe_free(own, own_bytes);
   return r;
 }
 
@@ -66,7 +110,7 @@ static size_t extra_units(const struct cns_work_input *in, uint64_t *ret_units) 
 /* Numbers that get noise. */
 static size_t update_dim(const struct cns_work_input *in) {
   uint64_t units[CNS_MECHANISM_EXTRAS_MAX];
-  return cns_plan_dim(in->plan) + extra_units(in, units);
+  return cns_plan_round_dim(in->plan) + extra_units(in, units);
 }
 
 /* Each patient within the clip norm counts +a and each beyond -a, whatever the norm; of the
@@ -138,30 +182,41 @@ static int add_noise(struct cns_work *work, size_t dim) {
   return r;
 }
 
-static int train(struct cns_work *work, const float *params, float *update) {
+static int finish(struct cns_work *work) {
   const struct cns_work_input *in = &work->input;
   size_t dim = update_dim(in);
-  int r = in->unit == CNS_UNIT_PATIENT ? sum_gradients(work, params) : train_update(work, params, update);
-  if (!r) r = check_norm(work, dim);
+  int r = check_norm(work, dim);
   if (!r && in->poison) poison(in, dim, work->result.x);
   return r ? r : add_noise(work, dim);
+}
+
+static int train(struct cns_work *work, const float *params, float *update) {
+  int r =
+      work->input.unit == CNS_UNIT_PATIENT ? sum_gradients(work, params) : train_update(work, params, update);
+  return r ? r : finish(work);
 }
 
 static int work_with(struct cns_work *work, float *params, float *update) {
   const struct cns_work_input *in = &work->input;
   size_t dim = update_dim(in);
-  int r =
-      cns_model_parse(in->plan, work->model, work->model_len, "the received model", params, &work->problem);
+  int r = cns_model_parse_round(in->plan, work->model, work->model_len, "the received model", params,
+                                &work->problem);
   free(work->model);
   work->model = NULL;
   if (!r && in->metrics)
     r = cns_model_metrics(in->plan, params, in->validation, work->result.x + dim, &work->problem);
+  if (!r && work->trainer) return cns_trainer_prepare(work->trainer, params, &work->problem);
   return r ? r : train(work, params, update);
+}
+
+static void drop_vector(struct cns_work *work) {
+  wipe_free(work->result.x, (size_t)work->result.words * sizeof *work->result.x);
+  work->result.x = NULL;
 }
 
 static void run(uv_work_t *request) {
   struct cns_work *work = request->data;
-  size_t dim = cns_plan_dim(work->input.plan);
+  size_t dim = cns_plan_round_dim(work->input.plan);
   size_t words =
       update_dim(&work->input) + (work->input.metrics ? cns_plan_metrics_dim(work->input.plan) : 0);
   float *params = malloc(dim * sizeof *params), *update = malloc(dim * sizeof *update);
@@ -171,24 +226,73 @@ static void run(uv_work_t *request) {
     work->error = cns_problem_set(&work->problem, CNS_ERR_MEMORY, "not enough memory for the study's model");
   else
     work->error = work_with(work, params, update);
-  if (work->error) {
-    wipe_free(work->result.x, words * sizeof *work->result.x);
-    work->result.x = NULL;
-  }
+  if (work->error) drop_vector(work);
   free(params);
   wipe_free(update, dim * sizeof *update);
 }
 
 static void after(uv_work_t *request, int status) {
   struct cns_work *work = request->data;
-  if (status == UV_ECANCELED || (!work->error && atomic_load(&work->cancelled))) {
-    wipe_free(work->result.x, (size_t)work->result.words * sizeof *work->result.x);
-    work->result.x = NULL;
+  if (status == UV_ECANCELED || (!work->error && atomic_load(&work->cancelled)))
     work->error = CNS_ERR_CANCELLED;
-  }
+  if (work->error) drop_vector(work);
+  if (work->trainer) work->result.note = cns_trainer_report_text(work->trainer);
   work->done(work->context, work, work->error, &work->result, &work->problem);
+  cns_trainer_free(work->trainer);
+  free(work->result.note);
   free(work->model);
   free(work);
+}
+
+/* ---- with a command: the folder on a worker, the command, what it wrote on a worker ---- */
+
+static void run_collect(uv_work_t *request) {
+  struct cns_work *work = request->data;
+  size_t dim = cns_plan_dim(work->input.plan);
+  float *update = work->error || atomic_load(&work->cancelled) ? NULL : malloc(dim * sizeof *update);
+  int r = work->error ? work->error : CNS_ERR_CANCELLED;
+  if (update) {
+    r = cns_trainer_collect(work->trainer, update, &work->result.trainer, &work->problem);
+    if (!r) r = shorten(work, update);
+    if (!r) r = finish(work);
+  } else if (!work->error && !atomic_load(&work->cancelled))
+    r = cns_problem_set(&work->problem, CNS_ERR_MEMORY, "not enough memory for the study's model");
+  work->error = r;
+  cns_trainer_clear(work->trainer);
+  wipe_free(update, dim * sizeof *update);
+}
+
+/* The folder goes in any case, and not on the loop's thread. */
+static void commanded(void *context, int error, const struct cns_problem *problem) {
+  struct cns_work *work = context;
+  work->commanded = false;
+  work->error = error;
+  work->problem = *problem;
+  if (uv_queue_work(work->uv, &work->request, run_collect, after) == 0) return;
+  if (!error) work->error = CNS_ERR_LIBRARY;
+  after(&work->request, 0);
+}
+
+static void after_prepare(uv_work_t *request, int status) {
+  struct cns_work *work = request->data;
+  if (status == 0 && !work->error && !atomic_load(&work->cancelled)) {
+    work->error = cns_trainer_start(work->trainer, work->uv, commanded, work, &work->problem);
+    work->commanded = !work->error;
+    if (work->commanded) return;
+  }
+  after(request, status);
+}
+
+static int new_trainer(struct cns_work *work) {
+  const struct cns_work_input *in = &work->input;
+  const struct cns_trainer_task task = {.plan = in->plan,
+                                        .train = in->train,
+                                        .validation = in->validation,
+                                        .seed = in->seed,
+                                        .clip_norm = in->clip_norm};
+  if (!in->trainer) return 0;
+  if (in->unit == CNS_UNIT_PATIENT) return CNS_ERR_ARGUMENT;
+  return cns_trainer_new(in->trainer, &task, &work->trainer);
 }
 
 int cns_work_start(uv_loop_t *uv, const struct cns_work_input *input, uint8_t *model, size_t model_len,
@@ -201,9 +305,14 @@ int cns_work_start(uv_loop_t *uv, const struct cns_work_input *input, uint8_t *m
   work->model_len = model_len;
   work->done = done;
   work->context = context;
-  if (uv_queue_work(uv, &work->request, run, after) != 0) {
+  work->uv = uv;
+  int r = new_trainer(work);
+  if (!r && uv_queue_work(uv, &work->request, run, work->trainer ? after_prepare : after) != 0)
+    r = CNS_ERR_LIBRARY;
+  if (r) {
+    cns_trainer_free(work->trainer);
     free(work);
-    return CNS_ERR_LIBRARY;
+    return r;
   }
   *ret_work = work;
   return 0;
@@ -211,5 +320,9 @@ int cns_work_start(uv_loop_t *uv, const struct cns_work_input *input, uint8_t *m
 
 void cns_work_cancel(struct cns_work *work) {
   atomic_store(&work->cancelled, true);
+  if (work->commanded) {
+    cns_trainer_cancel(work->trainer);
+    return;
+  }
   (void)uv_cancel((uv_req_t *)&work->request); /* fails, and need not succeed, once it runs */
 }

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "dp/discrete_gaussian.h"
-#include "model/fedavg.h"
+#include "model/scaffold.h"
 
-#define BLOCK_WORDS 65536u
+#define BLOCK_WORDS CNS_OPTIMISER_BLOCK
 
 struct block_result {
   int error;
@@ -25,6 +25,7 @@ struct job {
   struct block_result *results;
   uint32_t *metrics_sum;
   uint64_t gradients; /* numbers of the update that are the model's; the extra ones follow */
+  uint64_t params;    /* of these the parameters'; SCAFFOLD's follow */
   int64_t extra[CNS_MECHANISM_EXTRAS_MAX];
 };
 
@@ -40,7 +41,7 @@ static int unmasked_block(const struct cns_aggregation *a, uint64_t first, size_
   return cns_mask_apply(sum, count, first, a->terms, a->term_count);
 }
 
-/* The part of a block that belongs to the update, into the new parameters. */
+/* The part of a block that belongs to the update, into the new parameters and the control variate. */
 static int take_update(const struct job *job, uint64_t first, size_t count, const uint32_t *sum, float *mean,
                        struct block_result *result) {
   struct cns_aggregation *a = job->a;
@@ -52,7 +53,15 @@ static int take_update(const struct job *job, uint64_t first, size_t count, cons
   if (a->learning_rate != 1)
     for (size_t k = 0; k < count; k++)
       mean[k] = (float)(a->learning_rate * (double)mean[k]);
-  return cns_fedavg_step(a->parent + first, mean, count, a->params + first, &result->problem);
+  uint64_t left = first >= job->params ? 0 : job->params - first;
+  size_t params = left < count ? (size_t)left : count, at = (size_t)first + params;
+  if (params > 0)
+    r = cns_optimiser_step(&a->optimiser, first, params, a->parent + first, mean, a->params + first,
+                           &result->problem);
+  if (r == 0 && params < count)
+    r = cns_scaffold_move_server(a->scaffold, a->count, mean + params, count - params, a->parent + at,
+                                 a->params + at, &result->problem);
+  return r;
 }
 
 /* The last numbers of an update with an adaptive clip norm or noised metrics. */
@@ -127,6 +136,7 @@ static int prepare(struct job *job, uint32_t *weights, struct cns_problem *probl
   if (r == 0) r = cns_mechanism_range(&job->mechanism, &numbers, a->weights, a->count, &job->range);
   if (r == 0) {
     job->gradients = a->descriptor->dim - cns_mechanism_extras(&job->mechanism);
+    job->params = a->scaffold ? job->gradients / 2 : job->gradients;
     a->unit = numbers.indicator;
     a->noised = (struct cns_noised_metrics_sums){
         .unit = numbers.metric, .sigma = cns_mechanism_sum_sigma(&job->mechanism, &numbers, a->count)};

@@ -3,13 +3,15 @@
  * From uploads and rebuilt masks to the new model: runs on a worker thread, on
  * plain arrays. Block after block: the included uploads are added up, the masks
  * taken off, central noise added before anything else is made of the sum, the
- * update's part dequantised and added to the parent, the extra numbers and the metrics' part kept. No
- * memory beyond the new model and a block a thread.
+ * update's part dequantised and given to the server's optimiser, the extra numbers and the metrics' part
+ * kept. No memory beyond the new model and a block a thread.
  */
 #pragma once
 
+#include "coordinator/optimiser.h"
 #include "dp/noised_metrics.h"
 #include "model/metrics.h"
+#include "model/plan.h"
 #include "protocol/coordinator.h"
 #include "store/vector_file.h"
 
@@ -21,9 +23,12 @@ struct cns_aggregation {
   size_t count;
   const struct cns_mask_term *terms;
   size_t term_count;
-  const float *parent;  /* the model's parameters: dim, without the extra numbers */
-  double learning_rate; /* new model = parent + learning_rate * mean; 1 for updates, negative for gradients */
-  struct cns_rng rng;   /* of central noise; used on several threads */
+  const float *parent; /* the model's parameters: dim, without the extra numbers; with SCAFFOLD half of
+                          dim, and behind them its control variate */
+  const struct cns_plan *scaffold; /* NULL: without */
+  double learning_rate;            /* update = learning_rate * mean; 1 for updates, negative for gradients */
+  struct cns_optimiser optimiser;  /* from parent and update to the new model */
+  struct cns_rng rng;              /* of central noise; used on several threads */
   size_t classes;
   struct cns_parallel parallel;
   /* out */

@@ -21,6 +21,7 @@ struct result_job {
 };
 
 static void free_job(struct result_job *job) {
+  cns_optimiser_end(&job->aggregation.optimiser);
   free(job->uploads);
   free(job->weights);
   free(job->params);
@@ -32,7 +33,7 @@ static int adopt_model(struct cns_server *s, float **params, struct cns_problem 
   uint8_t *bytes;
   size_t len;
   struct cns_digest digest;
-  int r = cns_model_serialize(&s->plan, *params, NULL, 0, &bytes, &len, problem);
+  int r = cns_model_serialize_round(&s->plan, *params, &bytes, &len, problem);
   if (r < 0) return r;
   r = cns_registry_put_model(s->registry, bytes, len, &digest, problem);
   if (r < 0) {
@@ -49,7 +50,7 @@ static int adopt_model(struct cns_server *s, float **params, struct cns_problem 
   return 0;
 }
 
-/* Under another version of the study an adaptive clip norm begins anew. */
+/* Under another version of the study an adaptive clip norm and the optimiser begin anew. */
 static bool is_of_this_study(const struct cns_server *s, const struct cns_manifest *manifest) {
   return cns_digest_equal(&manifest->plan, &s->kit.study_document.digest);
 }
@@ -61,7 +62,8 @@ static int keep_manifest(struct cns_server *s, uint8_t *bytes, size_t len,
   s->manifest_len = len;
   s->completed = manifest->round;
   s->last_round = manifest->descriptor;
-  bool follows = manifest->clip.norm > 0 && is_of_this_study(s, manifest);
+  s->same_version = is_of_this_study(s, manifest);
+  bool follows = manifest->clip.norm > 0 && s->same_version;
   s->clip_norm = follows ? manifest->clip.next : s->plan.clip_norm;
   cns_abandoning_end(s);
   for (size_t k = 0; k < s->session_count; k++)
@@ -91,7 +93,8 @@ int cns_result_adopt(struct cns_server *s, const uint8_t *bytes, size_t len, str
   if (r == 0 && is_of_this_study(s, &manifest))
     r = cns_manifest_check_noised(&manifest, &s->plan.noised_metrics, problem);
   if (r == 0) r = cns_registry_get_model(s->registry, &manifest.model, &model, &model_len, problem);
-  if (r == 0) r = cns_model_parse(&s->plan, model, model_len, "the last round's model", s->params, problem);
+  if (r == 0)
+    r = cns_model_parse_round(&s->plan, model, model_len, "the last round's model", s->params, problem);
   if (r == 0) {
     free(s->model_bytes);
     s->model_bytes = model;
@@ -178,6 +181,7 @@ static int publish(struct cns_server *s, struct result_job *job, struct cns_prob
                                 &manifest);
   if (r < 0) return r;
   r = adopt_model(s, &job->params, problem);
+  if (r == 0) r = cns_optimiser_commit(s, &job->aggregation.optimiser, manifest.round, problem);
   manifest.model = s->model;
   manifest.sum = a->sum;
   manifest.clipped = a->clipped;
@@ -214,6 +218,7 @@ static void finish_round(struct cns_server *s) {
   cns_round_free(s, true);
   if (cns_registry_prune(s->registry, CNS_SERVER_MODELS_KEPT, &problem) < 0)
     cns_report(s, "error", "%s", problem.text);
+  if (cns_optimiser_tidy(s, &problem) < 0) cns_report(s, "error", "%s", problem.text);
   for (size_t k = 0; k < s->session_count; k++)
     if (s->sessions[k].joined) cns_session_send_manifest(s, &s->sessions[k]);
   cns_budget_show_all(s);
@@ -259,13 +264,13 @@ static void computed(uv_work_t *work, int status) {
   free_job(job);
 }
 
-static int collect(struct cns_server *s, struct result_job *job) {
+static int collect(struct cns_server *s, struct result_job *job, struct cns_problem *problem) {
   const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
   const struct cns_agreement *outcomes = cns_coordinator_outcomes(s->machine);
   struct cns_aggregation *a = &job->aggregation;
   job->uploads = calloc(d->member_count, sizeof(struct cns_vector_file *));
   job->weights = calloc(d->member_count, sizeof *job->weights);
-  job->params = calloc(cns_plan_dim(&s->plan), sizeof *job->params);
+  job->params = calloc(cns_plan_round_dim(&s->plan), sizeof *job->params);
   if (!job->uploads || !job->weights || !job->params) return CNS_ERR_MEMORY;
   for (size_t k = 0; k < d->member_count; k++) {
     if (outcomes->outcomes[k] != CNS_INCLUDED) continue;
@@ -277,21 +282,24 @@ static int collect(struct cns_server *s, struct result_job *job) {
   a->uploads = job->uploads;
   a->weights = job->weights;
   a->parent = s->params;
+  a->scaffold = s->plan.scaffold.steps > 0 ? &s->plan : NULL;
   a->learning_rate = d->unit == CNS_UNIT_PATIENT ? -s->plan.learning_rate : 1;
   a->rng = cns_rng_system();
   a->params = job->params;
   a->classes = s->plan.class_count;
   a->parallel = cns_parallel_threads();
-  return cns_coordinator_unmasking(s->machine, &a->terms, &a->term_count);
+  int r = cns_coordinator_unmasking(s->machine, &a->terms, &a->term_count);
+  return r ? r : cns_optimiser_begin(s, &a->optimiser, problem);
 }
 
 void cns_result_compute(struct cns_server *s) {
   struct cns_problem problem = {0};
   struct result_job *job = calloc(1, sizeof *job);
-  int r = job ? collect(s, job) : CNS_ERR_MEMORY;
+  int r = job ? collect(s, job, &problem) : CNS_ERR_MEMORY;
   if (r < 0) {
     if (job) free_job(job);
-    cns_problem_set(&problem, r, "the uploads of this round can't be added up (%s)", cns_error_name(r));
+    if (!problem.text[0])
+      cns_problem_set(&problem, r, "the uploads of this round can't be added up (%s)", cns_error_name(r));
     cns_server_fatal(s, r, &problem);
     return;
   }

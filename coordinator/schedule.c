@@ -199,6 +199,7 @@ static int check_descriptor(const struct cns_server *s, const struct cns_descrip
       .plan = s->kit.study_document.digest,
       .parent = s->model,
       .dim = cns_plan_update_dim(&s->plan),
+      .params = cns_plan_dim(&s->plan),
       .metrics_dim = policy->metrics ? (uint32_t)cns_plan_metrics_dim(&s->plan) : 0,
       .clip_norm = s->clip_norm,
       .indicator_share = s->plan.adaptive_clip.share,
@@ -396,7 +397,7 @@ static bool uploads_fit(struct cns_server *s) {
   uint64_t joined = 0, words = cns_plan_update_dim(&s->plan) + cns_plan_metrics_dim(&s->plan);
   for (size_t k = 0; k < s->session_count; k++)
     joined += s->sessions[k].joined;
-  int r = cns_upload_check_room(s, joined * words * 4, &problem);
+  int r = cns_upload_check_room(s, joined * words * 4 + cns_optimiser_bytes(s), &problem);
   if (r < 0 && may_say_waiting(s))
     cns_report(s, "waiting", "waiting: %s; make room, the next round begins by itself", problem.text);
   return r == 0;

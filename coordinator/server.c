@@ -75,7 +75,8 @@ static int open_folders(struct cns_server *s, struct cns_problem *problem) {
   char *path = cns_kit_path(state, "journal.sqlite");
   char *models = cns_kit_path(state, "models");
   s->vectors = cns_kit_path(state, "uploads");
-  int r = path && models && s->vectors ? 0 : CNS_ERR_MEMORY;
+  s->optimiser_path = cns_kit_path(state, "optimiser");
+  int r = path && models && s->vectors && s->optimiser_path ? 0 : CNS_ERR_MEMORY;
   if (r == 0) r = cns_folder_create(state, problem);
   if (r == 0) r = cns_folder_create(s->vectors, problem);
   if (r == 0) {
@@ -107,11 +108,11 @@ static int load_study(struct cns_server *s, struct cns_problem *problem) {
   if (r < 0) return r;
   cns_study_digest(s->kit.roster.consortium, s->plan.name, &s->study);
   s->clip_norm = s->plan.clip_norm;
-  s->params = calloc(cns_plan_dim(&s->plan), sizeof *s->params);
+  s->params = calloc(cns_plan_round_dim(&s->plan), sizeof *s->params);
   if (!s->params) return CNS_ERR_MEMORY;
   r = load_test_set(s, problem);
   if (r == 0) r = cns_model_initial(&s->plan, s->kit.folder, s->params, problem);
-  if (r == 0) r = cns_model_serialize(&s->plan, s->params, NULL, 0, &s->model_bytes, &s->model_len, problem);
+  if (r == 0) r = cns_model_serialize_round(&s->plan, s->params, &s->model_bytes, &s->model_len, problem);
   if (r == 0) r = cns_registry_put_model(s->registry, s->model_bytes, s->model_len, &s->model, problem);
   s->initial = s->model;
   return r;
@@ -218,6 +219,7 @@ static void release(struct cns_server *s) {
   cns_wipe(s->nonce, sizeof s->nonce);
   free(s->watch);
   free(s->vectors);
+  free(s->optimiser_path);
   free(s->sessions);
   free(s->params);
   free(s->model_bytes);
@@ -236,6 +238,8 @@ int cns_server_run(const struct cns_server_options *options, struct cns_problem 
     start_handles(&s);
     r = cns_replay(&s, problem);
     if (r == 0 && !s.stopping) r = sweep_models(&s, problem);
+    if (r == 0 && !s.stopping) r = cns_optimiser_check(&s, problem);
+    if (r == 0 && !s.stopping) r = cns_optimiser_tidy(&s, problem);
     if (r == 0 && !s.stopping) r = cns_budget_replayed(&s, problem);
     if (r == 0 && !s.stopping) r = listen_for_hospitals(&s, problem);
     if (r < 0) cns_server_stop(&s);

@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "coordinator/judge.h"
+#include "coordinator/optimiser.h"
 #include "coordinator/server.h"
 #include "model/plan.h"
 #include "model/table.h"
@@ -178,7 +179,9 @@ struct cns_server {
   uint64_t completed;           /* rounds */
   struct cns_digest last_round; /* descriptor of the last one; if completed > 0 */
   struct cns_digest initial, model;
-  double clip_norm; /* of the round after it */
+  double clip_norm;     /* of the round after it */
+  bool same_version;    /* the last round was under the present study file */
+  char *optimiser_path; /* folder of the server optimiser's state */
   float *params;
   uint8_t *model_bytes;
   size_t model_len;
@@ -311,6 +314,21 @@ void cns_result_compute(struct cns_server *server);
 void cns_result_fail(struct cns_server *server);
 CNS_MUST_CHECK int cns_result_adopt(struct cns_server *server, const uint8_t *manifest, size_t len,
                                     struct cns_problem *problem);
+
+/* optimiser.c: nothing for an optimiser without state */
+/* After a restart: the state that the next round needs is there and whole. */
+CNS_MUST_CHECK int cns_optimiser_check(const struct cns_server *server, struct cns_problem *problem);
+/* For the round that is being computed. */
+CNS_MUST_CHECK int cns_optimiser_begin(const struct cns_server *server, struct cns_optimiser *ret_optimiser,
+                                       struct cns_problem *problem);
+/* The new model is the present one, and its manifest not written yet. */
+CNS_MUST_CHECK int cns_optimiser_commit(const struct cns_server *server, struct cns_optimiser *optimiser,
+                                        uint64_t round, struct cns_problem *problem);
+void cns_optimiser_end(struct cns_optimiser *optimiser);
+/* States that nothing goes on from. */
+CNS_MUST_CHECK int cns_optimiser_tidy(const struct cns_server *server, struct cns_problem *problem);
+/* On the disk, of one model version. */
+uint64_t cns_optimiser_bytes(const struct cns_server *server);
 
 /* ledger.c: nothing under a policy without noise */
 CNS_MUST_CHECK int cns_budget_open(struct cns_server *server, struct cns_problem *problem);

@@ -68,6 +68,16 @@ CNS_MUST_CHECK int cns_file_read(const char *path, size_t max, uint8_t **ret_dat
  * device, a pipe), and our own output, are written to as they are. */
 CNS_MUST_CHECK int cns_file_write(const char *path, const void *data, size_t len, unsigned mode,
                                   struct cns_problem *problem);
+/* The same piece by piece, for what needn't be in memory at once: begin, append as
+ * often as needed, commit; discard in the end, in any case: what was not committed
+ * leaves the old file as it was. */
+struct cns_file_writer;
+CNS_MUST_CHECK int cns_file_begin(const char *path, unsigned mode, struct cns_file_writer **ret_writer,
+                                  struct cns_problem *problem);
+CNS_MUST_CHECK int cns_file_append(struct cns_file_writer *writer, const void *data, size_t len,
+                                   struct cns_problem *problem);
+CNS_MUST_CHECK int cns_file_commit(struct cns_file_writer *writer, struct cns_problem *problem);
+struct cns_file_writer *cns_file_discard(struct cns_file_writer *writer); /* NULL is fine */
 /* Makes the name of a new or renamed file durable. Returns an errno, 0 for done
  * (also on a file system that can't sync folders). */
 CNS_MUST_CHECK int cns_file_sync_folder(const char *path);

@@ -216,7 +216,9 @@ int cns_network_init(const struct cns_plan *plan, uint64_t seed, float *ret_para
 struct trainer {
   struct work work;
   const struct cns_table *table;
-  size_t batch; /* rows at a time, at the most */
+  const float *parent;
+  const float *correction; /* NULL: none */
+  size_t batch;            /* rows at a time, at the most */
   struct cns_rng_seeded generator;
   float *params;
   float *velocity;
@@ -237,10 +239,18 @@ static void trainer_deinit(struct trainer *trainer) {
   free(trainer->order);
 }
 
+void cns_network_shuffles(const struct cns_network_seed *seed, struct cns_rng_seeded *ret_generator) {
+  char label[96];
+  snprintf(label, sizeof label, "shuffle: round %llu, attempt %u, hospital %u",
+           (unsigned long long)seed->round, seed->attempt, seed->hospital);
+  cns_rng_seeded_init_label(ret_generator, seed->study, label);
+}
+
 static int trainer_init(struct trainer *trainer, const struct cns_plan *plan, const float *parent,
-                        const struct cns_table *table, const struct cns_network_seed *seed) {
+                        const float *correction, const struct cns_table *table,
+                        const struct cns_network_seed *seed) {
   size_t batch = plan->batch < table->rows ? plan->batch : table->rows;
-  *trainer = (struct trainer){.table = table, .batch = batch};
+  *trainer = (struct trainer){.table = table, .parent = parent, .correction = correction, .batch = batch};
   int r = work_init(&trainer->work, plan, batch);
   if (r < 0) return r;
   trainer->params = malloc(plan->dim * sizeof(float));
@@ -257,11 +267,20 @@ static int trainer_init(struct trainer *trainer, const struct cns_plan *plan, co
   memcpy(trainer->params, parent, plan->dim * sizeof(float));
   for (size_t i = 0; i < table->rows; i++)
     trainer->order[i] = (uint32_t)i;
-  char label[96];
-  snprintf(label, sizeof label, "shuffle: round %llu, attempt %u, hospital %u",
-           (unsigned long long)seed->round, seed->attempt, seed->hospital);
-  cns_rng_seeded_init_label(&trainer->generator, seed->study, label);
+  cns_network_shuffles(seed, &trainer->generator);
   return 0;
+}
+
+/* Beside the rows' loss: FedProx's mu/2 |w - w0|^2, and SCAFFOLD's constant. */
+static void adjust_gradient(struct trainer *trainer) {
+  const struct cns_plan *plan = trainer->work.plan;
+  float mu = (float)plan->proximal;
+  if (mu > 0)
+    for (size_t k = 0; k < plan->dim; k++)
+      trainer->gradient[k] += mu * (trainer->params[k] - trainer->parent[k]);
+  if (trainer->correction)
+    for (size_t k = 0; k < plan->dim; k++)
+      trainer->gradient[k] += trainer->correction[k];
 }
 
 /* One step on rows order[at..at+n-1]; returns their summed loss. */
@@ -275,6 +294,7 @@ static double step(struct trainer *trainer, size_t at, size_t n) {
   }
   double loss = loss_and_gradient(&trainer->work, trainer->params, trainer->batch_x, trainer->batch_label, n,
                                   trainer->gradient);
+  adjust_gradient(trainer);
   float momentum = (float)plan->momentum, rate = (float)plan->learning_rate;
   for (size_t k = 0; k < plan->dim; k++) {
     trainer->velocity[k] = momentum * trainer->velocity[k] + trainer->gradient[k];
@@ -322,6 +342,13 @@ static int finish_update(const struct trainer *trainer, const float *parent, flo
 int cns_network_train(const struct cns_plan *plan, const float *parent, const struct cns_table *table,
                       const struct cns_network_seed *seed, const atomic_bool *cancel, float *ret_update,
                       struct cns_network_stats *ret_stats, struct cns_problem *problem) {
+  return cns_network_train_corrected(plan, parent, NULL, table, seed, cancel, ret_update, ret_stats, problem);
+}
+
+int cns_network_train_corrected(const struct cns_plan *plan, const float *parent, const float *correction,
+                                const struct cns_table *table, const struct cns_network_seed *seed,
+                                const atomic_bool *cancel, float *ret_update,
+                                struct cns_network_stats *ret_stats, struct cns_problem *problem) {
   memset(ret_update, 0, plan->dim * sizeof *ret_update);
   if (table->rows == 0 || table->features != plan->feature_count ||
       !labels_fit(plan, table->label, table->rows))
@@ -329,7 +356,7 @@ int cns_network_train(const struct cns_plan *plan, const float *parent, const st
                            "there are no labelled rows for this study to train on");
   struct trainer trainer;
   struct cns_network_stats stats = {0};
-  int r = trainer_init(&trainer, plan, parent, table, seed);
+  int r = trainer_init(&trainer, plan, parent, correction, table, seed);
   if (r < 0) return cns_problem_set(problem, r, "out of memory for training");
   r = train_epochs(&trainer, cancel, &stats, problem);
   if (r == 0) r = finish_update(&trainer, parent, ret_update, problem);

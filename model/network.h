@@ -13,6 +13,7 @@
 
 #include <stdatomic.h>
 
+#include "crypto/rng.h"
 #include "model/plan.h"
 #include "model/table.h"
 
@@ -30,6 +31,10 @@ struct cns_network_seed {
   uint32_t hospital; /* roster index */
 };
 
+/* The stream from which orders of rows are drawn, one shuffle after another of what the last left, an epoch
+ * each. */
+void cns_network_shuffles(const struct cns_network_seed *seed, struct cns_rng_seeded *ret_generator);
+
 struct cns_network_stats {
   double first_loss; /* mean loss over the first epoch, */
   double last_loss;  /* and the last one */
@@ -37,7 +42,9 @@ struct cns_network_stats {
 };
 
 /*
- * plan->local_epochs epochs from parent on the table's rows; ret_update gets
+ * plan->local_epochs epochs from parent on the table's rows, with the plan's proximal term
+ * mu/2 |w - parent|^2 beside the loss of every batch (FedProx: Li et al. 2020, arXiv
+ * 1812.06127, equation 2; not in the stats' losses); ret_update gets
  * trained minus parent, *unclipped*. cancel may be NULL; when it becomes true
  * training stops with CNS_ERR_CANCELLED after the batch. CNS_ERR_RANGE if loss
  * or parameters stop being finite, CNS_ERR_ARGUMENT for a table that doesn't
@@ -47,6 +54,14 @@ CNS_MUST_CHECK int cns_network_train(const struct cns_plan *plan, const float *p
                                      const struct cns_table *table, const struct cns_network_seed *seed,
                                      const atomic_bool *cancel, float *ret_update,
                                      struct cns_network_stats *ret_stats, struct cns_problem *problem);
+
+/* The same with correction[dim] added to every batch's gradient (SCAFFOLD's c - c_i: Karimireddy et
+ * al. 2020, arXiv 1910.06378, equation 3); NULL: nothing. */
+CNS_MUST_CHECK int cns_network_train_corrected(const struct cns_plan *plan, const float *parent,
+                                               const float *correction, const struct cns_table *table,
+                                               const struct cns_network_seed *seed, const atomic_bool *cancel,
+                                               float *ret_update, struct cns_network_stats *ret_stats,
+                                               struct cns_problem *problem);
 
 /* Mean cross-entropy over the rows and its gradient (ret_gradient may be NULL). */
 CNS_MUST_CHECK int cns_network_gradient(const struct cns_plan *plan, const float *params, const float *x,

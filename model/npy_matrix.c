@@ -14,6 +14,7 @@
 #include "crypto/bytes.h"
 #include "crypto/json.h"
 #include "model/npy_header.h"
+#include "model/npy_numbers.h"
 
 #define HEADER_BYTES 128 /* of what is written: a multiple of 64, as NumPy has it, and room for any shape */
 #define TILE 64          /* of a transposition */
@@ -275,21 +276,10 @@ int cns_npy_matrix_read_numbers(const char *path, size_t max, double **ret_numbe
 
 /* In front of the values, which are little-endian again if they aren't already. */
 static int write_header(const struct cns_npy_matrix *matrix) {
-  static const uint8_t magic[8] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0};
-  char shape[64], *text = (char *)matrix->bytes + sizeof magic + 2;
-  if (matrix->dimensions == 1)
-    snprintf(shape, sizeof shape, "(%zu,)", matrix->columns);
-  else
-    snprintf(shape, sizeof shape, "(%zu, %zu)", matrix->rows, matrix->columns);
-  size_t room = HEADER_BYTES - sizeof magic - 2;
-  int len = snprintf(text, room, "{'descr': '<f%zu', 'fortran_order': False, 'shape': %s, }",
-                     matrix->element_bytes, shape);
-  if (len < 0 || (size_t)len >= room) return CNS_ERR_LIMIT;
-  memset(text + len, ' ', room - (size_t)len - 1);
-  text[room - 1] = '\n';
-  memcpy(matrix->bytes, magic, sizeof magic);
-  cns_store_le16(matrix->bytes + sizeof magic, (uint16_t)room);
-  return 0;
+  bool vector = matrix->dimensions == 1;
+  uint64_t shape[] = {vector ? matrix->columns : matrix->rows, matrix->columns};
+  return cns_npy_head_format(matrix->element_bytes == 4 ? "<f4" : "<f8", shape, matrix->dimensions,
+                             matrix->bytes, HEADER_BYTES);
 }
 
 int cns_npy_matrix_write(const char *path, const struct cns_npy_matrix *matrix, struct cns_problem *problem) {

@@ -7,6 +7,8 @@
 
 #include "crypto/json.h"
 #include "model/metrics.h"
+#include "model/plan_external.h"
+#include "model/plan_training.h"
 
 #define PATH_CHARS 48
 
@@ -54,14 +56,6 @@ static int get_word(const cJSON *object, const char *path, const char *name, con
   for (size_t i = 0, used = 0; words[i] && used < sizeof known; i++)
     used += (size_t)snprintf(known + used, sizeof known - used, "%s\"%s\"", i ? " or " : "", words[i]);
   return cns_problem_set(problem, CNS_ERR_FORMAT, "%s%s%s must be %s", path, *path ? "." : "", name, known);
-}
-
-static int get_uint(const cJSON *object, const char *path, const char *name, int64_t min, int64_t max,
-                    uint32_t *ret_value, struct cns_problem *problem) {
-  int64_t value;
-  int r = cns_json_get_int(object, path, name, min, max, &value, problem);
-  if (r == 0) *ret_value = (uint32_t)value;
-  return r;
 }
 
 static int compare_text(const void *a, const void *b) {
@@ -188,7 +182,7 @@ static int parse_hidden(const cJSON *model, struct cns_plan *plan, struct cns_pr
 }
 
 static int parse_model(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
-  static const char *const kinds[] = {"logistic", "mlp", NULL};
+  static const char *const kinds[] = {"logistic", "mlp", "external", NULL};
   static const char *const activations[] = {"relu", "tanh", NULL};
   static const char *const logistic_names[] = {"kind", NULL};
   static const char *const mlp_names[] = {"kind", "hidden", "activation", NULL};
@@ -196,6 +190,10 @@ static int parse_model(const cJSON *json, struct cns_plan *plan, struct cns_prob
   int kind = 0, activation = 0;
   int r = cns_json_get_object(json, "", "model", &model, problem);
   if (r == 0) r = get_word(model, "model", "kind", kinds, &kind, problem);
+  if (r == 0 && kind == CNS_MODEL_EXTERNAL) {
+    plan->kind = CNS_MODEL_EXTERNAL;
+    return cns_plan_parse_tensors(model, plan, problem);
+  }
   if (r == 0) r = cns_json_only(model, "model", kind ? mlp_names : logistic_names, problem);
   if (r == 0 && kind) r = parse_hidden(model, plan, problem);
   if (r == 0 && kind) r = get_word(model, "model", "activation", activations, &activation, problem);
@@ -209,26 +207,6 @@ static int parse_model(const cJSON *json, struct cns_plan *plan, struct cns_prob
     return cns_problem_set(problem, CNS_ERR_LIMIT, "the model has %zu parameters, but may have at most %zu",
                            plan->dim, CNS_PLAN_DIM_MAX);
   return 0;
-}
-
-static int parse_training(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
-  static const char *const names[] = {"rounds", "local_epochs", "learning_rate", "momentum",
-                                      "batch",  "seed",         "clip_norm",     NULL};
-  static const char path[] = "training";
-  const cJSON *training;
-  int64_t seed;
-  int r = cns_json_get_object(json, "", path, &training, problem);
-  if (r == 0) r = cns_json_only(training, path, names, problem);
-  if (r == 0) r = get_uint(training, path, "rounds", 1, 1000000, &plan->rounds, problem);
-  if (r == 0) r = get_uint(training, path, "local_epochs", 1, 1000, &plan->local_epochs, problem);
-  if (r == 0)
-    r = cns_json_get_number(training, path, "learning_rate", 1e-9, 100, &plan->learning_rate, problem);
-  if (r == 0) r = cns_json_get_number(training, path, "momentum", 0, 0.999, &plan->momentum, problem);
-  if (r == 0) r = get_uint(training, path, "batch", 1, 65536, &plan->batch, problem);
-  if (r == 0) r = cns_json_get_int(training, path, "seed", 0, CNS_PLAN_SEED_MAX, &seed, problem);
-  if (r == 0) r = cns_json_get_number(training, path, "clip_norm", 1e-6, 1e6, &plan->clip_norm, problem);
-  if (r == 0) plan->seed = (uint64_t)seed;
-  return r;
 }
 
 static int parse_initial(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
@@ -319,15 +297,18 @@ static int parse_privacy(const cJSON *json, struct cns_plan *plan, struct cns_pr
 }
 
 static int parse_names(const cJSON *json, struct cns_plan *plan, struct cns_problem *problem) {
-  static const char *const tasks[] = {"classification", NULL};
+  static const char *const tasks[] = {"classification", "other", NULL};
   const char *name;
   int64_t version;
   int task;
   int r = cns_json_get_string(json, "", "name", CNS_PLAN_NAME_MAX, &name, problem);
   if (r == 0) r = cns_json_get_int(json, "", "version", 1, UINT32_MAX, &version, problem);
   if (r == 0) r = get_word(json, "", "task", tasks, &task, problem);
-  if (r == 0) r = get_text(json, "", "patient_id", &plan->patient_column, problem);
+  if (r == 0 && plan->has_table) r = get_text(json, "", "patient_id", &plan->patient_column, problem);
   if (r < 0) return r;
+  if (task && plan->has_table)
+    return cns_problem_set(problem, CNS_ERR_FORMAT,
+                           "task must be \"classification\" in a study with a table");
   if (!*name || strspn(name, letters) != strlen(name) || name[0] == '.')
     return cns_problem_set(problem, CNS_ERR_FORMAT,
                            "name must be of letters, digits, '-', '_' and '.', and not begin with '.'");
@@ -343,17 +324,19 @@ static int parse_all(const cJSON *json, struct cns_plan *plan, struct cns_proble
   static const char *const weightings[] = {"equal", "patients", NULL};
   int weighting = 0;
   int r = cns_json_only(json, "", names, problem);
+  plan->has_table = cns_plan_names_table(json);
   if (r == 0) r = parse_names(json, plan, problem);
-  if (r == 0) r = parse_label(json, plan, problem);
-  if (r == 0) r = parse_features(json, plan, problem);
+  if (r == 0 && plan->has_table) r = parse_label(json, plan, problem);
+  if (r == 0 && plan->has_table) r = parse_features(json, plan, problem);
   if (r == 0) r = parse_model(json, plan, problem);
-  if (r == 0) r = parse_training(json, plan, problem);
+  if (r == 0) r = cns_plan_parse_training(json, plan, problem);
   if (r == 0) r = parse_initial(json, plan, problem);
   if (r == 0) r = parse_privacy(json, plan, problem);
   if (r == 0) r = get_word(json, "", "weighting", weightings, &weighting, problem);
   if (r == 0) r = cns_json_get_number(json, "", "validation_share", 0, 0.5, &plan->validation_share, problem);
   plan->weighting = (enum cns_plan_weighting)weighting;
-  return r;
+  if (r == 0) r = cns_plan_check_external(plan, problem);
+  return r ? r : cns_plan_check_scaffold(plan, problem);
 }
 
 int cns_plan_parse(const char *text, size_t len, const char *where, struct cns_plan *ret_plan,
@@ -385,6 +368,7 @@ void cns_plan_deinit(struct cns_plan *plan) {
   free(plan->label_column);
   free(plan->patient_column);
   free(plan->initial_file);
+  cns_tensor_list_deinit(&plan->tensors);
   *plan = (struct cns_plan){0};
 }
 
@@ -392,8 +376,13 @@ size_t cns_plan_dim(const struct cns_plan *plan) {
   return plan->dim;
 }
 
+size_t cns_plan_round_dim(const struct cns_plan *plan) {
+  return plan->scaffold.steps > 0 ? 2 * plan->dim : plan->dim;
+}
+
 size_t cns_plan_update_dim(const struct cns_plan *plan) {
-  return plan->dim + (plan->adaptive_clip.share > 0 ? 1 : 0) + (plan->noised_metrics.share > 0 ? 2 : 0);
+  return cns_plan_round_dim(plan) + (plan->adaptive_clip.share > 0 ? 1 : 0) +
+         (plan->noised_metrics.share > 0 ? 2 : 0);
 }
 
 double cns_plan_clip_norm_max(const struct cns_plan *plan) {
@@ -401,7 +390,7 @@ double cns_plan_clip_norm_max(const struct cns_plan *plan) {
 }
 
 size_t cns_plan_metrics_dim(const struct cns_plan *plan) {
-  return cns_metrics_dim(plan->class_count);
+  return plan->kind == CNS_MODEL_EXTERNAL ? 0 : cns_metrics_dim(plan->class_count);
 }
 
 size_t cns_plan_layer_count(const struct cns_plan *plan) {

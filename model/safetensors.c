@@ -3,191 +3,76 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "crypto/json.h"
+#include "model/foreign.h"
+#include "model/safetensors_internal.h"
 
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "tensors are mapped as they lie in the file, which is little-endian"
-#endif
+#define LENGTH_BYTES sizeof(uint64_t)
 
-/* Offsets travel as JSON numbers: whole up to here. */
-#define OFFSET_MAX ((int64_t)1 << 53)
-
-struct cns_safetensors {
-  struct cns_safetensors_tensor *tensors;
-  size_t count;
-  cJSON *header;
-  const cJSON *metadata; /* in header */
-  void *mapping;
-  size_t mapping_len;
-};
-
-/* A tensor's bytes, for the check that they tile the file. */
-struct span {
-  uint64_t begin;
-  uint64_t end;
-  const char *name;
-};
-
-static int compare_span(const void *a, const void *b) {
-  const struct span *x = a, *y = b;
-  if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
-  return (x->end > y->end) - (x->end < y->end);
+static int out_of_memory(struct cns_problem *problem) {
+  return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
 }
 
-/* A whole number from 0 to OFFSET_MAX. */
-static bool whole(const cJSON *item, uint64_t *ret_value) {
-  if (!cJSON_IsNumber(item)) return false;
-  double value = item->valuedouble;
-  if (!(value >= 0 && value <= (double)OFFSET_MAX) || value != (double)(int64_t)value) return false;
-  *ret_value = (uint64_t)value;
-  return true;
+static struct cns_safetensors *new_file(void) {
+  struct cns_safetensors *file = calloc(1, sizeof *file);
+  if (file) file->fd = -1;
+  return file;
 }
 
-static int read_shape(const cJSON *json, struct cns_safetensors_tensor *tensor, struct cns_problem *problem) {
-  const cJSON *shape, *item;
-  uint64_t count = 1;
-  int r = cns_json_get_array(json, tensor->name, "shape", &shape, problem);
-  if (r < 0) return r;
-  if (cJSON_GetArraySize(shape) > CNS_SAFETENSORS_DIMS_MAX)
-    return cns_problem_set(problem, CNS_ERR_LIMIT, "tensor \"%s\" has more than %d dimensions", tensor->name,
-                           CNS_SAFETENSORS_DIMS_MAX);
-  cJSON_ArrayForEach(item, shape) {
-    uint64_t size;
-    if (!whole(item, &size) || size == 0 || count > (uint64_t)OFFSET_MAX / size)
-      return cns_problem_set(problem, CNS_ERR_FORMAT,
-                             "the shape of tensor \"%s\" is not of positive whole numbers", tensor->name);
-    count *= size;
-    tensor->shape[tensor->shape_count++] = size;
-  }
-  tensor->count = count;
-  return 0;
-}
+/* ---- the length in front ---- */
 
-/* data: the bytes behind the header. */
-static int read_tensor(const cJSON *json, const uint8_t *data, size_t data_len,
-                       struct cns_safetensors_tensor *tensor, struct span *span,
+/* head: the first bytes, at least the first 9 or all. Not a safetensors file? Then perhaps another known one.
+ */
+static int read_length(const uint8_t *head, size_t head_len, uint64_t file_len, size_t *ret_header_len,
                        struct cns_problem *problem) {
-  static const char *const names[] = {"dtype", "shape", "data_offsets", NULL};
-  const cJSON *offsets;
-  const char *dtype;
-  int r = cns_json_only(json, tensor->name, names, problem);
-  if (r == 0) r = cns_json_get_string(json, tensor->name, "dtype", 16, &dtype, problem);
-  if (r < 0) return r;
-  if (strcmp(dtype, "F32") != 0)
-    return cns_problem_set(problem, CNS_ERR_UNSUPPORTED,
-                           "tensor \"%s\" is not of type F32; convert the model to 32-bit floats",
-                           tensor->name);
-  r = read_shape(json, tensor, problem);
-  if (r == 0) r = cns_json_get_array(json, tensor->name, "data_offsets", &offsets, problem);
-  if (r < 0) return r;
-  span->name = tensor->name;
-  if (cJSON_GetArraySize(offsets) != 2 || !whole(cJSON_GetArrayItem(offsets, 0), &span->begin) ||
-      !whole(cJSON_GetArrayItem(offsets, 1), &span->end) || span->begin > span->end)
-    return cns_problem_set(problem, CNS_ERR_FORMAT,
-                           "the offsets of tensor \"%s\" are not two rising whole numbers", tensor->name);
-  if (span->end > data_len)
-    return cns_problem_set(problem, CNS_ERR_FORMAT, "tensor \"%s\" reaches beyond the end of the file",
-                           tensor->name);
-  if (span->end - span->begin != tensor->count * sizeof(float))
-    return cns_problem_set(problem, CNS_ERR_FORMAT, "tensor \"%s\" has another size than its shape says",
-                           tensor->name);
-  if (((uintptr_t)data + span->begin) % sizeof(float) != 0)
-    return cns_problem_set(problem, CNS_ERR_FORMAT, "tensor \"%s\" is not aligned to 4 bytes", tensor->name);
-  tensor->data = (const float *)(const void *)(data + span->begin);
-  return 0;
-}
-
-static int check_tiling(struct span *spans, size_t count, size_t data_len, struct cns_problem *problem) {
-  uint64_t end = 0;
-  qsort(spans, count, sizeof *spans, compare_span);
-  for (size_t i = 0; i < count; i++) {
-    if (spans[i].begin < end)
-      return cns_problem_set(problem, CNS_ERR_FORMAT, "tensor \"%s\" overlaps another", spans[i].name);
-    if (spans[i].begin > end)
-      return cns_problem_set(problem, CNS_ERR_FORMAT, "there are unused bytes before tensor \"%s\"",
-                             spans[i].name);
-    end = spans[i].end;
-  }
-  if (end != data_len)
-    return cns_problem_set(problem, CNS_ERR_FORMAT, "there are unused bytes after the last tensor");
-  return 0;
-}
-
-static int read_metadata(struct cns_safetensors *file, struct cns_problem *problem) {
-  const cJSON *item;
-  file->metadata = cJSON_GetObjectItemCaseSensitive(file->header, "__metadata__");
-  if (!file->metadata) return 0;
-  if (!cJSON_IsObject(file->metadata))
-    return cns_problem_set(problem, CNS_ERR_FORMAT, "__metadata__ is not an object");
-  cJSON_ArrayForEach(item, file->metadata) {
-    if (!cJSON_IsString(item))
-      return cns_problem_set(problem, CNS_ERR_FORMAT, "__metadata__ holds something else than strings");
-  }
-  return 0;
-}
-
-static int read_tensors(struct cns_safetensors *file, const uint8_t *data, size_t data_len,
-                        struct cns_problem *problem) {
-  int r = read_metadata(file, problem);
-  if (r < 0) return r;
-  int items = cJSON_GetArraySize(file->header) - (file->metadata ? 1 : 0);
-  if (items > CNS_SAFETENSORS_TENSORS_MAX)
-    return cns_problem_set(problem, CNS_ERR_LIMIT, "more than %d tensors", CNS_SAFETENSORS_TENSORS_MAX);
-  size_t count = (size_t)items;
-  file->tensors = calloc(count ? count : 1, sizeof *file->tensors);
-  struct span *spans = calloc(count ? count : 1, sizeof *spans);
-  if (!file->tensors || !spans) r = cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
-  const cJSON *item;
-  if (r == 0) cJSON_ArrayForEach(item, file->header) {
-      if (item == file->metadata) continue;
-      struct cns_safetensors_tensor *tensor = &file->tensors[file->count];
-      size_t len = strlen(item->string);
-      if (len == 0 || len > CNS_SAFETENSORS_NAME_MAX) {
-        r = cns_problem_set(problem, CNS_ERR_LIMIT, "a tensor's name is empty or longer than %d bytes",
-                            CNS_SAFETENSORS_NAME_MAX);
-        break;
-      }
-      memcpy(tensor->name, item->string, len + 1);
-      r = read_tensor(item, data, data_len, tensor, &spans[file->count], problem);
-      if (r < 0) break;
-      file->count++;
-    }
-  if (r == 0) r = check_tiling(spans, count, data_len, problem);
-  free(spans);
-  return r;
-}
-
-static int read_file(struct cns_safetensors *file, const uint8_t *data, size_t len,
-                     struct cns_problem *problem) {
   uint64_t header_len = 0;
-  if (len < sizeof header_len)
-    return cns_problem_set(problem, CNS_ERR_FORMAT, "too short for a safetensors file");
-  memcpy(&header_len, data, sizeof header_len);
-  if (header_len > CNS_SAFETENSORS_HEADER_MAX)
-    return cns_problem_set(problem, CNS_ERR_LIMIT,
-                           "the header claims more than 8 MiB; is this a safetensors file?");
-  if (header_len > len - sizeof header_len)
-    return cns_problem_set(problem, CNS_ERR_FORMAT, "the file ends within its header");
-  int r = cns_json_parse((const char *)data + sizeof header_len, (size_t)header_len, "header", &file->header,
-                         problem);
+  int r = 0;
+  memcpy(&header_len, head, head_len < LENGTH_BYTES ? head_len : LENGTH_BYTES);
+  if (file_len < LENGTH_BYTES)
+    r = cns_problem_set(problem, CNS_ERR_FORMAT, "too short for a safetensors file");
+  else if (header_len > CNS_SAFETENSORS_HEADER_MAX)
+    r = cns_problem_set(problem, CNS_ERR_LIMIT,
+                        "the header claims more than 8 MiB; is this a safetensors file?");
+  else if (header_len > file_len - LENGTH_BYTES)
+    r = cns_problem_set(
+        problem, CNS_ERR_FORMAT,
+        "the file ends within its header; was it copied whole, and is it a safetensors file?");
+  else if (header_len == 0 || (head_len > LENGTH_BYTES && head[LENGTH_BYTES] != '{'))
+    r = cns_problem_set(problem, CNS_ERR_FORMAT,
+                        "the header is not a JSON object that begins with {; is this a safetensors file?");
+  if (r < 0) return cns_foreign_refuse(head, head_len, r, problem);
+  *ret_header_len = (size_t)header_len;
+  return 0;
+}
+
+/* ---- in memory ---- */
+
+static int read_bytes(struct cns_safetensors *file, const uint8_t *data, size_t len,
+                      struct cns_problem *problem) {
+  size_t header_len = 0;
+  int r = read_length(data, len, len, &header_len, problem);
   if (r < 0) return r;
-  if (!cJSON_IsObject(file->header))
-    return cns_problem_set(problem, CNS_ERR_FORMAT, "the header is not a JSON object");
-  size_t begin = sizeof header_len + (size_t)header_len;
-  return read_tensors(file, data + begin, len - begin, problem);
+  r = cns_safetensors_read_header(file, (const char *)data + LENGTH_BYTES, header_len, len, problem);
+  for (size_t i = 0; r == 0 && i < file->count; i++) {
+    struct cns_safetensors_tensor *tensor = &file->tensors[i];
+    tensor->bytes = data + tensor->offset;
+    /* Others' headers needn't be padded. */
+    if (tensor->dtype == CNS_DTYPE_F32 && (uintptr_t)tensor->bytes % sizeof(float) == 0)
+      tensor->data = tensor->bytes;
+  }
+  return r;
 }
 
 int cns_safetensors_parse(const uint8_t *data, size_t len, const char *where,
                           struct cns_safetensors **ret_file, struct cns_problem *problem) {
-  struct cns_safetensors *file = calloc(1, sizeof *file);
-  if (!file) return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", where);
-  int r = read_file(file, data, len, problem);
+  struct cns_safetensors *file = new_file();
+  int r = file ? read_bytes(file, data, len, problem) : out_of_memory(problem);
   if (r < 0) {
     cns_safetensors_free(file);
     return cns_problem_prefix(problem, r, "%s", where);
@@ -196,40 +81,54 @@ int cns_safetensors_parse(const uint8_t *data, size_t len, const char *where,
   return 0;
 }
 
-static int io_problem(const char *path, struct cns_problem *problem) {
-  int error = errno == ENOENT ? CNS_ERR_NOT_FOUND : errno == EACCES ? CNS_ERR_PERMISSION : CNS_ERR_IO;
-  return cns_problem_set(problem, error, "%s: can't be read: %s", path, strerror(errno));
+/* ---- files ---- */
+
+static int io_problem(const char *path, int number, struct cns_problem *problem) {
+  return cns_problem_set(problem, cns_error_from_errno(number), "%s: can't be read: %s", path,
+                         strerror(number));
 }
 
-/* Maps the file at path; an empty or non-regular one is refused. */
-static int map_file(const char *path, void **ret_mapping, size_t *ret_len, struct cns_problem *problem) {
+/* An empty file or one that isn't plain is refused. */
+static int open_plain(const char *path, int *ret_fd, size_t *ret_len, struct cns_problem *problem) {
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return io_problem(path, problem);
+  if (fd < 0) return io_problem(path, errno, problem);
   struct stat status;
-  int r = fstat(fd, &status) < 0 ? io_problem(path, problem) : 0;
+  int r = fstat(fd, &status) < 0 ? io_problem(path, errno, problem) : 0;
   if (r == 0 && (!S_ISREG(status.st_mode) || status.st_size == 0))
     r = cns_problem_set(problem, CNS_ERR_FORMAT, "%s: %s", path,
                         S_ISREG(status.st_mode) ? "the file is empty" : "not a plain file");
-  if (r == 0) {
-    void *mapping = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (mapping == MAP_FAILED) {
-      r = io_problem(path, problem);
-    } else {
-      *ret_mapping = mapping;
-      *ret_len = (size_t)status.st_size;
-    }
+  if (r < 0) {
+    (void)close(fd);
+    return r;
   }
-  (void)close(fd); /* was only read from */
-  return r;
+  *ret_fd = fd;
+  *ret_len = (size_t)status.st_size;
+  return 0;
 }
 
-int cns_safetensors_open(const char *path, struct cns_safetensors **ret_file, struct cns_problem *problem) {
-  void *mapping = NULL;
+static int check_digest(const void *data, size_t len, const uint8_t *digest, const char *path,
+                        struct cns_problem *problem) {
+  uint8_t found[CNS_DIGEST_BYTES];
+  if (crypto_generichash(found, sizeof found, data, len, NULL, 0) != 0)
+    return cns_problem_set(problem, CNS_ERR_LIBRARY, "%s: can't be hashed", path);
+  if (memcmp(found, digest, sizeof found) == 0) return 0;
+  return cns_problem_set(problem, CNS_ERR_REFUSED, "%s: is another file than is meant: its digest differs",
+                         path);
+}
+
+/* digest may be NULL. */
+static int open_mapped(const char *path, const uint8_t *digest, struct cns_safetensors **ret_file,
+                       struct cns_problem *problem) {
   size_t len = 0;
-  int r = map_file(path, &mapping, &len, problem);
+  int fd = -1, r = open_plain(path, &fd, &len, problem);
   if (r < 0) return r;
-  struct cns_safetensors *file;
-  r = cns_safetensors_parse(mapping, len, path, &file, problem);
+  void *mapping = mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (mapping == MAP_FAILED) r = io_problem(path, errno, problem);
+  (void)close(fd); /* was only read from */
+  if (r < 0) return r;
+  struct cns_safetensors *file = NULL;
+  if (digest) r = check_digest(mapping, len, digest, path, problem);
+  if (r == 0) r = cns_safetensors_parse(mapping, len, path, &file, problem);
   if (r < 0) {
     (void)munmap(mapping, len);
     return r;
@@ -240,14 +139,91 @@ int cns_safetensors_open(const char *path, struct cns_safetensors **ret_file, st
   return 0;
 }
 
+int cns_safetensors_open(const char *path, struct cns_safetensors **ret_file, struct cns_problem *problem) {
+  return open_mapped(path, NULL, ret_file, problem);
+}
+
+int cns_safetensors_open_digest(const char *path, const uint8_t digest[static CNS_DIGEST_BYTES],
+                                struct cns_safetensors **ret_file, struct cns_problem *problem) {
+  return open_mapped(path, digest, ret_file, problem);
+}
+
+static int read_at(int fd, const char *path, uint64_t at, uint8_t *out, size_t len,
+                   struct cns_problem *problem) {
+  while (len > 0) {
+    ssize_t n = pread(fd, out, len, (off_t)at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return io_problem(path, errno, problem);
+    if (n == 0) return cns_problem_set(problem, CNS_ERR_IO, "%s: became shorter while it was read", path);
+    out += n;
+    at += (uint64_t)n;
+    len -= (size_t)n;
+  }
+  return 0;
+}
+
+static int read_start(struct cns_safetensors *file, size_t len, struct cns_problem *problem) {
+  uint8_t head[CNS_FOREIGN_HEAD_BYTES];
+  size_t head_len = len < sizeof head ? len : sizeof head, header_len = 0;
+  int r = read_at(file->fd, file->path, 0, head, head_len, problem);
+  if (r < 0) return r;
+  r = read_length(head, head_len, len, &header_len, problem);
+  if (r < 0) return cns_problem_prefix(problem, r, "%s", file->path);
+  char *header = malloc(header_len);
+  if (!header) return cns_problem_prefix(problem, out_of_memory(problem), "%s", file->path);
+  r = read_at(file->fd, file->path, LENGTH_BYTES, (uint8_t *)header, header_len, problem);
+  if (r == 0) {
+    r = cns_safetensors_read_header(file, header, header_len, len, problem);
+    if (r < 0) r = cns_problem_prefix(problem, r, "%s", file->path);
+  }
+  free(header);
+  return r;
+}
+
+static int open_unmapped(const char *path, bool floats_only, struct cns_safetensors **ret_file,
+                         struct cns_problem *problem) {
+  size_t len = 0;
+  struct cns_safetensors *file = new_file();
+  if (!file || !(file->path = strdup(path))) {
+    cns_safetensors_free(file);
+    return cns_problem_prefix(problem, out_of_memory(problem), "%s", path);
+  }
+  file->floats_only = floats_only;
+  int r = open_plain(path, &file->fd, &len, problem);
+  if (r == 0) r = read_start(file, len, problem);
+  if (r < 0)
+    cns_safetensors_free(file);
+  else
+    *ret_file = file;
+  return r;
+}
+
+int cns_safetensors_open_unmapped(const char *path, struct cns_safetensors **ret_file,
+                                  struct cns_problem *problem) {
+  return open_unmapped(path, false, ret_file, problem);
+}
+
+int cns_safetensors_open_floats(const char *path, struct cns_safetensors **ret_file,
+                                struct cns_problem *problem) {
+  return open_unmapped(path, true, ret_file, problem);
+}
+
+size_t cns_safetensors_passed_over(const struct cns_safetensors *file) {
+  return file->passed_over;
+}
+
 struct cns_safetensors *cns_safetensors_free(struct cns_safetensors *file) {
   if (!file) return NULL;
   if (file->mapping) (void)munmap(file->mapping, file->mapping_len);
+  if (file->fd >= 0) (void)close(file->fd);
   cJSON_Delete(file->header);
   free(file->tensors);
+  free(file->path);
   free(file);
   return NULL;
 }
+
+/* ---- what is in it ---- */
 
 size_t cns_safetensors_count(const struct cns_safetensors *file) {
   return file->count;
@@ -262,6 +238,26 @@ const struct cns_safetensors_tensor *cns_safetensors_find(const struct cns_safet
   for (size_t i = 0; i < file->count; i++)
     if (strcmp(file->tensors[i].name, name) == 0) return &file->tensors[i];
   return NULL;
+}
+
+/* F32 straight to where it belongs, the others through the upper half of that place: a number
+ * is read before its place is written, from the first on. */
+static int load_from_disk(const struct cns_safetensors *file, const struct cns_safetensors_tensor *tensor,
+                          size_t begin, size_t count, float *out, struct cns_problem *problem) {
+  size_t bytes = cns_dtype_bytes(tensor->dtype), len = count * bytes;
+  uint8_t *place = (uint8_t *)out + (count * sizeof *out - len);
+  int r = read_at(file->fd, file->path, tensor->offset + begin * bytes, place, len, problem);
+  if (r == 0 && tensor->dtype != CNS_DTYPE_F32) cns_dtype_decode(tensor->dtype, place, count, out);
+  return r;
+}
+
+int cns_safetensors_load(const struct cns_safetensors *file, const struct cns_safetensors_tensor *tensor,
+                         size_t begin, size_t count, float *ret_values, struct cns_problem *problem) {
+  if (begin > tensor->count || count > tensor->count - begin) return CNS_ERR_ARGUMENT;
+  if (!tensor->bytes) return load_from_disk(file, tensor, begin, count, ret_values, problem);
+  const uint8_t *from = (const uint8_t *)tensor->bytes + begin * cns_dtype_bytes(tensor->dtype);
+  cns_dtype_decode(tensor->dtype, from, count, ret_values);
+  return 0;
 }
 
 const char *cns_safetensors_metadata(const struct cns_safetensors *file, const char *key) {

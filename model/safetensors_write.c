@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crypto/bytes.h"
 #include "crypto/json.h"
 #include "model/safetensors.h"
 
@@ -24,7 +25,7 @@ static int add_tensor(cJSON *header, const struct cns_safetensors_tensor *tensor
   if (tensor->shape_count > CNS_SAFETENSORS_DIMS_MAX) return CNS_ERR_ARGUMENT;
   uint64_t count = 1, end;
   cJSON *json = cJSON_AddObjectToObject(header, tensor->name);
-  cJSON *dtype = json ? cJSON_AddStringToObject(json, "dtype", "F32") : NULL;
+  cJSON *dtype = json ? cJSON_AddStringToObject(json, "dtype", cns_dtype_name(tensor->dtype)) : NULL;
   cJSON *shape = dtype ? cJSON_AddArrayToObject(json, "shape") : NULL;
   cJSON *offsets = shape ? cJSON_AddArrayToObject(json, "data_offsets") : NULL;
   if (!offsets) return CNS_ERR_MEMORY;
@@ -33,7 +34,7 @@ static int add_tensor(cJSON *header, const struct cns_safetensors_tensor *tensor
     if (!cJSON_AddItemToArray(shape, cJSON_CreateNumber((double)tensor->shape[i]))) return CNS_ERR_MEMORY;
   }
   if (count == 0 || count != tensor->count || count > ((uint64_t)1 << 50)) return CNS_ERR_ARGUMENT;
-  end = *at + count * sizeof(float);
+  end = *at + count * cns_dtype_bytes(tensor->dtype);
   if (!cJSON_AddItemToArray(offsets, cJSON_CreateNumber((double)*at)) ||
       !cJSON_AddItemToArray(offsets, cJSON_CreateNumber((double)end)))
     return CNS_ERR_MEMORY;
@@ -58,9 +59,10 @@ static int make_header(const struct cns_safetensors_tensor *tensors, size_t coun
   return 0;
 }
 
-int cns_safetensors_serialize(const struct cns_safetensors_tensor *tensors, size_t count,
-                              const struct cns_safetensors_pair *metadata, size_t metadata_count,
-                              uint8_t **ret_data, size_t *ret_len, struct cns_problem *problem) {
+int cns_safetensors_header(const struct cns_safetensors_tensor *tensors, size_t count,
+                           const struct cns_safetensors_pair *metadata, size_t metadata_count,
+                           uint8_t **ret_head, size_t *ret_len, uint64_t *ret_data_len,
+                           struct cns_problem *problem) {
   if (count > CNS_SAFETENSORS_TENSORS_MAX || metadata_count > CNS_SAFETENSORS_METADATA_MAX)
     return cns_problem_set(problem, CNS_ERR_LIMIT, "too many tensors or too much metadata for a model file");
   char *header;
@@ -68,21 +70,38 @@ int cns_safetensors_serialize(const struct cns_safetensors_tensor *tensors, size
   int r = make_header(tensors, count, metadata, metadata_count, &header, &data_len);
   if (r < 0) return cns_problem_set(problem, r, "a tensor of the model can't be written to a file");
   size_t header_len = strlen(header), padded = (header_len + 7) / 8 * 8;
-  if (padded > CNS_SAFETENSORS_HEADER_MAX) {
+  uint8_t *head = padded <= CNS_SAFETENSORS_HEADER_MAX ? malloc(8 + padded) : NULL;
+  if (!head) {
     free(header);
+    if (padded <= CNS_SAFETENSORS_HEADER_MAX)
+      return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory for a model file");
     return cns_problem_set(problem, CNS_ERR_LIMIT, "the header of the model file would exceed 8 MiB");
   }
-  uint8_t *data = malloc(8 + padded + data_len);
+  cns_store_le64(head, padded);
+  memcpy(head + 8, header, header_len);
+  memset(head + 8 + header_len, ' ', padded - header_len);
+  free(header);
+  *ret_head = head;
+  *ret_len = 8 + padded;
+  *ret_data_len = data_len;
+  return 0;
+}
+
+int cns_safetensors_serialize(const struct cns_safetensors_tensor *tensors, size_t count,
+                              const struct cns_safetensors_pair *metadata, size_t metadata_count,
+                              uint8_t **ret_data, size_t *ret_len, struct cns_problem *problem) {
+  uint8_t *head;
+  size_t at;
+  uint64_t data_len;
+  for (size_t i = 0; i < count; i++)
+    if (tensors[i].dtype != CNS_DTYPE_F32 || !tensors[i].data) return CNS_ERR_ARGUMENT;
+  int r = cns_safetensors_header(tensors, count, metadata, metadata_count, &head, &at, &data_len, problem);
+  if (r < 0) return r;
+  uint8_t *data = realloc(head, at + data_len);
   if (!data) {
-    free(header);
+    free(head);
     return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory for a model file");
   }
-  uint64_t header_field = padded; /* little-endian machines only, as in the reader */
-  memcpy(data, &header_field, sizeof header_field);
-  memcpy(data + 8, header, header_len);
-  memset(data + 8 + header_len, ' ', padded - header_len);
-  free(header);
-  size_t at = 8 + padded;
   for (size_t i = 0; i < count; i++) {
     memcpy(data + at, tensors[i].data, tensors[i].count * sizeof(float));
     at += tensors[i].count * sizeof(float);

@@ -104,6 +104,8 @@ struct cns_expectation {
   const struct cns_policy *policy;
   struct cns_digest study, plan, parent;
   uint64_t dim;
+  uint64_t params; /* of the model, which an audit's limits go by, since an update says no more: with SCAFFOLD
+                      half of dim; 0: dim */
   uint32_t metrics_dim;
   double clip_norm;                       /* the study's; an adaptive one follows from the last manifest */
   double indicator_share;                 /* the study's; 0: the clip norm is fixed */

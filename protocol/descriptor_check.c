@@ -60,14 +60,15 @@ static int check_unaudited(const struct cns_descriptor *d, const struct cns_expe
 
 static int check_audited(const struct cns_descriptor *d, const struct cns_expectation *e,
                          struct cns_problem *problem) {
-  uint64_t budget = cns_policy_sketch_budget(e->policy, d->dim);
+  uint64_t params = e->params > 0 && e->params < d->dim ? e->params : d->dim;
+  uint64_t budget = cns_policy_sketch_budget(e->policy, params);
   if (d->sketch != e->policy->sketch || !cns_sketch_size_valid(d->sketch))
     REFUSE("the round's sketch has %u numbers, the policy says %u", d->sketch, e->policy->sketch);
-  if (d->dim < CNS_AUDIT_DIM_MIN || d->dim / CNS_SKETCH_WORDS_PER_NUMBER < d->sketch)
+  if (params < CNS_AUDIT_DIM_MIN || params / CNS_SKETCH_WORDS_PER_NUMBER < d->sketch)
     REFUSE("a sketch of %u numbers would say too much of %" PRIu64
            " parameters: an audit needs at least %u of "
            "them for each number, and %u; without an audit the policy must say \"none\"",
-           d->sketch, d->dim, CNS_SKETCH_WORDS_PER_NUMBER, CNS_AUDIT_DIM_MIN);
+           d->sketch, params, CNS_SKETCH_WORDS_PER_NUMBER, CNS_AUDIT_DIM_MIN);
   if (e->sketch_spent > budget || budget - e->sketch_spent < d->sketch)
     REFUSE("this hospital has revealed %" PRIu64 " of the %" PRIu64
            " numbers that the policy's sketch budget allows in this study; the round asks for %u more",

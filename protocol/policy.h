@@ -120,6 +120,8 @@ struct cns_policy_study {
   double noise_multiplier, sampling_rate; /* 0 without noise */
   uint32_t local_epochs;
   double momentum;
+  double proximal;
+  bool scaffold;
   double validation_share;
 };
 /* Would every round of such a study be refused? CNS_ERR_REFUSED with a sentence. */

@@ -18,11 +18,12 @@ static int check_unit(const struct cns_policy *policy, const struct cns_policy_s
         "the study's validation share is %g, but the policy protects patients: one patient more could move "
         "another one out of the training data, which the noise isn't made for; it must be 0; " WHOM,
         study->validation_share);
-  if (policy->unit == CNS_UNIT_PATIENT && (study->local_epochs != 1 || study->momentum != 0))
+  if (policy->unit == CNS_UNIT_PATIENT &&
+      (study->local_epochs != 1 || study->momentum != 0 || study->proximal != 0))
     REFUSE("the policy protects patients, so a round is one step on a sum of clipped gradients: the study "
            "must have "
-           "1 local epoch (it has %u) and no momentum (it has %g); " WHOM,
-           study->local_epochs, study->momentum);
+           "1 local epoch (it has %u), no momentum (it has %g) and no proximal term (it has %g); " WHOM,
+           study->local_epochs, study->momentum, study->proximal);
   return 0;
 }
 
@@ -74,6 +75,9 @@ int cns_policy_check_study(const struct cns_policy *policy, const struct cns_pol
   if (study->clip_norm > policy->clip_norm_max)
     REFUSE("the study's clip norm is %g, but the policy allows %g at the most; " WHOM, study->clip_norm,
            policy->clip_norm_max);
+  if (policy->unit == CNS_UNIT_PATIENT && study->scaffold)
+    REFUSE("the policy protects patients, and a control variate of SCAFFOLD is the mean gradient of a whole "
+           "table, which the noise isn't made for: the study must do without training.scaffold; " WHOM);
   if (study->by_patients != (policy->weights_mode == CNS_WEIGHTS_PATIENTS))
     REFUSE("the study weighs hospitals %s, the policy %s; " WHOM,
            study->by_patients ? "by patients" : "equally", study->by_patients ? "equally" : "by patients");

@@ -22,7 +22,10 @@
  *                  "budget": {"epsilon", "delta"} (what all studies on these data may cost
  *                  together; left out: what the policy says of the study), in it, if wanted,
  *                  "lost_through": ROUND (what this study cost up to there is in a ledger
- *                  that was lost, and was taken off epsilon and delta);
+ *                  that was lost, and was taken off epsilon and delta) and
+ *                  "trainer": {"command": [...], ...} (what trains here, instead of the built-in
+ *                  trainer; docs/trainers.md) and "patients": N (how many the data are of, where the
+ *                  study names no table in which they could be counted);
  *                  paths are relative to the kit unless they begin with "/"
  */
 #pragma once
@@ -34,7 +37,21 @@
 
 #define CNS_KIT_CONFIG_BYTES_MAX (64u << 10)
 
+#define CNS_KIT_ARGUMENTS_MAX 64
+#define CNS_KIT_VARIABLES_MAX 64
+#define CNS_KIT_TRAINER_SECONDS_MAX (30u * 86400u)
+#define CNS_KIT_PATIENTS_MAX 4000000
+
 enum cns_kit_role { CNS_KIT_COORDINATOR = 0, CNS_KIT_HOSPITAL = 1 };
+
+/* The command that trains at a hospital. Without one (command NULL) the built-in trainer does. */
+struct cns_kit_trainer {
+  char **command;        /* ends with NULL */
+  char **environment;    /* "NAME=value", ends with NULL; on top of what every command gets */
+  uint32_t time_limit_s; /* of a round's training */
+  uint64_t file_bytes;   /* no file that it writes may become longer */
+  uint64_t free_bytes;   /* it is stopped when less is left on the disk */
+};
 
 struct cns_kit_config {
   enum cns_kit_role role;
@@ -48,7 +65,9 @@ struct cns_kit_config {
   char *ledger_path;               /* NULL: beside the table */
   double data_epsilon, data_delta; /* 0: the policy's */
   uint64_t lost_through;           /* round; 0: no ledger was lost */
-  struct cns_floor floor;          /* holds whatever policy and descriptor say */
+  struct cns_kit_trainer trainer;
+  uint32_t patients;      /* 0: they are counted in the table */
+  struct cns_floor floor; /* holds whatever policy and descriptor say */
 };
 
 struct cns_kit {
@@ -99,6 +118,10 @@ void cns_kit_config_deinit(struct cns_kit_config *config);
 /* Would every round of this study be refused under the policy? CNS_ERR_REFUSED with a sentence. */
 CNS_MUST_CHECK int cns_kit_check_study(const struct cns_policy *policy, const struct cns_plan *plan,
                                        struct cns_problem *problem);
+/* Can this hospital take part in the study: a command where the model is external, none where the policy's
+ * unit is patient, and a number of patients where there is no table? CNS_ERR_REFUSED with a sentence. */
+CNS_MUST_CHECK int cns_kit_check_trainer(const struct cns_kit *kit, const struct cns_plan *plan,
+                                         struct cns_problem *problem);
 /* The policy's minimums. */
 struct cns_floor cns_kit_floor_default(const struct cns_policy *policy);
 

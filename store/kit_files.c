@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "store/kit.h"
+#include "store/kit_trainer.h"
 
 #define AUTHORITY_FILE "authority.pub"
 #define CONFIG_FILE "config.json"
@@ -205,8 +205,8 @@ static int read_coordinator(const cJSON *json, const char *folder, struct cns_ki
 
 static int read_hospital(const cJSON *json, const char *folder, struct cns_kit_config *config,
                          struct cns_problem *problem) {
-  static const char *const fields[] = {"role",  "name",  "index",  "address", "data",
-                                       "state", "floor", "ledger", "budget",  NULL};
+  static const char *const fields[] = {"role",  "name",   "index",  "address", "data",     "state",
+                                       "floor", "ledger", "budget", "trainer", "patients", NULL};
   const char *name = NULL;
   int64_t index = 0;
   int r = cns_json_only(json, "", fields, problem);
@@ -220,6 +220,7 @@ static int read_hospital(const cJSON *json, const char *folder, struct cns_kit_c
   if (!r) r = read_floor(json, &config->floor, problem);
   if (!r && cns_json_has(json, "ledger")) r = get_path(json, folder, "ledger", &config->ledger_path, problem);
   if (!r && cns_json_has(json, "budget")) r = read_budget(json, config, problem);
+  if (!r) r = cns_kit_trainer_read(json, config, problem);
   if (r) return r;
   memcpy(config->name, name, strlen(name) + 1);
   config->index = (uint16_t)index;
@@ -281,11 +282,32 @@ void cns_kit_config_deinit(struct cns_kit_config *config) {
   free(config->data_path);
   free(config->test_path);
   free(config->ledger_path);
+  cns_kit_trainer_deinit(&config->trainer);
   *config = (struct cns_kit_config){0};
+}
+
+/* What takes more of a model than its numbers. */
+static int check_external(const struct cns_policy *policy, struct cns_problem *problem) {
+  if (policy->metrics || policy->metrics_public || policy->metrics_noised)
+    return cns_problem_set(
+        problem, CNS_ERR_REFUSED,
+        "the study's model is external, so loss and AUC can't be computed here: the policy's "
+        "metrics must be \"off\"; ask the privacy officer or the study's authors");
+  if (policy->noise_placement != CNS_NOISE_NONE && policy->unit == CNS_UNIT_PATIENT)
+    return cns_problem_set(
+        problem, CNS_ERR_REFUSED,
+        "the study's model is external, but the policy protects patients: that needs each "
+        "patient's gradient clipped by itself, which only the built-in models allow; use a "
+        "built-in model, or the unit hospital");
+  return 0;
 }
 
 int cns_kit_check_study(const struct cns_policy *policy, const struct cns_plan *plan,
                         struct cns_problem *problem) {
+  if (plan->kind == CNS_MODEL_EXTERNAL) {
+    int r = check_external(policy, problem);
+    if (r) return r;
+  }
   const struct cns_policy_study study = {.clip_norm = cns_plan_clip_norm_max(plan),
                                          .adaptive_clip = plan->adaptive_clip.share > 0,
                                          .noised_metrics = plan->noised_metrics.share > 0,
@@ -294,6 +316,8 @@ int cns_kit_check_study(const struct cns_policy *policy, const struct cns_plan *
                                          .sampling_rate = plan->sampling_rate,
                                          .local_epochs = plan->local_epochs,
                                          .momentum = plan->momentum,
+                                         .proximal = plan->proximal,
+                                         .scaffold = plan->scaffold.steps > 0,
                                          .validation_share = plan->validation_share};
   return cns_policy_check_study(policy, &study, problem);
 }
@@ -323,7 +347,8 @@ static bool fill_ledger(cJSON *json, const char *folder, const struct cns_kit_co
 
 static bool fill_hospital(cJSON *json, const char *folder, const struct cns_kit_config *config) {
   cJSON *limits = cJSON_AddObjectToObject(json, "floor");
-  return limits && fill_ledger(json, folder, config) && cJSON_AddStringToObject(json, "role", "hospital") &&
+  return limits && fill_ledger(json, folder, config) && cns_kit_trainer_fill(json, config) &&
+         cJSON_AddStringToObject(json, "role", "hospital") &&
          cJSON_AddStringToObject(json, "name", config->name) &&
          cJSON_AddNumberToObject(json, "index", config->index) &&
          cJSON_AddStringToObject(json, "address", config->address) &&

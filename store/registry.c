@@ -24,7 +24,14 @@ struct cns_registry {
 };
 
 void cns_registry_model_digest(const void *bytes, size_t len, struct cns_digest *ret_digest) {
-  cns_hash_once("consilium/1 model digest", bytes, len, ret_digest);
+  struct cns_hash hash;
+  cns_registry_model_digest_begin(&hash);
+  cns_hash_bytes(&hash, bytes, len);
+  cns_hash_final(&hash, ret_digest);
+}
+
+void cns_registry_model_digest_begin(struct cns_hash *ret_hash) {
+  cns_hash_init(ret_hash, "consilium/1 model digest");
 }
 
 static int subfolder(const struct cns_registry *registry, const char *name, char **ret_path) {

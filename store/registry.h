@@ -23,6 +23,8 @@ struct cns_registry *cns_registry_free(struct cns_registry *registry);
 
 /* H("consilium/1 model digest", bytes): the name of a model everywhere. */
 void cns_registry_model_digest(const void *bytes, size_t len, struct cns_digest *ret_digest);
+/* The same of bytes that aren't in memory at once: then cns_hash_bytes and cns_hash_final. */
+void cns_registry_model_digest_begin(struct cns_hash *ret_hash);
 
 /* Durable when it returns. 0 also if the model is there already. */
 CNS_MUST_CHECK int cns_registry_put_model(struct cns_registry *registry, const void *bytes, size_t len,

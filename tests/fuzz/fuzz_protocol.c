@@ -15,16 +15,15 @@
  * With -Dfuzz=true (clang) libFuzzer drives it; otherwise main runs every file
  * of the folder it is given, or with --write fills it from a genuine round.
  */
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include <cmocka.h>
 
+#include "tests/fuzz/run.h"
 #include "tests/protocol/attack.h"
 
 #define TARGETS 7
@@ -174,8 +173,6 @@ static void give_announcement(const uint8_t *data, size_t len) {
   if (cns_hospital_begin(&config, data, len, &hospital, &problem) == 0) cns_hospital_free(hospital);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
   if (len < 2 || len > INPUT_MAX) return 0;
   size_t target = data[0] % TARGETS, p = data[1] % PHASES;
@@ -255,46 +252,12 @@ static void write_corpus(const char *folder) {
   cns_writer_deinit(&writer);
 }
 
-static int run_file(const char *path) {
-  static uint8_t buffer[INPUT_MAX + 1];
-  FILE *file = fopen(path, "rb");
-  if (!file) {
-    perror(path);
-    return 1;
-  }
-  size_t len = fread(buffer, 1, sizeof buffer, file);
-  fclose(file);
-  uint8_t *exact = malloc(len ? len : 1); /* so that a read beyond is seen */
-  if (!exact) return 1;
-  memcpy(exact, buffer, len);
-  LLVMFuzzerTestOneInput(exact, len);
-  free(exact);
-  return 0;
-}
-
-static int run_folder(const char *folder) {
-  DIR *directory = opendir(folder);
-  size_t files = 0;
-  int failed = directory ? 0 : 1;
-  for (struct dirent *entry; directory && (entry = readdir(directory));) {
-    char path[4096];
-    struct stat status;
-    snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-    if (stat(path, &status) != 0 || !S_ISREG(status.st_mode)) continue;
-    failed |= run_file(path);
-    files++;
-  }
-  if (directory) closedir(directory);
-  printf("%zu files\n", files);
-  return failed || files == 0;
-}
-
 int main(int argc, char **argv) {
   int result = 0;
   if (argc == 3 && strcmp(argv[1], "--write") == 0)
     write_corpus(argv[2]);
   else if (argc == 2)
-    result = run_folder(argv[1]);
+    result = fuzz_run_folder(argv[1], INPUT_MAX);
   else {
     fprintf(stderr, "usage: %s [--write] FOLDER\n", argv[0]);
     return 2;

@@ -34,8 +34,10 @@ static inline char *replaced(const char *text, const char *from, const char *to)
   const char *at = strstr(text, from);
   assert_non_null(at);
   assert_null(strstr(at + 1, from));
-  char *out = NULL;
-  assert_true(asprintf(&out, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from)) > 0);
+  size_t room = strlen(text) + strlen(to) + 1;
+  char *out = malloc(room);
+  assert_non_null(out);
+  snprintf(out, room, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
   return out;
 }
 

@@ -9,8 +9,11 @@ import random
 import struct
 
 rng = random.Random(19860323)
+own = random.Random(20201910)
 CLASSES, FEATURES, ROWS = 3, 3, 6
-RATE, MOMENTUM, EPOCHS = 0.1, 0.9, 2
+RATE, MOMENTUM, EPOCHS, PROXIMAL = 0.1, 0.9, 2, 0.75
+STEPS = 5
+SCALE = RATE * STEPS
 
 
 def f32(x):
@@ -52,6 +55,25 @@ def gradient(params, hidden, act, x, y, h=1e-5):
     return out
 
 
+def train(params, hidden, act, x, y, proximal=0.0, correction=None, momentum=MOMENTUM):
+    """The whole table is one batch; the update."""
+    velocity, moved = [0.0] * len(params), list(params)
+    for _ in range(EPOCHS):
+        g = gradient(moved, hidden, act, x, y)
+        g = [d + proximal * (w - p) + (correction[k] if correction else 0)
+             for k, (d, w, p) in enumerate(zip(g, moved, params))]
+        velocity = [momentum * v + d for v, d in zip(velocity, g)]
+        moved = [w - RATE * v for w, v in zip(moved, velocity)]
+    return [w - p for w, p in zip(moved, params)]
+
+
+def scaffold(params, hidden, act, x, y, control, own):
+    """Karimireddy et al. 2020, Algorithm 1, option II: dy and SCALE times c_i+ - c_i."""
+    dy = train(params, hidden, act, x, y, 0, [c - o for c, o in zip(control, own)], 0)
+    new_own = [o - c - d / (EPOCHS * RATE) for o, c, d in zip(own, control, dy)]
+    return dy + [SCALE * (n - o) for n, o in zip(new_own, own)]
+
+
 def chacha20_block(key, block):
     """Bernstein's original: 64-bit counter, zero nonce."""
     def rotate(v, n):
@@ -91,9 +113,9 @@ def c_array(values):
 
 def main():
     out = ["/* Written by network_vectors.py; don't edit. */", "/* clang-format off */",
-           f"enum {{ VECTOR_ROWS = {ROWS}, VECTOR_DIM_MAX = 64 }};",
+           f"enum {{ VECTOR_ROWS = {ROWS}, VECTOR_DIM_MAX = 64 }};", f"static const double vector_proximal = {PROXIMAL};", f"enum {{ VECTOR_STEPS = {STEPS} }};",
            "static const struct { const char *model; size_t dim; float x[%d]; uint16_t label[%d];" % (ROWS * FEATURES, ROWS),
-           "  float params[64]; double loss; float gradient[64]; float update[64]; float logits[%d]; } network_vectors[] = {" % (ROWS * CLASSES)]
+           "  float params[64]; double loss; float gradient[64]; float own[64], joint[128]; float near[64], correction[64], corrected[64]; float update[64]; float logits[%d]; } network_vectors[] = {" % (ROWS * CLASSES)]
     for hidden, act, model in [([], "", '{\\"kind\\": \\"logistic\\"}'),
                                ([4, 5], "tanh", '{\\"kind\\": \\"mlp\\", \\"hidden\\": [4, 5], \\"activation\\": \\"tanh\\"}'),
                                ([6], "relu", '{\\"kind\\": \\"mlp\\", \\"hidden\\": [6], \\"activation\\": \\"relu\\"}'),
@@ -102,16 +124,17 @@ def main():
         x = [[f32(rng.uniform(-1, 1)) for _ in range(FEATURES)] for _ in range(ROWS)]
         y = [rng.randrange(CLASSES) for _ in range(ROWS)]
         params = [f32(rng.uniform(-1, 1)) for _ in range(dim)]
-        start, velocity, moved = gradient(params, hidden, act, x, y), [0.0] * dim, list(params)
-        for _ in range(EPOCHS):  # the whole table is one batch
-            g = gradient(moved, hidden, act, x, y)
-            velocity = [MOMENTUM * v + d for v, d in zip(velocity, g)]
-            moved = [p - RATE * v for p, v in zip(moved, velocity)]
+        start = gradient(params, hidden, act, x, y)
+        correction = [f32(own.uniform(-0.5, 0.5)) for _ in range(dim)]
         z = [v for row in x for v in logits(params, hidden, act, row)]
         out.append("  {\"%s\", %d, %s," % (model, dim, c_array([v for row in x for v in row])))
         out.append("   {%s}, %s," % (", ".join(map(str, y)), c_array(params)))
         out.append("   %s, %s," % (loss(params, hidden, act, x, y).hex(), c_array(start)))
-        out.append("   %s, %s}," % (c_array([m - p for m, p in zip(moved, params)]), c_array(z)))
+        variate = [f32(own.uniform(-0.5, 0.5)) for _ in range(dim)]
+        out.append("   %s, %s," % (c_array(variate), c_array(scaffold(params, hidden, act, x, y, correction, variate))))
+        out.append("   %s, %s, %s," % (c_array(train(params, hidden, act, x, y, PROXIMAL)), c_array(correction),
+                                       c_array(train(params, hidden, act, x, y, 0, correction))))
+        out.append("   %s, %s}," % (c_array(train(params, hidden, act, x, y)), c_array(z)))
     out += ["};", "static const float initial_relu[] = " + c_array(initial_model(5, [4, 5], "relu")) + ";",
             "static const float initial_tanh[] = " + c_array(initial_model(5, [4, 5], "tanh")) + ";", ""]
     open("network_vectors.h", "w").write("\n".join(out))

@@ -60,6 +60,15 @@ static void matches_independent_computation(void **state) {
       assert_true(near(gradient[k], network_vectors[v].gradient[k], 2e-6));
       assert_true(near(update[k], network_vectors[v].update[k], 2e-6));
     }
+    assert_int_equal(cns_network_train_corrected(&plan, params, network_vectors[v].correction, &table, &seed,
+                                                 NULL, update, NULL, NULL),
+                     0);
+    for (size_t k = 0; k < plan.dim; k++)
+      assert_true(near(update[k], network_vectors[v].corrected[k], 2e-6));
+    plan.proximal = vector_proximal;
+    assert_int_equal(cns_network_train(&plan, params, &table, &seed, NULL, update, NULL, NULL), 0);
+    for (size_t k = 0; k < plan.dim; k++)
+      assert_true(near(update[k], network_vectors[v].near[k], 2e-6));
     cns_plan_deinit(&plan);
   }
 }

@@ -89,6 +89,8 @@ static void shipped_study_is_read(void **state) {
 }
 
 /* Each with a word that the sentence must hold. */
+#define OPTIMISER(fields) "\"clip_norm\": 1.5, \"server_optimiser\": {" fields "}"
+
 static const struct {
   const char *from, *to, *word;
 } damages[] = {
@@ -129,6 +131,28 @@ static const struct {
     {"\"seed\": 99", "\"seed\": -1", "training.seed"},
     {"\"clip_norm\": 1.5", "\"clip_norm\": 0", "training.clip_norm"},
     {"\"clip_norm\": 1.5", "\"clip_norm\": 1.5, \"optimizer\": \"adam\"", "training.optimizer"},
+    {"\"clip_norm\": 1.5", OPTIMISER("\"kind\": \"sgd\""), "training.server_optimiser.kind must be"},
+    {"\"clip_norm\": 1.5", OPTIMISER("\"kind\": 3"), "training.server_optimiser.kind"},
+    {"\"clip_norm\": 1.5", OPTIMISER("\"kind\": \"fedavg\""),
+     "training.server_optimiser.learning_rate is missing"},
+    {"\"clip_norm\": 1.5", OPTIMISER("\"kind\": \"fedavg\", \"learning_rate\": 0"), "learning_rate"},
+    {"\"clip_norm\": 1.5", OPTIMISER("\"kind\": \"fedavg\", \"learning_rate\": 1, \"beta1\": 0.9"), "beta1"},
+    {"\"clip_norm\": 1.5", OPTIMISER("\"kind\": \"fedavgm\", \"learning_rate\": 1, \"momentum\": 1"),
+     "momentum"},
+    {"\"clip_norm\": 1.5",
+     OPTIMISER("\"kind\": \"fedadam\", \"learning_rate\": 1, \"beta1\": 0.9, \"tau\": 0.1"),
+     "training.server_optimiser.beta2 is missing"},
+    {"\"clip_norm\": 1.5",
+     OPTIMISER("\"kind\": \"fedyogi\", \"learning_rate\": 1, \"beta1\": 0.9, \"beta2\": 1, \"tau\": 0.1"),
+     "beta2"},
+    {"\"clip_norm\": 1.5",
+     OPTIMISER("\"kind\": \"fedadagrad\", \"learning_rate\": 1, \"beta1\": 0, \"tau\": 0"), "tau"},
+    {"\"clip_norm\": 1.5",
+     OPTIMISER("\"kind\": \"fedadagrad\", \"learning_rate\": 1, \"beta1\": 0, \"beta2\": 0.9, \"tau\": 0.1"),
+     "beta2"},
+    {"\"clip_norm\": 1.5", "\"clip_norm\": 1.5, \"server_optimiser\": \"fedadam\"",
+     "training.server_optimiser"},
+    {"\"clip_norm\": 1.5", "\"clip_norm\": 1.5, \"proximal\": -1", "training.proximal"},
     {"{\"seed\": 5}", "{}", "initial_model.seed"},
     {"{\"seed\": 5}", "{\"seed\": 5, \"file\": \"a\"}", "initial_model.seed"},
     {"{\"seed\": 5}", "{\"file\": \"a\", \"digest\": \"00\"}", "initial_model.digest"},
@@ -139,6 +163,32 @@ static const struct {
     {"\"validation_share\": 0.25", "\"validation_share\": 0.6", "validation_share"},
     {"\"validation_share\": 0.25}", "\"validation_share\": 0.25", "toy.json"},
 };
+
+static void server_optimisers_are_read(void **state) {
+  struct cns_plan plan = parsed(toy_study);
+  struct cns_server_optimiser o = plan.server_optimiser;
+  assert_true(o.kind == CNS_SERVER_FEDAVG && o.learning_rate == 1);
+  cns_plan_deinit(&plan);
+  plan = changed_plan("\"clip_norm\": 1.5",
+                      OPTIMISER("\"kind\": \"fedavgm\", \"learning_rate\": 0.5, \"momentum\": 0.9"));
+  o = plan.server_optimiser;
+  assert_true(o.kind == CNS_SERVER_FEDAVGM && o.learning_rate == 0.5 && o.beta1 == 0.9);
+  assert_int_equal(cns_server_optimiser_arrays(&o), 1);
+  cns_plan_deinit(&plan);
+  plan = changed_plan("\"clip_norm\": 1.5",
+                      OPTIMISER("\"kind\": \"fedyogi\", \"learning_rate\": 0.01, \"beta1\": 0.8,"
+                                " \"beta2\": 0.99, \"tau\": 0.001"));
+  o = plan.server_optimiser;
+  assert_true(o.kind == CNS_SERVER_FEDYOGI && o.learning_rate == 0.01 && o.beta1 == 0.8 && o.beta2 == 0.99 &&
+              o.tau == 0.001);
+  assert_int_equal(cns_server_optimiser_arrays(&o), 2);
+  assert_string_equal(cns_server_optimiser_name(&o), "FedYogi");
+  assert_true(plan.clip_norm == 1.5 && plan.proximal == 0);
+  cns_plan_deinit(&plan);
+  plan = changed_plan("\"clip_norm\": 1.5", "\"clip_norm\": 1.5, \"proximal\": 0.01");
+  assert_true(plan.proximal == 0.01);
+  cns_plan_deinit(&plan);
+}
 
 #define ADAPTIVE "\"quantile\": 0.6, \"rate\": 0.3, \"share\": 0.05, \"min\": 0.1, \"max\": 20"
 #define PRIVACY(adaptive)                                                                                    \
@@ -262,13 +312,100 @@ static void truncated_studies_are_refused(void **state) {
   }
 }
 
+#define DIGEST "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define EXTERNAL                                                                                             \
+  "{\"name\": \"scans\", \"version\": 1, \"task\": \"other\", \"model\": {\"kind\": \"external\", "          \
+  "\"tensors\": "                                                                                            \
+  "{\"b\": [2], \"a.weight\": [2, 3, 4], \"c\": []}}, \"training\": {\"rounds\": 7, \"local_epochs\": 2, "   \
+  "\"learning_rate\": 0.1, \"momentum\": 0.9, \"batch\": 8, \"seed\": 99, \"clip_norm\": 1.5}, "             \
+  "\"initial_model\": {\"file\": \"start.safetensors\", \"digest\": \"" DIGEST "\"}, "                       \
+  "\"weighting\": \"patients\", \"validation_share\": 0}"
+
+/* In the order of their names, whatever the file's. */
+static void an_external_model_is_its_tensors(void **state) {
+  struct cns_plan plan = parsed(EXTERNAL);
+  assert_int_equal(plan.kind, CNS_MODEL_EXTERNAL);
+  assert_false(plan.has_table);
+  assert_int_equal(plan.tensors.count, 3);
+  assert_string_equal(plan.tensors.tensors[0].name, "a.weight");
+  assert_string_equal(plan.tensors.tensors[1].name, "b");
+  assert_int_equal(plan.tensors.tensors[1].offset, 24);
+  assert_int_equal(plan.tensors.tensors[2].shape_count, 0);
+  assert_int_equal(cns_plan_dim(&plan), 27);
+  assert_int_equal(cns_plan_update_dim(&plan), 27);
+  assert_int_equal(cns_plan_metrics_dim(&plan), 0);
+  struct cns_problem problem = {{0}};
+  assert_int_equal(cns_plan_check_built_in(&plan, &problem), CNS_ERR_UNSUPPORTED);
+  cns_plan_deinit(&plan);
+  plan = parsed(toy_study);
+  assert_true(plan.has_table);
+  assert_int_equal(cns_plan_check_built_in(&plan, &problem), 0);
+  cns_plan_deinit(&plan);
+}
+
+/* With a table, as other models have it: the fields in front of "model" are the table's. */
+static void an_external_model_may_have_a_table(void **state) {
+  const char *model = strstr(EXTERNAL, "\"model\": ");
+  int head = (int)(strstr(toy_study, "\"model\": ") - toy_study);
+  char text[4096];
+  snprintf(text, sizeof text, "%.*s%s", head, toy_study, model);
+  struct cns_plan plan = parsed(text);
+  assert_int_equal(plan.kind, CNS_MODEL_EXTERNAL);
+  assert_true(plan.has_table);
+  assert_int_equal(plan.feature_count, 3);
+  assert_string_equal(plan.patient_column, "pid");
+  cns_plan_deinit(&plan);
+}
+
+static const struct {
+  const char *from, *to, *word;
+} external_damages[] = {
+    {"\"b\": [2], ", "\"a.weight\": [2], ", "a.weight"},
+    {"\"b\": [2]", "\"\": [2]", "model.tensors"},
+    {"\"b\": [2]", "\"__metadata__\": [2]", "__metadata__"},
+    {"\"b\": [2]", "\"b\": [0]", "model.tensors: \"b\""},
+    {"\"b\": [2]", "\"b\": [2.5]", "model.tensors: \"b\""},
+    {"\"b\": [2]", "\"b\": [-2]", "model.tensors: \"b\""},
+    {"\"b\": [2]", "\"b\": [\"2\"]", "model.tensors: \"b\""},
+    {"\"b\": [2]", "\"b\": 2", "model.tensors: \"b\""},
+    {"\"b\": [2]", "\"b\": [1,1,1,1,1,1,1,1,1]", "model.tensors: \"b\""},
+    {"\"b\": [2]", "\"b\": [65536, 65536]", "parameters"},
+    {"\"b\": [2]", "\"b\": [268435456]", "parameters"},
+    {"{\"b\": [2], \"a.weight\": [2, 3, 4], \"c\": []}", "{}", "model.tensors"},
+    {"{\"b\": [2], \"a.weight\": [2, 3, 4], \"c\": []}", "[]", "model.tensors"},
+    {"\"kind\": \"external\"", "\"kind\": \"external\", \"layers\": 3", "model.layers"},
+    {"{\"file\": \"start.safetensors\", \"digest\": \"" DIGEST "\"}", "{\"seed\": 1}", "initial_model"},
+    {"\"validation_share\": 0", "\"validation_share\": 0.1", "validation_share"},
+    {"\"momentum\": 0.9, ", "\"momentum\": 0, \"scaffold\": {\"steps\": 3, \"hospitals\": 5}, ",
+     "training.scaffold"},
+    {"\"version\": 1", "\"version\": 1, \"patient_id\": \"pid\"", "task"},
+    {"\"task\": \"other\"", "\"task\": \"classification\", \"patient_id\": \"pid\"", "label"},
+    {"\"task\": \"other\"", "\"task\": \"guessing\"", "task"},
+};
+
+static void each_damage_to_an_external_study_is_refused(void **state) {
+  for (size_t i = 0; i < LENGTH_OF(external_damages); i++) {
+    struct cns_plan plan = {0};
+    struct cns_problem problem = {{0}};
+    char *text = replaced(EXTERNAL, external_damages[i].from, external_damages[i].to);
+    int r = cns_plan_parse(text, strlen(text), "toy.json", &plan, &problem);
+    if (r >= 0 || !strstr(problem.text, external_damages[i].word))
+      fail_msg("%s: %d, %s", external_damages[i].to, r, problem.text);
+    free(text);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(toy_is_read),
+      cmocka_unit_test(an_external_model_is_its_tensors),
+      cmocka_unit_test(an_external_model_may_have_a_table),
+      cmocka_unit_test(each_damage_to_an_external_study_is_refused),
       cmocka_unit_test(tensors_tile_the_vector),
       cmocka_unit_test(logistic_and_file_are_read),
       cmocka_unit_test(shipped_study_is_read),
       cmocka_unit_test(damaged_studies_are_refused),
+      cmocka_unit_test(server_optimisers_are_read),
       cmocka_unit_test(an_adaptive_clip_norm_is_read),
       cmocka_unit_test(noised_metrics_are_read_or_refused),
       cmocka_unit_test(damaged_adaptive_clip_norms_are_refused),

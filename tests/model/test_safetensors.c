@@ -96,9 +96,70 @@ static const struct {
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
      "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}",
      8, "overlaps"},
-    {"{\"a\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[0,8]}}", 8, "not of type F32"},
+    {"{\"a\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[0,8]}}", 8,
+     "of type I64; F32, F16 and BF16 are read"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}", 8, "another size"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, "shape"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, "is empty"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[0,4294967296],\"data_offsets\":[0,0]}}", 0, "is empty"},
+    {"{\"a\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "another size"},
+    {"{\"a\":{\"dtype\":\"F16\",\"shape\":[3],\"data_offsets\":[0,8]}}", 8, "another size"},
+    {"{\"a\":{\"dtype\":\"BF16\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "another size"},
+    {"{\"a\":{\"dtype\":\"F64\",\"shape\":[1],\"data_offsets\":[0,8]}}", 8, "of type F64"},
+    {"{\"a\":{\"dtype\":\"BOOL\",\"shape\":[8],\"data_offsets\":[0,8]}}", 8, "of type BOOL"},
+    {"{\"a\":{\"dtype\":\"f32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "of type f32"},
+    {"{\"a\":{\"dtype\":\"F32 \",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "of type F32 "},
+    {"{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[8],\"data_offsets\":[0,8]}}", 8, "of type F8_E4M3"},
+    {"{\"a\":{\"dtype\":\"\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "of type"},
+    {"{\"a\":{\"dtype\":\"a name that is too long\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "dtype"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":2,\"data_offsets\":[0,8]}}", 8, "shape"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[\"2\"],\"data_offsets\":[0,8]}}", 8, "shape"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[true],\"data_offsets\":[0,8]}}", 8, "shape"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[[2]],\"data_offsets\":[0,8]}}", 8, "shape"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2.0000001],\"data_offsets\":[0,8]}}", 8, "shape"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1e400],\"data_offsets\":[0,8]}}", 8, "too large"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[18446744073709551616],\"data_offsets\":[0,8]}}", 8, "2^53"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[9007199254740992,2],\"data_offsets\":[0,8]}}", 8,
+     "more numbers than any file"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[9007199254740992],\"data_offsets\":[0,8]}}", 8, "another size"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[-8,0]}}", 8, "offsets"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8.5]}}", 8, "offsets"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,null]}}", 8, "offsets"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0]}}", 8, "offsets"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":{\"0\":0}}}", 8, "data_offsets"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[9007199254740984,9007199254740992]}}", 8,
+     "beyond the end"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,16]}}", 16, "another size"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],"
+     "\"data_offsets\":[8,12]}}",
+     12, "unused bytes before"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],"
+     "\"data_offsets\":[4,8]}}",
+     8, "overlaps"},
+    {"{\"a\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"BF16\",\"shape\":[4]"
+     ",\"data_offsets\":[0,8]}}",
+     8, "overlaps"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"__metadata__\":{\"k\":\"1\",\"k\":"
+     "\"2\"}}",
+     8, "occurs twice"},
+    {"{\"__metadata__\":{},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"__metadata__\":{}"
+     "}",
+     8, "occurs twice"},
+    {"{\"__metadata__\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "strings"},
+    {"{\"__metadata__\":{\"k\":{}}}", 0, "strings"},
+    {"{\"__metadata__\":null}", 0, "__metadata__"},
+    {"{\"a\":{\"dtype\":5,\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "dtype"},
+    {"{\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "dtype"},
+    {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "occurs twice"},
+    {"{\"a\":[]}", 0, "no object"},
+    {"{\"\xFF\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "UTF-8"},
+    {"{\"\\u0000\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "NUL"},
+    {"{\"\\ud800\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "surrogate"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}x", 8, "follows"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},}", 8, "field name"},
+    {" {\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "begins with {"},
+    {"\xEF\xBB\xBF{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "begins with {"},
+    {"[]", 0, "begins with {"},
+    {"", 8, "begins with {"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[0,8]}}", 8, "shape"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,8]}}", 8, "shape"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0, "shape"},
@@ -115,7 +176,6 @@ static const struct {
     {"{\"__metadata__\":{\"k\":1}}", 0, "__metadata__"},
     {"{\"__metadata__\":[]}", 0, "__metadata__"},
     {"{\"a\":7}", 0, "a"},
-    {"[]", 0, "object"},
     {"{", 0, "hostile.safetensors"},
     {"{}", 4, "unused bytes"},
 };
@@ -130,18 +190,35 @@ static uint8_t *with_header(const char *header, uint64_t claimed, size_t data_le
   return data;
 }
 
+/* From memory and, with the same result, from a file that isn't mapped. */
+static int read_both(const uint8_t *data, size_t len, struct cns_problem *problem) {
+  char path[] = "/tmp/cns-safetensors-XXXXXX";
+  struct cns_safetensors *file = NULL;
+  struct cns_problem other = {{0}};
+  int r = cns_safetensors_parse(data, len, "hostile.safetensors", &file, problem);
+  assert_true((r == 0) == (file != NULL));
+  cns_safetensors_free(file);
+  file = NULL;
+  int fd = mkstemp(path);
+  assert_true(fd >= 0 && write(fd, data, len) == (ssize_t)len && close(fd) == 0);
+  int unmapped = cns_safetensors_open_unmapped(path, &file, &other);
+  unlink(path);
+  cns_safetensors_free(file);
+  assert_int_equal(unmapped, r);
+  if (r < 0) assert_string_equal(other.text + strlen(path), problem->text + strlen("hostile.safetensors"));
+  return r;
+}
+
 static void hostile_headers_are_refused(void **state) {
   for (size_t i = 0; i < LENGTH_OF(hostile); i++) {
     size_t len, padded_len = (strlen(hostile[i].header) + 7) / 8 * 8;
     char padded[512];
     snprintf(padded, sizeof padded, "%-*s", (int)padded_len, hostile[i].header);
     uint8_t *data = with_header(padded, strlen(padded), hostile[i].data_len, &len);
-    struct cns_safetensors *file = NULL;
     struct cns_problem problem = {{0}};
-    int r = cns_safetensors_parse(data, len, "hostile.safetensors", &file, &problem);
+    int r = read_both(data, len, &problem);
     if (r >= 0 || !strstr(problem.text, hostile[i].word)) print_error("%s: %d %s\n", padded, r, problem.text);
     assert_true(r < 0);
-    assert_null(file);
     assert_non_null(strstr(problem.text, hostile[i].word));
     free(data);
   }
@@ -163,6 +240,58 @@ static void false_lengths_are_refused(void **state) {
   assert_int_equal(cns_safetensors_parse(data, 10, "h", &file, NULL), 0);
   cns_safetensors_free(file);
   free(data);
+}
+
+/* Headers that are small to send and large to hold. */
+static void excess_is_refused_before_it_is_parsed(void **state) {
+  static const struct {
+    const char *start, *repeated, *end, *word;
+    size_t times;
+  } bombs[] = {
+      {"{\"a\":{\"shape\":[1", ",1", "]}}", "more values", 2000000},
+      {"{\"a\":", "{\"a\":", "", "more values", 1000000},
+      {"{\"a\":", "[", "", "nested", 1000},
+      {"{\"__metadata__\":{\"a\":\"", ",{[", "\"}}", "", 2000000}, /* in a string: nothing against it */
+  };
+  for (size_t i = 0; i < LENGTH_OF(bombs); i++) {
+    size_t room = strlen(bombs[i].repeated) * bombs[i].times + 64, len;
+    char *header = malloc(room), *at = header;
+    assert_non_null(header);
+    at = stpcpy(at, bombs[i].start);
+    for (size_t k = 0; k < bombs[i].times; k++)
+      at = stpcpy(at, bombs[i].repeated);
+    stpcpy(at, bombs[i].end);
+    struct cns_problem problem = {{0}};
+    uint8_t *data = with_header(header, strlen(header), 0, &len);
+    struct cns_safetensors *file = NULL;
+    int r = cns_safetensors_parse(data, len, "h", &file, &problem);
+    if ((r < 0) != (bombs[i].word[0] != '\0') || !strstr(problem.text, bombs[i].word))
+      print_error("%zu: %d %s\n", i, r, problem.text);
+    assert_true((r < 0) == (bombs[i].word[0] != '\0'));
+    assert_non_null(strstr(problem.text, bombs[i].word));
+    cns_safetensors_free(file);
+    free(data);
+    free(header);
+  }
+}
+
+static void too_many_tensors_are_refused(void **state) {
+  for (size_t tensors = CNS_SAFETENSORS_TENSORS_MAX; tensors <= CNS_SAFETENSORS_TENSORS_MAX + 1; tensors++) {
+    char *header = malloc(tensors * 80), *at = header;
+    assert_non_null(header);
+    size_t len;
+    for (size_t i = 0; i < tensors; i++)
+      at += sprintf(at, "%c\"t%zu\":{\"dtype\":\"BF16\",\"shape\":[1],\"data_offsets\":[%zu,%zu]}",
+                    i ? ',' : '{', i, 2 * i, 2 * i + 2);
+    strcpy(at, "}");
+    uint8_t *data = with_header(header, strlen(header), 2 * tensors, &len);
+    struct cns_problem problem = {{0}};
+    int r = read_both(data, len, &problem);
+    assert_int_equal(r, tensors > CNS_SAFETENSORS_TENSORS_MAX ? CNS_ERR_LIMIT : 0);
+    if (r < 0) assert_non_null(strstr(problem.text, "more than 4096 tensors"));
+    free(data);
+    free(header);
+  }
 }
 
 static void every_truncation_and_flip_is_survived(void **state) {
@@ -210,6 +339,8 @@ int main(void) {
       cmocka_unit_test(foreign_file_is_read),
       cmocka_unit_test(hostile_headers_are_refused),
       cmocka_unit_test(false_lengths_are_refused),
+      cmocka_unit_test(excess_is_refused_before_it_is_parsed),
+      cmocka_unit_test(too_many_tensors_are_refused),
       cmocka_unit_test(every_truncation_and_flip_is_survived),
       cmocka_unit_test(nonsense_is_not_written),
   };

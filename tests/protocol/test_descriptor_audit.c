@@ -22,6 +22,20 @@ static void no_sketch(struct cns_descriptor *d, struct cns_hospital_config *conf
 static void too_few_parameters(struct cns_descriptor *d, struct cns_hospital_config *config) {
   d->dim = config->expectation.dim = 4095;
 }
+/* With SCAFFOLD a vector is twice as long as the model, and says no more. */
+static void too_few_of_the_model(struct cns_descriptor *d, struct cns_hospital_config *config) {
+  d->dim = config->expectation.dim = 2 * 4095;
+  config->expectation.params = 4095;
+}
+static void a_number_too_many_for_the_model(struct cns_descriptor *d, struct cns_hospital_config *config) {
+  d->dim = config->expectation.dim = 2 * 4096;
+  config->expectation.params = 4096;
+  config->expectation.sketch_spent = 256 - 128 + 1;
+}
+static void enough_left_for_the_model(struct cns_descriptor *d, struct cns_hospital_config *config) {
+  a_number_too_many_for_the_model(d, config);
+  config->expectation.sketch_spent = 128;
+}
 static void under_32_a_number(struct cns_descriptor *d, struct cns_hospital_config *config) {
   ((struct cns_policy *)config->policy)->sketch = d->sketch = 256; /* of 4096 */
 }
@@ -76,11 +90,14 @@ static void each_rule_of_an_audit_is_kept(void **state) {
   } rules[] = {
       CASE(nothing_wrong, 0),
       CASE(just_enough_left, 0),
+      CASE(enough_left_for_the_model, 0),
       CASE(unaudited_when_that_may_be, 0),
       CASE(unaudited_at_random, 0),
       CASE(another_sketch, CNS_ERR_REFUSED),
       CASE(no_sketch, CNS_ERR_REFUSED),
       CASE(too_few_parameters, CNS_ERR_REFUSED),
+      CASE(too_few_of_the_model, CNS_ERR_REFUSED),
+      CASE(a_number_too_many_for_the_model, CNS_ERR_REFUSED),
       CASE(under_32_a_number, CNS_ERR_REFUSED),
       CASE(a_number_too_many, CNS_ERR_REFUSED),
       CASE(all_spent, CNS_ERR_REFUSED),

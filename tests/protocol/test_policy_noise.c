@@ -149,6 +149,15 @@ static void a_study_must_fit_the_policy(void **state) {
   assert_int_equal(cns_policy_check_study(&policy, &bad, &problem), CNS_ERR_REFUSED);
   assert_non_null(strstr(problem.text, "1 local epoch (it has 3)"));
   bad = study;
+  bad.proximal = 0.5;
+  assert_int_equal(cns_policy_check_study(&policy, &bad, &problem), CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "no proximal term (it has 0.5)"));
+  bad = study;
+  bad.scaffold = true;
+  bad.by_patients = false; /* as SCAFFOLD is */
+  assert_int_equal(cns_policy_check_study(&policy, &bad, &problem), CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "do without training.scaffold"));
+  bad = study;
   bad.validation_share = 0.15;
   assert_int_equal(cns_policy_check_study(&policy, &bad, &problem), CNS_ERR_REFUSED);
   assert_non_null(strstr(problem.text, "validation share is 0.15"));

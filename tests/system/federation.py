@@ -30,7 +30,7 @@ def run(*arguments, expect=0):
 class Federation:
     """init, data, consents; start and stop daemons; read what they say."""
 
-    def __init__(self, count=5, rounds=3, hidden=(16,), init=(), privacy=None, **training):
+    def __init__(self, count=5, rounds=3, hidden=(16,), init=(), privacy=None, model=None, weighting=None, **training):
         self.folder = tempfile.mkdtemp(prefix="consilium-test-")
         self.names = [f"h{k + 1}" for k in range(count)]
         self.rounds = rounds
@@ -39,11 +39,15 @@ class Federation:
         with open(os.path.join(EXAMPLE, "study.json")) as file:
             study = json.load(file)
         study["model"]["hidden"] = list(hidden)
+        if model:
+            study["model"] = model
         study["training"].update({"rounds": rounds, "local_epochs": 1, **training})
         if privacy:
             study["privacy"] = privacy
             study["training"]["momentum"] = 0
             study["validation_share"] = 0
+        if weighting:
+            study["weighting"] = weighting
         study_path = os.path.join(self.folder, "study.json")
         with open(study_path, "w") as file:
             json.dump(study, file)
