@@ -225,8 +225,9 @@ static void compare_heads(struct cns_server *s, struct cns_session *session,
     return;
   }
   int r = cns_carried_accept(s, session->hospital, head, kept, why);
-  if (r == 0 && (r = keep_head(s, session, data, len, &problem)) == 0)
-    r = cns_carried_done(s, session->hospital, &problem);
+  /* A crash in between costs another statement, and lets no second ledger in. */
+  if (r == 0) r = cns_carried_done(s, session->hospital, &problem);
+  if (r == 0) r = keep_head(s, session, data, len, &problem);
   if (r == 0) {
     session->ledger_known = true;
     return;

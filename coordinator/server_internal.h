@@ -409,7 +409,7 @@ void cns_reload_adopt(struct cns_server *server);
 CNS_MUST_CHECK int cns_carried_accept(struct cns_server *server, const struct cns_roster_hospital *hospital,
                                       const struct cns_ledger_head *head, const struct cns_ledger_head *kept,
                                       char ret_why[static 200]);
-/* The new head is kept: the statement has served. */
+/* The statement serves once: before the new head is kept. */
 CNS_MUST_CHECK int cns_carried_done(struct cns_server *server, const struct cns_roster_hospital *hospital,
                                     struct cns_problem *problem);
 
