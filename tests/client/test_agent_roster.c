@@ -178,6 +178,28 @@ static void test_one_without_us(void **state) {
   fake_expect_log(fake, 0, "another identity key for this hospital");
 }
 
+/* The clock is handed in; a later roster ends the warnings of the one before. */
+static void test_expiry_is_logged(void **state) {
+  const int64_t day = 86400, until = fake->kit.roster.valid_until;
+  struct cns_agent *agent = fake->peer[0].agent;
+  static const int64_t left[] = {61, 59, 58, 29, 28, 6, 5};
+  for (size_t k = 0; k < sizeof left / sizeof *left; k++)
+    cns_agent_look_at_expiry(agent, until - left[k] * day);
+  fake_expect_log(fake, 0, "the roster expires in 59 days, on ");
+  fake_expect_log(fake, 0, "the roster expires in 29 days, on ");
+  fake_expect_log(fake, 0, "the roster expires in 6 days, on ");
+  assert_int_equal(fake_count_log(fake, 0, "the roster expires in"), 3);
+  fake_expect_log(fake, 0, "this hospital's certificate expires in 6 days, on ");
+  fake_expect_log(fake, 0, "the policy has expired on ");
+  cns_agent_look_at_expiry(agent, until + day);
+  cns_agent_look_at_expiry(agent, until + 2 * day);
+  assert_int_equal(fake_count_log(fake, 0, "the roster has expired on"), 1);
+  send_signed(2, 365 * day, authority);
+  fake_expect_log(fake, 0, "the roster has version 2 from the next round on");
+  cns_agent_look_at_expiry(agent, until + 335 * day);
+  fake_expect_log(fake, 0, "the roster expires in 30 days, on ");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_another_authoritys, setup, teardown),
@@ -185,6 +207,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_versions_only_grow, setup, teardown),
       cmocka_unit_test_setup_teardown(test_a_flood_is_bounded, setup, teardown),
       cmocka_unit_test_setup_teardown(test_one_without_us, setup, teardown),
+      cmocka_unit_test_setup_teardown(test_expiry_is_logged, setup, teardown),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
