@@ -195,6 +195,8 @@ static int exit_code(int error) {
     return CNS_EXIT_IO;
   case CNS_ERR_BUDGET:
     return CNS_EXIT_BUDGET;
+  case CNS_ERR_STOPPED:
+    return CNS_EXIT_STOPPED;
   default:
     return CNS_EXIT_FAILED;
   }

@@ -19,6 +19,7 @@ enum cns_exit {
   CNS_EXIT_REFUSED = 3, /* by policy, floor or signature */
   CNS_EXIT_IO = 4,      /* missing, unreadable or unwritable file; network */
   CNS_EXIT_BUDGET = 5,  /* the privacy budget allows no further round */
+  CNS_EXIT_STOPPED = 6, /* the study was stopped for good */
 };
 
 enum cns_option_kind {
@@ -114,4 +115,8 @@ int cns_cli_evidence(int argc, char **argv);
 int cns_cli_dp(int argc, char **argv);
 int cns_cli_demo(int argc, char **argv);
 int cns_cli_model(int argc, char **argv);
+int cns_cli_pause(int argc, char **argv);
+int cns_cli_preflight(int argc, char **argv);
+int cns_cli_resume(int argc, char **argv);
+int cns_cli_stop(int argc, char **argv);
 int cns_cli_status(int argc, char **argv);

@@ -16,3 +16,9 @@ int cns_status_hospital(const char *kit_folder, bool json);
  * line with `before` in front. */
 CNS_MUST_CHECK int cns_status_expiry_json(const struct cns_kit *kit, cJSON *json);
 void cns_status_expiry_print(const struct cns_kit *kit, const char *before);
+
+/* A pause that is on file (protocol/pause.h): as a member of this name with state, since and
+ * reason (or error), or as a line; nothing if there is none. */
+int cns_status_pause_json(const char *state_folder, const char *file, const char *name, cJSON *json);
+void cns_status_pause_print(const char *state_folder, const char *file, const char *before,
+                            const char *after);

@@ -10,6 +10,7 @@
 #include "cli/status.h"
 #include "model/plan.h"
 #include "protocol/agree.h"
+#include "protocol/pause.h"
 #include "store/journal.h"
 #include "store/kit.h"
 
@@ -227,7 +228,8 @@ static int print_json(struct status *status) {
     cJSON_AddItemToObject(json, "quarantine", cJSON_Duplicate(status->quarantine, true));
   cJSON_AddItemToObject(json, "rounds", status->rounds);
   status->rounds = NULL;
-  int r = add_budget(status, json);
+  int r = cns_status_pause_json(status->kit.config.state_path, CNS_PAUSE_FILE, "pause", json);
+  if (!r) r = add_budget(status, json);
   if (!r) r = cns_status_expiry_json(&status->kit, json);
   if (!r) return cns_cli_print_json(json);
   cJSON_Delete(json);
@@ -265,6 +267,7 @@ static int print_text(const struct status *status) {
          status->kit.roster.consortium, status->plan.name, status->plan.version, status->done,
          status->plan.rounds);
   if (!status->started) printf("The coordinator has not been started on this kit yet.\n");
+  cns_status_pause_print(status->kit.config.state_path, CNS_PAUSE_FILE, "The study is ", ".");
   if (status->done) printf("Model after round %" PRIu64 ": %s\n", status->done, status->model);
   print_budget(status);
   cns_status_expiry_print(&status->kit, "");

@@ -9,6 +9,7 @@
 #include "cli/status.h"
 #include "client/site.h"
 #include "model/modelfile.h"
+#include "protocol/pause.h"
 #include "store/registry.h"
 
 struct status {
@@ -125,6 +126,8 @@ static int print_json(const struct status *status) {
     cJSON_AddNumberToObject(json, "signed_round", (double)status->signed_round);
     cJSON_AddNumberToObject(json, "signed_attempt", status->signed_attempt);
   }
+  if (!r) r = cns_status_pause_json(kit->config.state_path, CNS_PAUSE_FILE, "pause", json);
+  if (!r) r = cns_status_pause_json(kit->config.state_path, CNS_PAUSE_HEARD_FILE, "coordinator_pause", json);
   if (!r && has_budget(status)) r = cns_budget_status_json(CNS_KIT_HOSPITAL, &status->site, json);
   if (!r) return cns_cli_print_json(json);
   cJSON_Delete(json);
@@ -147,6 +150,9 @@ static int print_text(const struct status *status) {
   cns_hex_encode(status->model.bytes, sizeof status->model.bytes, model);
   printf("Hospital %u, %s, of \"%s\", study %s version %" PRIu64 "\n", kit->config.index, kit->config.name,
          kit->roster.consortium, status->site.plan.name, status->site.plan.version);
+  cns_status_pause_print(kit->config.state_path, CNS_PAUSE_FILE, "  pause    this hospital is ", "");
+  cns_status_pause_print(kit->config.state_path, CNS_PAUSE_HEARD_FILE,
+                         "  pause    as the coordinator said last, the study is ", "");
   print_consent(status);
   if (status->model_round)
     printf("  model    after round %" PRIu64 " of %u: %s\n", status->model_round, status->site.plan.rounds,

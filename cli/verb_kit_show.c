@@ -10,6 +10,7 @@
 #include "cli/enrol.h"
 #include "cli/verb_kit.h"
 #include "model/plan.h"
+#include "net/proxy.h"
 #include "store/kit.h"
 
 static bool is_there(const char *folder, const char *name) {
@@ -52,6 +53,21 @@ static int print_json(const struct cns_kit *kit, const struct cns_plan *plan) {
   return cns_cli_fail(r, NULL);
 }
 
+/* Never the URL as it is: it may hold a password. */
+static void print_proxy(const struct cns_kit_proxy *config) {
+  struct cns_proxy proxy;
+  if (config->environment) printf("  proxy      as the environment of the agent says (HTTPS_PROXY)\n");
+  if (!config->url) return;
+  if (cns_proxy_parse(config->url, &proxy, NULL) != 0) {
+    printf("  proxy      its address is not understood\n");
+    return;
+  }
+  bool password = config->user || proxy.has_user;
+  printf("  proxy      %s port %u, %s\n", proxy.host, proxy.port,
+         password ? "with a password" : "without a password");
+  cns_wipe(&proxy, sizeof proxy);
+}
+
 static int print_text(const struct cns_kit *kit, const struct cns_plan *plan) {
   char key[2 * CNS_IDENTITY_BYTES + 1], roster_end[32], policy_end[32];
   cns_hex_encode(kit->authority.bytes, sizeof kit->authority.bytes, key);
@@ -71,7 +87,9 @@ static int print_text(const struct cns_kit *kit, const struct cns_plan *plan) {
   if (kit->config.role == CNS_KIT_COORDINATOR) {
     printf("  listens on %s\n", kit->config.address);
   } else {
-    printf("  dials      %s\n  data       %s\n", kit->config.address, kit->config.data_path);
+    printf("  dials      %s\n", kit->config.address);
+    print_proxy(&kit->config.proxy);
+    printf("  data       %s\n", kit->config.data_path);
     if (kit->config.trainer.command)
       printf("  trainer    %s, for at most %u s a round\n", kit->config.trainer.command[0],
              kit->config.trainer.time_limit_s);

@@ -17,32 +17,6 @@ static void format_day(int64_t seconds, char out[static 16]) {
   if (!gmtime_r(&value, &tm) || strftime(out, 16, "%Y-%m-%d", &tm) == 0) out[0] = '\0';
 }
 
-/* Of a kit the roster in force: a hospital's agent keeps newer ones beside its record. */
-static int load_folder(const char *folder, struct cns_roster *ret_roster, struct cns_problem *problem) {
-  struct cns_identity_public authority;
-  struct cns_kit_config config = {0};
-  struct cns_roster newer = {0};
-  uint8_t *data = NULL;
-  size_t len = 0;
-  int r = cns_kit_roster_load(folder, ret_roster, problem);
-  if (r || cns_kit_config_load(folder, &config, NULL)) return r;
-  char *path = cns_kit_path(config.state_path, CNS_KIT_ROSTER_ACCEPTED);
-  r = cns_kit_authority_load(folder, &authority, problem);
-  if (!r && path && cns_file_read(path, CNS_JSON_BYTES_MAX, &data, &len, NULL) == 0)
-    r = cns_roster_open(data, len, path, &authority, &newer, problem);
-  if (!r && newer.version > ret_roster->version) {
-    struct cns_roster older = *ret_roster;
-    *ret_roster = newer;
-    newer = older;
-  }
-  if (r) cns_roster_deinit(ret_roster);
-  cns_roster_deinit(&newer);
-  cns_kit_config_deinit(&config);
-  free(data);
-  free(path);
-  return r;
-}
-
 static int load(const char *path, const char *key_path, bool *ret_verified, struct cns_roster *ret_roster,
                 struct cns_problem *problem) {
   struct cns_identity_public key;
@@ -50,7 +24,8 @@ static int load(const char *path, const char *key_path, bool *ret_verified, stru
   uint8_t *data = NULL;
   size_t len = 0;
   *ret_verified = true;
-  if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) return load_folder(path, ret_roster, problem);
+  if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+    return cns_kit_roster_newest(path, ret_roster, problem);
   *ret_verified = key_path != NULL;
   int r = key_path ? cns_kit_authority_read(key_path, &key, problem) : 0;
   if (!r) r = cns_file_read(path, CNS_JSON_BYTES_MAX, &data, &len, problem);

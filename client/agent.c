@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "client/agent_internal.h"
+#include "client/way_out.h"
 
 bool cns_agent_may_log(struct cns_agent *agent) {
   return cns_client_log_allowed(&agent->log, &agent->lines, CNS_AGENT_LINES_MAX, CNS_AGENT_LINES_MS,
@@ -54,7 +55,7 @@ void cns_agent_decline(struct cns_agent *agent, const struct cns_digest *digest,
 
 /* Why the study ends before its last round; "" if it doesn't. */
 static const char *early_end(const struct cns_agent *agent) {
-  return agent->budget_spent.text[0] ? agent->budget_spent.text : agent->over.text;
+  return agent->budget_spent.text[0] && !agent->stopped ? agent->budget_spent.text : agent->over.text;
 }
 
 void cns_agent_finish(struct cns_agent *agent) {
@@ -62,14 +63,14 @@ void cns_agent_finish(struct cns_agent *agent) {
   agent->finished = true;
   uv_timer_stop(&agent->timer);
   if (agent->model_round < agent->site.plan.rounds)
-    cns_client_log(&agent->log, "budget", "%s", early_end(agent));
+    cns_client_log(&agent->log, agent->stopped ? "stopped" : "budget", "%s", early_end(agent));
   cns_client_log(&agent->log, "finished", "study finished after round %" PRIu64, agent->model_round);
   if (agent->host.on_finished) agent->host.on_finished(agent->host.context);
 }
 
 int cns_agent_result(const struct cns_agent *agent, struct cns_problem *problem) {
   if (!agent->finished || !early_end(agent)[0]) return 0;
-  return cns_problem_set(problem, CNS_ERR_BUDGET, "%s", early_end(agent));
+  return cns_problem_set(problem, agent->stopped ? CNS_ERR_STOPPED : CNS_ERR_BUDGET, "%s", early_end(agent));
 }
 
 /* While an attempt on the present model is spent without a result, the study isn't over for
@@ -147,7 +148,11 @@ static int dial(struct cns_agent *agent, struct cns_problem *problem) {
   int r = cns_peers_new(&agent->peers);
   if (!r) r = cns_peers_set(agent->peers, &coordinator, 1);
   if (r) return cns_problem_set(problem, r, "the table of peers can't be made");
+  const char *address = agent->options.address ? agent->options.address : kit->config.address;
+  struct cns_proxy proxy;
+  if ((r = cns_way_out(&kit->config, agent->options.proxy, address, &proxy, problem))) return r;
   const struct cns_link_config config = {.identity = kit->identity,
+                                         .proxy = proxy.host[0] ? &proxy : NULL,
                                          .role = CNS_ROLE_HOSPITAL,
                                          .index = kit->config.index,
                                          .peers = agent->peers,
@@ -155,8 +160,12 @@ static int dial(struct cns_agent *agent, struct cns_problem *problem) {
                                          .key_path = kit->tls_key_path,
                                          .rng = cns_rng_system(),
                                          .times = agent->host.times};
-  const char *address = agent->options.address ? agent->options.address : kit->config.address;
-  return cns_dialer_new(agent->host.loop, address, &config, &callbacks, &agent->dialer, problem);
+  if (config.proxy)
+    cns_client_log(&agent->log, "proxy", "connections go through the proxy %s port %u%s", proxy.host,
+                   proxy.port, proxy.has_user ? ", with a password" : "");
+  r = cns_dialer_new(agent->host.loop, address, &config, &callbacks, &agent->dialer, problem);
+  cns_wipe(&proxy, sizeof proxy);
+  return r;
 }
 
 int cns_agent_redial(struct cns_agent *agent, struct cns_problem *problem) {

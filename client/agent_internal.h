@@ -12,6 +12,7 @@
 #include "protocol/expiry.h"
 #include "protocol/hospital.h"
 #include "protocol/manifest.h"
+#include "protocol/pause.h"
 #include "protocol/wire.h"
 #include "store/registry.h"
 
@@ -27,6 +28,8 @@
 /* Links that come and go. */
 #define CNS_AGENT_LINK_LINES_MAX 20u
 #define CNS_AGENT_LINK_LINES_MS 600000u
+
+#define CNS_AGENT_CLOCK_SECONDS 300
 
 struct cns_agent_traffic {
   uint64_t up, down;
@@ -98,6 +101,7 @@ struct cns_agent {
   struct cns_problem ledger_refusal; /* text: why no round is joined any more */
   struct cns_problem budget_spent;   /* text: which limit allows no further round */
   struct cns_problem over;           /* text: why there is none, as the coordinator says */
+  bool stopped;                      /* ... because its operator stopped the study */
   double alert_said;
   struct cns_client_lines heads;
 
@@ -152,6 +156,21 @@ void cns_agent_roster_announced(struct cns_agent *agent, const struct cns_digest
 
 void cns_agent_join(struct cns_agent *agent);
 void cns_agent_frame(struct cns_agent *agent, uint8_t type, const uint8_t *data, size_t len);
+
+/* ---- pause.c: what operators said, here and at the coordinator ---- */
+
+/* Before JOIN: what the coordinator said over an earlier link may be over. */
+void cns_agent_pause_forget(struct cns_agent *agent);
+void cns_agent_paused(struct cns_agent *agent, const uint8_t *data, size_t len);
+/* For those who look at the status, now and later. */
+void cns_agent_note_stop(struct cns_agent *agent, const char *sentence);
+/* CNS_ERR_REFUSED, with since when and why, if this hospital has paused itself. */
+CNS_MUST_CHECK int cns_agent_guard_pause(struct cns_agent *agent, struct cns_problem *problem);
+
+/* ---- clock.c ---- */
+
+/* Says it if the clocks of the two sides differ by more than CNS_AGENT_CLOCK_SECONDS. */
+void cns_agent_told_time(struct cns_agent *agent, const uint8_t *data, size_t len);
 
 /* ---- guard.c: what is refused before a machine exists ---- */
 

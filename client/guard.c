@@ -29,7 +29,8 @@ int cns_agent_guard_round(struct cns_agent *agent, const struct cns_descriptor *
                           struct cns_problem *problem) {
   const struct cns_site *site = &agent->site;
   uint64_t spent = 0;
-  int r = check_time(&site->kit, problem);
+  int r = cns_agent_guard_pause(agent, problem);
+  if (!r) r = check_time(&site->kit, problem);
   if (r) return r;
   if (descriptor->round > site->plan.rounds)
     return cns_problem_set(problem, CNS_ERR_REFUSED,

@@ -9,7 +9,7 @@ struct run {
   struct cns_loop *loop;
   uv_signal_t interrupt, terminate;
   struct cns_agent *agent;
-  bool stopping;
+  bool stopping, until_finished;
   int result; /* of the study */
   struct cns_problem problem;
 };
@@ -31,13 +31,16 @@ static void on_signal(uv_signal_t *signal_handle, int number) {
 
 static void on_finished(void *context) {
   struct run *run = context;
-  run->result = cns_agent_result(run->agent, &run->problem);
+  int r = cns_agent_result(run->agent, &run->problem);
+  /* Of a study that was stopped there is nothing to wait for, whatever was asked for. */
+  if (!run->until_finished && r != CNS_ERR_STOPPED) return;
+  run->result = r;
   stop(run);
 }
 
 static int start(struct run *run, const struct cns_agent_options *options, struct cns_problem *problem) {
-  const struct cns_agent_host host = {
-      .loop = run->loop, .on_finished = options->until_finished ? on_finished : NULL, .context = run};
+  const struct cns_agent_host host = {.loop = run->loop, .on_finished = on_finished, .context = run};
+  run->until_finished = options->until_finished;
   if (uv_signal_start(&run->interrupt, on_signal, SIGINT) != 0 ||
       uv_signal_start(&run->terminate, on_signal, SIGTERM) != 0)
     return cns_problem_set(problem, CNS_ERR_LIBRARY, "signals can't be waited for");

@@ -6,6 +6,7 @@
 
 void cns_agent_join(struct cns_agent *agent) {
   struct cns_writer frame;
+  cns_agent_pause_forget(agent);
   cns_writer_init(&frame, CNS_FRAME_CONTROL_MAX);
   cns_write_u64(&frame, agent->model_round);
   cns_write_u64(&frame, cns_agent_roster_version(agent));
@@ -80,6 +81,11 @@ static void over(struct cns_agent *agent, const uint8_t *data, size_t len) {
     malformed(agent, CNS_WIRE_OVER);
     return;
   }
+  agent->stopped = word.code == CNS_WIRE_OVER_STOPPED;
+  if (agent->stopped) {
+    cns_agent_note_stop(agent, word.sentence);
+    agent->finished = false; /* for want of budget it may be, and the agent still be here */
+  }
   cns_problem_set(&agent->over, 0, "the coordinator begins no further round: %.400s", word.sentence);
   cns_agent_check_finished(agent);
 }
@@ -118,6 +124,12 @@ void cns_agent_frame(struct cns_agent *agent, uint8_t type, const uint8_t *data,
     break;
   case CNS_WIRE_OVER:
     over(agent, data, len);
+    break;
+  case CNS_WIRE_TIME:
+    cns_agent_told_time(agent, data, len);
+    break;
+  case CNS_WIRE_PAUSED:
+    cns_agent_paused(agent, data, len);
     break;
   case CNS_WIRE_ABANDON_ASK:
     abandon_ask(agent, data, len);

@@ -72,7 +72,7 @@ static int look_at_data(struct cns_site *site, struct cns_problem *problem) {
   return cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
 }
 
-int cns_site_read_table(struct cns_site *site, struct cns_problem *problem) {
+int cns_site_check_trainer(struct cns_site *site, struct cns_problem *problem) {
   const struct cns_kit_config *config = &site->kit.config;
   site->trainer = (struct cns_trainer_setup){.command = config->trainer,
                                              .state_path = config->state_path,
@@ -81,8 +81,16 @@ int cns_site_read_table(struct cns_site *site, struct cns_problem *problem) {
                                              .grace_ms = CNS_TRAINER_GRACE_MS};
   int r = cns_kit_check_trainer(&site->kit, &site->plan, problem);
   if (!r && config->trainer.command) r = cns_trainer_check(&site->trainer, problem);
-  if (r) return r;
+  return r;
+}
+
+int cns_site_read_data(struct cns_site *site, struct cns_problem *problem) {
   return site->plan.has_table ? read_table(site, problem) : look_at_data(site, problem);
+}
+
+int cns_site_read_table(struct cns_site *site, struct cns_problem *problem) {
+  int r = cns_site_check_trainer(site, problem);
+  return r ? r : cns_site_read_data(site, problem);
 }
 
 /* cns_hospital_store_open or _open_readonly on this hospital's record. */
@@ -96,6 +104,10 @@ static int open_record(struct cns_site *site, bool readonly, struct cns_problem 
   cns_wipe(key, sizeof key);
   free(path);
   return r;
+}
+
+int cns_site_read_record(struct cns_site *site, struct cns_problem *problem) {
+  return open_record(site, true, problem);
 }
 
 static int open_store(struct cns_site *site, struct cns_problem *problem) {

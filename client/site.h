@@ -40,9 +40,15 @@ CNS_MUST_CHECK int cns_site_open_readonly(const char *kit_folder, struct cns_sit
                                           struct cns_problem *problem);
 void cns_site_deinit(struct cns_site *site); /* also fine on a zeroed struct; wipes the tables */
 
+/* Of a site whose kit, plan and study are there: its record, for reading only. CNS_ERR_NOT_FOUND
+ * if there is none yet. */
+CNS_MUST_CHECK int cns_site_read_record(struct cns_site *site, struct cns_problem *problem);
 /* Of a site whose kit and plan are there: who trains, and the table, or that there are data where the
  * study has none. Errors of cns_kit_check_trainer, cns_trainer_check and cns_table_read. */
 CNS_MUST_CHECK int cns_site_read_table(struct cns_site *site, struct cns_problem *problem);
+/* The two halves of it, so that what is wrong with either can be said. */
+CNS_MUST_CHECK int cns_site_check_trainer(struct cns_site *site, struct cns_problem *problem);
+CNS_MUST_CHECK int cns_site_read_data(struct cns_site *site, struct cns_problem *problem);
 
 /* The consent kept, if it fits study, table and hospital as they are;
  * CNS_ERR_REFUSED, with what to do, if there is none or it doesn't. ret_document

@@ -230,6 +230,7 @@ static int replay_entry(struct replay *replay, const struct cns_journal_entry *e
   case CNS_ENTRY_STOP:
     return replay_stop(s, entry);
   case CNS_ENTRY_SIGNED:
+  case CNS_ENTRY_OVER:
   case CNS_ENTRY_ASKED: /* with its attempt's end: nothing is gone on with */
     return 0;
   default:

@@ -403,21 +403,24 @@ static bool uploads_fit(struct cns_server *s) {
   return r == 0;
 }
 
-/* After the study's last round, or the last one that the privacy budget allows. */
+/* After the study's last round, the last one that the privacy budget allows, or a stop. */
 static void finish(struct cns_server *s) {
   bool early = s->completed < s->plan.rounds;
+  int error;
+  const char *word = cns_server_end_word(s, &error);
   const char *then = s->options->until_finished ? "" : "; its last model is given out until this is stopped";
   for (size_t k = 0; !s->said_finished && early && k < s->session_count; k++)
-    cns_session_over(&s->sessions[k], s->budget_spent.text);
+    cns_session_over(s, &s->sessions[k]);
   if (!s->said_finished && early)
-    cns_report(s, "budget", "the study ends after %" PRIu64 " of %u rounds: %s%s", s->completed,
-               s->plan.rounds, s->budget_spent.text, then);
+    cns_report(s, error == CNS_ERR_STOPPED ? "stopped" : "budget",
+               "the study ends after %" PRIu64 " of %u rounds: %s%s", s->completed, s->plan.rounds, word,
+               then);
   else if (!s->said_finished)
     cns_report(s, "finished", "the study is finished after %" PRIu64 " rounds%s", s->completed, then);
   s->said_finished = true;
   if (!s->options->until_finished || last_model_is_due(s)) return;
   if (early)
-    cns_server_fatal(s, CNS_ERR_BUDGET, &s->budget_spent);
+    cns_server_fatal(s, error, error == CNS_ERR_STOPPED ? &s->stopped : &s->budget_spent);
   else
     cns_server_stop(s);
 }
@@ -425,16 +428,18 @@ static void finish(struct cns_server *s) {
 static void maybe_begin(struct cns_server *s) {
   /* Abandons that are on their way may give back what the budget lacks. */
   bool pending = cns_abandoning_pending(s);
-  if (s->completed >= s->plan.rounds || (s->budget_spent.text[0] && !pending)) {
+  if (s->completed >= s->plan.rounds || (cns_server_end_word(s, NULL)[0] && !pending)) {
     finish(s);
     return;
   }
-  if (cns_server_now(s) < s->not_before_ms || pending) return;
+  if (cns_pause_holds(s) || cns_server_now(s) < s->not_before_ms || pending) return;
   if (cohort_is_ready(s) && documents_are_valid(s) && uploads_fit(s)) begin_round(s);
 }
 
 void cns_schedule_tick(struct cns_server *s) {
-  if (s->stopping || s->job_running) return;
+  if (s->stopping) return;
+  cns_pause_look(s);
+  if (s->job_running) return;
   cns_expiry_tick(s);
   if (s->machine) {
     cns_round_advance(s);
@@ -443,5 +448,6 @@ void cns_schedule_tick(struct cns_server *s) {
   cns_round_tidy(s);
   cns_reload_adopt(s);
   cns_quarantine_take_releases(s);
+  cns_pause_take_stop(s);
   if (!s->stopping) maybe_begin(s);
 }

@@ -241,6 +241,7 @@ int cns_server_run(const struct cns_server_options *options, struct cns_problem 
     if (r == 0 && !s.stopping) r = cns_optimiser_check(&s, problem);
     if (r == 0 && !s.stopping) r = cns_optimiser_tidy(&s, problem);
     if (r == 0 && !s.stopping) r = cns_budget_replayed(&s, problem);
+    if (r == 0 && !s.stopping) r = cns_pause_open(&s, problem);
     if (r == 0 && !s.stopping) r = listen_for_hospitals(&s, problem);
     if (r < 0) cns_server_stop(&s);
   } else

@@ -17,6 +17,7 @@
 #include "protocol/coordinator.h"
 #include "protocol/expiry.h"
 #include "protocol/manifest.h"
+#include "protocol/pause.h"
 #include "protocol/wire.h"
 #include "store/charge.h"
 #include "store/journal.h"
@@ -42,6 +43,7 @@ enum cns_server_entry {
   CNS_ENTRY_NONCE = 13,   /* of the audit of the attempt that begins (32): before its descriptor */
   CNS_ENTRY_SKETCH = 14,  /* A*y of an upload, k words: erased after the round */
   CNS_ENTRY_DECIDED = 15, /* by position u8, whom the audit leaves out: cns_coordinator_decide */
+  CNS_ENTRY_OVER = 16,    /* cns_pause_write of a stop: no round follows */
 };
 
 #define CNS_SERVER_SIGNALS 3
@@ -190,6 +192,10 @@ struct cns_server {
 
   struct cns_watch *watch; /* what audits have shown so far */
   bool said_influence;
+  struct cns_pause pause;     /* the operator's order, as it was last read */
+  struct cns_problem stopped; /* text: a stop is in the journal, and why */
+  struct timespec pause_read; /* the file's time of change then, and its inode */
+  uint64_t pause_inode;
   struct timespec releases_read; /* the folder's time of change then */
 
   /* the running round */
@@ -238,7 +244,7 @@ struct cns_session *cns_session_at(struct cns_server *server, size_t position);
 void cns_session_send(struct cns_session *session, uint8_t type, const struct cns_writer *writer);
 void cns_session_notice(struct cns_session *session, const char *fmt, ...) CNS_PRINTF(2, 3);
 /* There is no further round, and why; nothing to one that hasn't joined. */
-void cns_session_over(struct cns_session *session, const char *sentence);
+void cns_session_over(struct cns_server *server, struct cns_session *session);
 /* Something that an honest hospital doesn't send. Too often, and it is left out
  * of the running round. */
 void cns_session_strike(struct cns_server *server, struct cns_session *session, const char *sentence);
@@ -417,6 +423,19 @@ CNS_MUST_CHECK int cns_carried_done(struct cns_server *server, const struct cns_
 /* Now and then: what expires within 60, 30 and 7 days, or has, is said once each. */
 void cns_expiry_tick(struct cns_server *server);
 void cns_expiry_look(struct cns_server *server, int64_t now_seconds);
+
+/* pause.c: an operator's order in the state folder */
+/* After a replay. CNS_ERR_FORMAT, and errors of the disk. */
+CNS_MUST_CHECK int cns_pause_open(struct cns_server *server, struct cns_problem *problem);
+/* At any time: takes note, and tells the hospitals of a pause. */
+void cns_pause_look(struct cns_server *server);
+/* Between rounds: a stop goes into the journal, and the study is over. */
+void cns_pause_take_stop(struct cns_server *server);
+bool cns_pause_holds(const struct cns_server *server);
+/* After a JOIN: what keeps rounds from beginning, if anything does. */
+void cns_pause_greet(struct cns_server *server, struct cns_session *session);
+/* Why the study ends before its last round; "" if it doesn't. ret_error (may be NULL): as what. */
+const char *cns_server_end_word(const struct cns_server *server, int *ret_error);
 
 /* replay.c */
 CNS_MUST_CHECK int cns_replay(struct cns_server *server, struct cns_problem *problem);

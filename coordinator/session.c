@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "coordinator/server_internal.h"
 
@@ -47,10 +48,10 @@ void cns_session_strike(struct cns_server *s, struct cns_session *session, const
   cns_session_leave_out(s, session);
 }
 
-static void send_sentence(struct cns_session *session, uint8_t type, const char *sentence) {
+static void send_sentence(struct cns_session *session, uint8_t type, uint8_t code, const char *sentence) {
   struct cns_writer writer;
   cns_writer_init(&writer, CNS_WIRE_SENTENCE_MAX + 16);
-  cns_wire_write_notice(&writer, 0, sentence);
+  cns_wire_write_notice(&writer, code, sentence);
   cns_session_send(session, type, &writer);
   cns_writer_deinit(&writer);
 }
@@ -61,11 +62,14 @@ void cns_session_notice(struct cns_session *session, const char *fmt, ...) {
   va_start(args, fmt);
   vsnprintf(sentence, sizeof sentence, fmt, args);
   va_end(args);
-  send_sentence(session, CNS_WIRE_NOTICE, sentence);
+  send_sentence(session, CNS_WIRE_NOTICE, 0, sentence);
 }
 
-void cns_session_over(struct cns_session *session, const char *sentence) {
-  if (session->joined) send_sentence(session, CNS_WIRE_OVER, sentence);
+void cns_session_over(struct cns_server *s, struct cns_session *session) {
+  int error;
+  const char *word = cns_server_end_word(s, &error);
+  uint8_t code = error == CNS_ERR_STOPPED ? CNS_WIRE_OVER_STOPPED : CNS_WIRE_OVER_BUDGET;
+  if (session->joined) send_sentence(session, CNS_WIRE_OVER, code, word);
 }
 
 void cns_session_send_manifest(struct cns_server *s, struct cns_session *session) {
@@ -172,11 +176,19 @@ static void take_join(struct cns_server *s, struct cns_session *session, const u
   if (round < s->completed) cns_session_send_manifest(s, session);
   cns_budget_greet(s, session);
   cns_abandoning_ask(s, session);
-  if (s->said_finished && s->completed < s->plan.rounds) cns_session_over(session, s->budget_spent.text);
+  cns_pause_greet(s, session);
   cns_session_send_due(s, session);
 }
 
 /* ---- callbacks ---- */
+
+static void send_time(struct cns_session *session) {
+  struct cns_writer writer;
+  cns_writer_init(&writer, 16);
+  cns_wire_write_time(&writer, (int64_t)time(NULL));
+  cns_session_send(session, CNS_WIRE_TIME, &writer);
+  cns_writer_deinit(&writer);
+}
 
 static void on_open(void *context, struct cns_link *link, const struct cns_peer *peer) {
   struct cns_server *s = context;
@@ -193,6 +205,7 @@ static void on_open(void *context, struct cns_link *link, const struct cns_peer 
   if (cns_report_allowed(s, &session->lines))
     cns_report(s, "connected", "hospital %s is connected from %s (%s)", session->hospital->name,
                cns_link_remote(link), cns_link_peer_software(link));
+  send_time(session);
 }
 
 static void take_decline(struct cns_server *s, struct cns_session *session, const uint8_t *data, size_t len) {

@@ -46,7 +46,8 @@ enum cns_error {
   CNS_ERR_CLOSED = -19, /* connection closed */
   CNS_ERR_TIMEOUT = -20,
   CNS_ERR_CANCELLED = -21,
-  CNS_ERR_BUDGET = -22, /* the privacy budget is spent */
+  CNS_ERR_BUDGET = -22,  /* the privacy budget is spent */
+  CNS_ERR_STOPPED = -23, /* the study was stopped for good */
 };
 
 /* Short fixed name of a CNS_ERR_* ("CNS_ERR_FORMAT"), never NULL. */

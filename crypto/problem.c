@@ -30,6 +30,7 @@ static const char *const error_names[] = {
     [-CNS_ERR_TIMEOUT] = "CNS_ERR_TIMEOUT",
     [-CNS_ERR_CANCELLED] = "CNS_ERR_CANCELLED",
     [-CNS_ERR_BUDGET] = "CNS_ERR_BUDGET",
+    [-CNS_ERR_STOPPED] = "CNS_ERR_STOPPED",
 };
 
 const char *cns_error_name(int error) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "net/link_internal.h"
+#include "net/relay.h"
 #include "net/tls_engine.h"
 #include "net/url.h"
 
@@ -16,7 +17,9 @@ struct cns_dialer {
   struct cns_url url;
   struct nng_tls_config *tls;
   struct cns_tls_pin own_pin;
-  nng_stream_dialer *nng; /* of the attempt under way */
+  struct cns_proxy proxy;  /* host empty: none */
+  struct cns_relay *relay; /* of the attempt under way */
+  nng_stream_dialer *nng;  /* likewise */
   struct cns_loop_op dial;
   uv_timer_t retry;
   bool freed, retry_closed;
@@ -35,6 +38,7 @@ static void maybe_free(struct cns_dialer *dialer) {
   if (dialer->nng) nng_stream_dialer_free(dialer->nng);
   if (dialer->tls) nng_tls_config_free(dialer->tls);
   cns_peers_free(dialer->config.peers);
+  cns_wipe(&dialer->proxy, sizeof dialer->proxy);
   free(dialer);
   cns_loop_release(loop);
 }
@@ -75,22 +79,40 @@ static void dial_failed(struct cns_dialer *dialer, int rv) {
   const char *why = nng_strerror(rv);
   if (rv == NNG_EADDRINVAL || rv == NNG_EAGAIN) why = "the name can't be looked up";
   if (rv == NNG_ECONNREFUSED) why = "nobody listens there";
-  snprintf(sentence, sizeof sentence, "can't reach %s port %u: %s", dialer->url.host, dialer->url.port, why);
+  if (rv == NNG_ENOENT) why = "there is no such socket";
+  if (dialer->url.local)
+    snprintf(sentence, sizeof sentence, "can't reach the coordinator at ipc://%s: %s", dialer->url.path, why);
+  else
+    snprintf(sentence, sizeof sentence, "can't reach %s port %u: %s", dialer->url.host, dialer->url.port,
+             why);
   attempt_failed(dialer, sentence);
 }
 
 static void begin_link(struct cns_dialer *dialer, nng_stream *stream) {
   char remote[CNS_LINK_REMOTE_MAX];
   cns_link_remote_name(stream, remote);
+  if (dialer->proxy.host[0])
+    snprintf(remote, sizeof remote, "the other end of the proxy %.30s:%u", dialer->proxy.host,
+             dialer->proxy.port);
   const struct cns_link_start start = {.loop = dialer->loop,
                                        .owner = &dialer->owner,
                                        .config = &dialer->config,
                                        .own_pin = dialer->tls ? &dialer->own_pin : NULL,
                                        .initiator = true,
-                                       .remote = remote};
+                                       .remote = remote,
+                                       .url = &dialer->url};
   int result = cns_link_new(&start, stream, &dialer->link);
   if (result != 0)
     attempt_failed(dialer, result == CNS_ERR_RANDOM ? "the random source failed" : "no memory for the link");
+}
+
+/* It carries the link from here on, or is of no more use. */
+static void let_relay_go(struct cns_dialer *dialer, bool connected) {
+  if (dialer->relay && connected)
+    cns_relay_detach(dialer->relay);
+  else
+    cns_relay_free(dialer->relay);
+  dialer->relay = NULL;
 }
 
 static void on_dialled(struct cns_loop_op *op) {
@@ -100,6 +122,7 @@ static void on_dialled(struct cns_loop_op *op) {
   nng_stream_dialer_close(dialer->nng);
   nng_stream_dialer_free(dialer->nng);
   dialer->nng = NULL;
+  let_relay_go(dialer, rv == 0);
   if (dialer->freed) {
     if (stream) {
       nng_stream_close(stream);
@@ -113,15 +136,11 @@ static void on_dialled(struct cns_loop_op *op) {
   }
 }
 
-/* nng takes the first address of a name and no other; every second attempt
- * asks for IPv4 only, for names whose first address leads nowhere. */
-static int start_dial(struct cns_dialer *dialer) {
-  char text[CNS_URL_MAX];
-  cns_url_format(&dialer->url, dialer->attempts++ % 2 == 1, text);
+static int start_dial(struct cns_dialer *dialer, const char *text) {
   int rv = nng_stream_dialer_alloc(&dialer->nng, text);
   if (rv != 0) return rv;
   if (dialer->tls) rv = nng_stream_dialer_set_ptr(dialer->nng, NNG_OPT_TLS_CONFIG, dialer->tls);
-  if (rv == 0) rv = nng_stream_dialer_set_bool(dialer->nng, NNG_OPT_TCP_NODELAY, true);
+  if (rv == 0 && !dialer->url.local) rv = nng_stream_dialer_set_bool(dialer->nng, NNG_OPT_TCP_NODELAY, true);
   if (rv != 0) {
     nng_stream_dialer_free(dialer->nng);
     dialer->nng = NULL;
@@ -131,9 +150,51 @@ static int start_dial(struct cns_dialer *dialer) {
   return 0;
 }
 
-static void attempt(struct cns_dialer *dialer) {
-  int rv = start_dial(dialer);
+/* nng takes the first address of a name and no other; every second attempt
+ * asks for IPv4 only, for names whose first address leads nowhere. */
+static void dial_straight(struct cns_dialer *dialer) {
+  char text[CNS_URL_MAX];
+  cns_url_format(&dialer->url, dialer->attempts++ % 2 == 1, text);
+  int rv = start_dial(dialer, text);
   if (rv != 0) dial_failed(dialer, rv);
+}
+
+static void on_tunnel(void *context, uint16_t port) {
+  struct cns_dialer *dialer = context;
+  struct cns_url near = dialer->url;
+  char text[CNS_URL_MAX];
+  near.literal = true;
+  near.ipv6 = false;
+  near.port = port;
+  snprintf(near.host, sizeof near.host, "127.0.0.1");
+  cns_url_format(&near, true, text);
+  int rv = start_dial(dialer, text);
+  if (rv == 0) return;
+  let_relay_go(dialer, false);
+  dial_failed(dialer, rv);
+}
+
+static void on_no_tunnel(void *context, int error, const char *sentence) {
+  struct cns_dialer *dialer = context;
+  (void)error;
+  dialer->relay = NULL;
+  attempt_failed(dialer, sentence);
+}
+
+static void attempt(struct cns_dialer *dialer) {
+  if (!dialer->proxy.host[0]) {
+    dial_straight(dialer);
+    return;
+  }
+  const struct cns_relay_request request = {.proxy = &dialer->proxy,
+                                            .host = dialer->url.host,
+                                            .port = dialer->url.port,
+                                            .timeout_ms = dialer->config.times.connect_ms,
+                                            .context = dialer,
+                                            .on_ready = on_tunnel,
+                                            .on_failed = on_no_tunnel};
+  if (cns_relay_new(dialer->loop, &request, &dialer->relay) != 0)
+    attempt_failed(dialer, "no memory for the way through the proxy");
 }
 
 /* -- what links tell -- */
@@ -161,12 +222,24 @@ static bool starts_anew(const struct cns_dialer *dialer, const struct cns_link *
   return lasted >= enough;
 }
 
+/* Through a proxy the reason may be there as well as at the other end. */
+static void not_opened(struct cns_dialer *dialer, const char *sentence) {
+  char longer[700], proxy[CNS_PROXY_HOST_MAX + 16];
+  if (!dialer->proxy.host[0]) {
+    attempt_failed(dialer, sentence);
+    return;
+  }
+  cns_proxy_authority(dialer->proxy.host, dialer->proxy.port, proxy, sizeof proxy);
+  snprintf(longer, sizeof longer, "through the proxy %s: %s", proxy, sentence);
+  attempt_failed(dialer, longer);
+}
+
 static void on_ended(struct cns_link_owner *owner, struct cns_link *link, bool was_open, int error,
                      const char *sentence) {
   struct cns_dialer *dialer = (struct cns_dialer *)owner;
   dialer->link = NULL;
   if (!was_open) {
-    attempt_failed(dialer, sentence);
+    not_opened(dialer, sentence);
     return;
   }
   if (starts_anew(dialer, link, error)) dialer->failures = 0;
@@ -178,8 +251,12 @@ static void on_ended(struct cns_link_owner *owner, struct cns_link *link, bool w
 
 static int prepare(struct cns_dialer *dialer, const char *url, struct cns_problem *problem) {
   int result = cns_url_parse(url, false, &dialer->url, problem);
+  if (result == 0 && dialer->proxy.host[0] && !dialer->url.tls)
+    result = cns_problem_set(problem, CNS_ERR_ARGUMENT,
+                             "the address '%.200s' stays on this machine and needs no proxy", url);
   if (result == 0 && dialer->url.tls) {
     const struct cns_tls_params params = {.server = false,
+                                          .server_name = dialer->url.literal ? NULL : dialer->url.host,
                                           .certificate_path = dialer->config.certificate_path,
                                           .key_path = dialer->config.key_path,
                                           .check = cns_peers_check_pin,
@@ -203,11 +280,14 @@ int cns_dialer_new(struct cns_loop *loop, const char *url, const struct cns_link
   dialer->loop = loop;
   dialer->config = *config;
   dialer->config.times = cns_link_times_complete(&config->times);
+  if (config->proxy) dialer->proxy = *config->proxy;
+  dialer->config.proxy = NULL;
   cns_peers_retain(config->peers);
   result = prepare(dialer, url, problem);
   if (result != 0) {
     if (dialer->tls) nng_tls_config_free(dialer->tls);
     cns_peers_free(dialer->config.peers);
+    cns_wipe(&dialer->proxy, sizeof dialer->proxy);
     free(dialer);
     return result;
   }
@@ -235,7 +315,10 @@ struct cns_dialer *cns_dialer_free(struct cns_dialer *dialer) {
     cns_link_end(dialer->link, CNS_ERR_CLOSED, true, CNS_LINK_FAREWELL);
     dialer->link = NULL;
   }
-  if (dialer->nng) nng_stream_dialer_close(dialer->nng);
+  if (dialer->nng)
+    nng_stream_dialer_close(dialer->nng);
+  else
+    dialer->relay = cns_relay_free(dialer->relay);
   uv_close((uv_handle_t *)&dialer->retry, on_retry_closed);
   return NULL;
 }

@@ -22,12 +22,15 @@
 static int put_frame(struct cns_link *link, uint8_t type, const struct cns_part *parts, size_t count,
                      size_t len) {
   uint8_t header[CNS_FRAME_HEADER_BYTES];
-  int result = cns_byte_queue_reserve(&link->queue, sizeof header + len);
+  uint8_t mask[4] = {0};
+  int result = cns_byte_queue_reserve(&link->queue, CNS_WEBSOCKET_HEADER_MAX + sizeof header + len);
+  if (result == 0 && link->websocket) result = cns_link_ws_put_header(link, sizeof header + len, mask);
   if (result != 0) return result;
   cns_frame_header_write(type, len, header);
   cns_byte_queue_put(&link->queue, header, sizeof header);
   for (size_t i = 0; i < count; i++)
     cns_byte_queue_put(&link->queue, parts[i].data, parts[i].len);
+  if (link->websocket) cns_link_ws_mask_last(link, sizeof header + len, mask);
   link->counters.frames_out++;
   return 0;
 }
@@ -135,6 +138,7 @@ static void run_end(struct cns_loop_event *event) {
 static bool can_talk(const struct cns_link *link) {
   struct cns_tls_info info;
   if (!link->tls) return true;
+  if (link->websocket && !link->websocket->open) return false;
   bool can = cns_tls_stream_info(link->stream, &info) == 0 && info.established && !info.failed;
   cns_wipe(&info, sizeof info);
   return can;
@@ -376,6 +380,10 @@ static uint64_t tick_length(const struct cns_link_times *times) {
   return tick < 5 ? 5 : tick > 500 ? 500 : tick;
 }
 
+void cns_link_greet(struct cns_link *link) {
+  put_own(link, link->handshake.hello.type, link->handshake.hello.data, link->handshake.hello.len);
+}
+
 static int link_init(struct cns_link *link, const struct cns_link_start *start) {
   const struct cns_link_config *config = start->config;
   const struct cns_handshake_config handshake = {.initiator = start->initiator,
@@ -392,6 +400,10 @@ static int link_init(struct cns_link *link, const struct cns_link_start *start) 
   link->times = config->times;
   link->tls = start->own_pin != NULL;
   if (start->own_pin) link->own_pin = *start->own_pin;
+  if (start->url->websocket) {
+    if (!(link->websocket = calloc(1, sizeof *link->websocket))) return CNS_ERR_MEMORY;
+    cns_websocket_init(link->websocket, start->initiator, start->url->path, config->rng);
+  }
   link->tick_ms = tick_length(&link->times);
   snprintf(link->remote, sizeof link->remote, "%s", start->remote);
   cns_framer_init(&link->framer);
@@ -405,6 +417,7 @@ int cns_link_new(const struct cns_link_start *start, nng_stream *stream, struct 
   if (result != 0) {
     nng_stream_close(stream);
     nng_stream_free(stream);
+    if (link) free(link->websocket);
     free(link);
     return result;
   }
@@ -412,7 +425,10 @@ int cns_link_new(const struct cns_link_start *start, nng_stream *stream, struct 
   link->peers = cns_peers_retain(start->config->peers);
   cns_loop_retain(link->loop);
   *ret_link = link;
-  put_own(link, link->handshake.hello.type, link->handshake.hello.data, link->handshake.hello.len);
+  if (!link->websocket)
+    cns_link_greet(link);
+  else if (cns_link_ws_begin(link, start) != 0)
+    cns_link_end(link, CNS_ERR_RANDOM, false, "no memory or randomness for a WebSocket");
   cns_link_io_receive(link);
   return 0;
 }

@@ -5,7 +5,8 @@
  * calls back on, the thread of the uv loop.
  *
  * URLs: tls+tcp://host:port (TLS 1.3, both sides show the certificate that the
- * roster pins), and tcp://host:port for 127.0.0.0/8, ::1 and localhost only.
+ * roster pins), wss://host:port/path (the same, a WebSocket inside), and between processes of one
+ * machine tcp://host:port for 127.0.0.0/8, ::1 and localhost, and ipc:///path, a unix socket.
  * Port 0 listens on a free port; cns_listener_url names it.
  *
  * A link exists for the caller from on_open to on_closed, which comes exactly
@@ -26,6 +27,7 @@
 #include "net/frame.h"
 #include "net/loop.h"
 #include "net/peers.h"
+#include "net/proxy.h"
 
 struct cns_link;
 struct cns_listener;
@@ -82,7 +84,8 @@ struct cns_link_config {
   struct cns_rng rng;                /* nonces and jitter */
   uint16_t version_min, version_max; /* of the protocol; zero: CNS_PROTOCOL_VERSION_* */
   struct cns_link_times times;
-  size_t unauthenticated_max; /* listener: [64] links that haven't proven themselves yet */
+  const struct cns_proxy *proxy; /* dialer: the way there, copied; NULL: straight */
+  size_t unauthenticated_max;    /* listener: [64] links that haven't proven themselves yet */
 };
 
 /* Listens at once. config and url are copied; callbacks too. */

@@ -17,6 +17,8 @@
 #include "net/handshake.h"
 #include "net/link.h"
 #include "net/queue.h"
+#include "net/url.h"
+#include "net/websocket.h"
 
 /* Fastest with nng: a TLS record of it just fits nng's buffer of 16,384. */
 #define CNS_LINK_WRITE_BYTES 16300u
@@ -62,6 +64,7 @@ struct cns_link {
   bool tls_draining;  /* ... and TLS has failed */
   bool peer_said_bye; /* which ended the link, or while we linger */
 
+  struct cns_websocket *websocket; /* NULL: none */
   struct cns_handshake handshake;
   struct cns_framer framer;
   struct cns_tls_pin own_pin;
@@ -93,6 +96,7 @@ struct cns_link_start {
   const struct cns_tls_pin *own_pin; /* NULL without TLS */
   bool initiator;
   const char *remote;
+  const struct cns_url *url; /* what was dialled or is listened on */
 };
 /* Takes the stream over, also on failure. */
 CNS_MUST_CHECK int cns_link_new(const struct cns_link_start *start, nng_stream *stream,
@@ -118,6 +122,17 @@ void cns_link_io_maybe_free(struct cns_link *link);
 /* link.c: bytes and frames from the stream. */
 void cns_link_take_bytes(struct cns_link *link, const uint8_t *data, size_t len);
 void cns_link_sent(struct cns_link *link);
+/* Our HELLO, the first frame. */
+void cns_link_greet(struct cns_link *link);
+/* link_ws.c: the WebSocket of a link that has one. Begins with our request, or waits for the peer's;
+ * cns_link_greet when it is open. */
+CNS_MUST_CHECK int cns_link_ws_begin(struct cns_link *link, const struct cns_link_start *start);
+/* Bytes from TLS; what is in the messages goes to cns_link_take_bytes. */
+void cns_link_ws_take(struct cns_link *link, uint8_t *data, size_t len);
+/* The header of a message of len bytes into the queue, and then the mask (a client's) over those bytes
+ * of it. */
+CNS_MUST_CHECK int cns_link_ws_put_header(struct cns_link *link, size_t len, uint8_t ret_mask[static 4]);
+void cns_link_ws_mask_last(struct cns_link *link, size_t len, const uint8_t mask[static 4]);
 void cns_link_tick(struct cns_link *link);
 
 /* dialer.c: failures in a row; the pauses grow with them. */

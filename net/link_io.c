@@ -13,6 +13,7 @@ void cns_link_remote_name(nng_stream *stream, char ret_text[static CNS_LINK_REMO
   char host[INET6_ADDRSTRLEN] = "";
   snprintf(ret_text, CNS_LINK_REMOTE_MAX, "unknown");
   if (nng_stream_get_addr(stream, NNG_OPT_REMADDR, &address) != 0) return;
+  if (address.s_family == NNG_AF_IPC) snprintf(ret_text, CNS_LINK_REMOTE_MAX, "this machine");
   if (address.s_family == NNG_AF_INET) {
     struct in_addr v4 = {.s_addr = address.s_in.sa_addr};
     if (inet_ntop(AF_INET, &v4, host, sizeof host))
@@ -84,7 +85,10 @@ static void on_received(struct cns_loop_op *op) {
       io_failed(link, rv);
     } else {
       size_t len = nng_aio_count(op->aio);
-      cns_link_take_bytes(link, link->read_buffer, len);
+      if (link->websocket)
+        cns_link_ws_take(link, link->read_buffer, len);
+      else
+        cns_link_take_bytes(link, link->read_buffer, len);
       cns_link_io_receive(link);
     }
   }
@@ -181,6 +185,7 @@ void cns_link_io_maybe_free(struct cns_link *link) {
   cns_byte_queue_deinit(&link->queue);
   cns_framer_deinit(&link->framer);
   cns_handshake_deinit(&link->handshake);
+  free(link->websocket);
   cns_peers_free(link->peers);
   free(link);
   cns_loop_release(loop);

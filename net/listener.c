@@ -13,6 +13,9 @@
 /* Pause after an accept that failed for want of descriptors or memory. */
 #define ACCEPT_PAUSE_MS 200
 
+/* Of a unix socket: its owner and its group, and whoever the folder lets that far. */
+#define IPC_MODE 0660
+
 struct cns_listener {
   struct cns_link_owner owner; /* first: found again from a link's owner */
   struct cns_loop *loop;
@@ -24,6 +27,7 @@ struct cns_listener {
   uv_timer_t pause;
   bool freed, pause_closed;
   struct cns_link *links; /* newest first */
+  struct cns_url where;
   char url[CNS_URL_MAX];
 };
 
@@ -94,7 +98,8 @@ static void welcome(struct cns_listener *listener, nng_stream *stream) {
                                        .config = &listener->config,
                                        .own_pin = listener->tls ? &listener->own_pin : NULL,
                                        .initiator = false,
-                                       .remote = remote};
+                                       .remote = remote,
+                                       .url = &listener->where};
   struct cns_link *link = NULL;
   int result = cns_link_new(&start, stream, &link);
   if (result != 0) {
@@ -197,14 +202,17 @@ static int open_stream(struct cns_listener *listener, const char *text, struct c
   int rv = nng_stream_listener_alloc(&listener->nng, listener->url);
   if (rv == 0 && listener->tls)
     rv = nng_stream_listener_set_ptr(listener->nng, NNG_OPT_TLS_CONFIG, listener->tls);
-  if (rv == 0) rv = nng_stream_listener_set_bool(listener->nng, NNG_OPT_TCP_NODELAY, true);
+  if (rv == 0)
+    rv = url.local ? nng_stream_listener_set_int(listener->nng, NNG_OPT_IPC_PERMISSIONS, IPC_MODE)
+                   : nng_stream_listener_set_bool(listener->nng, NNG_OPT_TCP_NODELAY, true);
   if (rv == 0) rv = nng_stream_listener_listen(listener->nng);
   int port = 0;
-  if (rv == 0) rv = nng_stream_listener_get_int(listener->nng, NNG_OPT_TCP_BOUND_PORT, &port);
+  if (rv == 0 && !url.local) rv = nng_stream_listener_get_int(listener->nng, NNG_OPT_TCP_BOUND_PORT, &port);
   if (rv != 0)
     return cns_problem_set(problem, CNS_ERR_IO, "can't listen on %s: %s", text, listen_failure(rv));
   url.port = (uint16_t)port;
-  cns_url_format(&url, false, listener->url);
+  listener->where = url;
+  cns_url_print(&url, listener->url);
   return 0;
 }
 

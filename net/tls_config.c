@@ -3,6 +3,7 @@
 #include <openssl/err.h>
 #include <openssl/sha.h>
 #include <openssl/x509.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -70,6 +71,11 @@ int cns_tls_pin_of(X509 *certificate, struct cns_tls_pin *ret_pin) {
   return digest ? 0 : CNS_ERR_LIBRARY;
 }
 
+/* What a hospital's firewall does is the likeliest reason for another certificate. */
+#define INSPECTED                                                                                            \
+  ": another machine answers there, or a proxy or firewall on the way inspects TLS with a certificate of "   \
+  "its own and must be told not to for this address"
+
 static int refuse(X509_STORE_CTX *store, int error) {
   X509_STORE_CTX_set_error(store, error);
   return 0;
@@ -92,7 +98,8 @@ int cns_tls_verify(X509_STORE_CTX *store, void *arg) {
     cns_tls_conn_fail(conn, true, "its certificate (key %s...) is revoked in the roster", hex);
     return refuse(store, X509_V_ERR_CERT_REVOKED);
   default:
-    cns_tls_conn_fail(conn, true, "its certificate (key %s...) is not in the roster", hex);
+    cns_tls_conn_fail(conn, true, "its certificate (key %s...) is not in the roster%s", hex,
+                      conn->config->server ? "" : INSPECTED);
     return refuse(store, X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT);
   }
   /* X509_cmp_current_time: negative for the past, positive for the future. */
@@ -178,7 +185,9 @@ int cns_tls_config_new(const struct cns_tls_params *params, struct nng_tls_confi
   ERR_clear_error();
   SSL_CTX *ctx = SSL_CTX_new(params->server ? TLS_server_method() : TLS_client_method());
   if (!ctx) return cns_problem_set(problem, CNS_ERR_MEMORY, "OpenSSL has no memory for a TLS context");
-  struct nng_tls_engine_config made = {ctx, params->server, params->check, params->check_context};
+  struct nng_tls_engine_config made = {
+      .ctx = ctx, .server = params->server, .check = params->check, .check_context = params->check_context};
+  if (params->server_name) snprintf(made.server_name, sizeof made.server_name, "%s", params->server_name);
   struct cns_tls_pin pin;
   nng_tls_config *config = NULL;
   if (!harden(ctx))

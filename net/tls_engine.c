@@ -118,7 +118,9 @@ static int conn_init(nng_tls_engine_conn *conn, void *transport, nng_tls_engine_
   conn->config = config;
   BIO *bio = BIO_new(bio_method);
   conn->ssl = SSL_new(config->ctx);
-  if (!bio || !conn->ssl || SSL_set_app_data(conn->ssl, conn) != 1) {
+  bool named =
+      conn->ssl && (!config->server_name[0] || SSL_set_tlsext_host_name(conn->ssl, config->server_name) == 1);
+  if (!bio || !named || SSL_set_app_data(conn->ssl, conn) != 1) {
     BIO_free(bio);
     SSL_free(conn->ssl);
     conn->ssl = NULL;

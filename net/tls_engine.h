@@ -25,6 +25,8 @@ struct nng_tls_config;
 
 struct cns_tls_params {
   bool server;
+  /* Client: the name in the ClientHello, for firewalls that go by it; NULL: none. It isn't verified. */
+  const char *server_name;
   const char *certificate_path, *key_path; /* PEM; the key unencrypted, for its owner only */
   /* Called on nng's threads until the last stream of the configuration is
    * closed. */

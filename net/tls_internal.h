@@ -13,6 +13,7 @@ struct nng_tls_engine_config {
   bool server;
   enum cns_peer_verdict (*check)(void *context, const struct cns_tls_pin *pin);
   void *check_context;
+  char server_name[256]; /* that a client says it wants (SNI); empty: none */
 };
 
 struct nng_tls_engine_conn {

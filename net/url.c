@@ -7,11 +7,11 @@
 #include <string.h>
 
 static int unsupported(const char *text, struct cns_problem *problem) {
-  return cns_problem_set(
-      problem, CNS_ERR_ARGUMENT,
-      "address '%.200s' is not understood: use tls+tcp://host:port (or tcp://127.0.0.1:port "
-      "between processes of one machine)",
-      text);
+  return cns_problem_set(problem, CNS_ERR_ARGUMENT,
+                         "address '%.200s' is not understood: use tls+tcp://host:port or wss://host:port "
+                         "(between processes of one "
+                         "machine also tcp://127.0.0.1:port or ipc:///path)",
+                         text);
 }
 
 static bool read_port(const char *digits, bool listening, uint16_t *ret_port) {
@@ -67,12 +67,61 @@ static bool loopback(const struct cns_url *url, const struct in_addr *v4, const 
   return strcmp(url->host, "localhost") == 0;
 }
 
+/* What a URL's path may hold without being written otherwise. */
+static bool path_valid(const char *path) {
+  for (const char *c = path; *c; c++)
+    if (!host_char(*c) && *c != '/' && *c != '~' && *c != '+') return false;
+  return path[0] == '/' && path[1] && !strstr(path, "//") && !strstr(path, "/../") && !strstr(path, "/./");
+}
+
+static int parse_local(const char *text, const char *path, struct cns_url *ret_url,
+                       struct cns_problem *problem) {
+  struct cns_url url = {.local = true, .literal = true};
+  if (path[0] != '/' || !path_valid(path))
+    return cns_problem_set(
+        problem, CNS_ERR_ARGUMENT,
+        "address '%.200s': ipc:// is followed by the absolute path of a unix socket on this "
+        "machine, as in ipc:///run/consilium/socket (letters, digits, and any of /._-~+)",
+        text);
+  if (strlen(path) > CNS_URL_PATH_MAX)
+    return cns_problem_set(problem, CNS_ERR_ARGUMENT,
+                           "address '%.120s...': the path of a unix socket may have at most %d characters",
+                           text, CNS_URL_PATH_MAX);
+  memcpy(url.path, path, strlen(path) + 1);
+  *ret_url = url;
+  return 0;
+}
+
+/* Takes the path off rest, which is copied to ret_rest. */
+static int take_path(const char *text, const char *rest, struct cns_url *url,
+                     char ret_rest[static CNS_URL_MAX], struct cns_problem *problem) {
+  size_t len = strcspn(rest, "/");
+  const char *path = rest[len] && rest[len + 1] ? rest + len : CNS_URL_WEBSOCKET_PATH;
+  if (len >= CNS_URL_MAX) return unsupported(text, problem);
+  if (strlen(path) > CNS_URL_PATH_MAX || !path_valid(path))
+    return cns_problem_set(
+        problem, CNS_ERR_ARGUMENT,
+        "address '%.200s': its path is too long, or isn't made of letters, digits and /._-~+", text);
+  memcpy(ret_rest, rest, len);
+  ret_rest[len] = 0;
+  memcpy(url->path, path, strlen(path) + 1);
+  return 0;
+}
+
 int cns_url_parse(const char *text, bool listening, struct cns_url *ret_url, struct cns_problem *problem) {
   struct cns_url url = {0};
   const char *rest, *port = NULL;
+  char without_path[CNS_URL_MAX];
+  int r = 0;
   if (strncmp(text, "tls+tcp://", 10) == 0) {
     url.tls = true;
     rest = text + 10;
+  } else if (strncmp(text, "wss://", 6) == 0) {
+    url.tls = url.websocket = true;
+    rest = without_path;
+    if ((r = take_path(text, text + 6, &url, without_path, problem))) return r;
+  } else if (strncmp(text, "ipc://", 6) == 0) {
+    return parse_local(text, text + 6, ret_url, problem);
   } else if (strncmp(text, "tcp://", 6) == 0) {
     rest = text + 6;
   } else {
@@ -90,14 +139,27 @@ int cns_url_parse(const char *text, bool listening, struct cns_url *ret_url, str
   if (!url.tls && !loopback(&url, &v4, &v6))
     return cns_problem_set(problem, CNS_ERR_REFUSED,
                            "address '%.200s': plain tcp is for 127.0.0.1, ::1 and localhost only; between "
-                           "machines use tls+tcp://",
+                           "machines use tls+tcp:// or wss://",
                            text);
   *ret_url = url;
   return 0;
 }
 
 void cns_url_format(const struct cns_url *url, bool only_ipv4, char ret_text[static CNS_URL_MAX]) {
+  if (url->local) {
+    snprintf(ret_text, CNS_URL_MAX, "ipc://%s", url->path);
+    return;
+  }
   snprintf(ret_text, CNS_URL_MAX, "%stcp%s://%s%s%s:%u", url->tls ? "tls+" : "",
            only_ipv4 && !url->literal ? "4" : "", url->ipv6 ? "[" : "", url->wildcard ? "*" : url->host,
            url->ipv6 ? "]" : "", url->port);
+}
+
+void cns_url_print(const struct cns_url *url, char ret_text[static CNS_URL_MAX]) {
+  if (!url->websocket) {
+    cns_url_format(url, false, ret_text);
+    return;
+  }
+  snprintf(ret_text, CNS_URL_MAX, "wss://%s%s%s:%u%s", url->ipv6 ? "[" : "", url->wildcard ? "*" : url->host,
+           url->ipv6 ? "]" : "", url->port, url->path);
 }

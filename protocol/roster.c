@@ -43,7 +43,7 @@ static bool is_loopback(const char *authority) {
 }
 
 int cns_roster_check_address(const char *address, struct cns_problem *problem) {
-  static const char *const schemes[] = {"tls+tcp://", "tcp://"};
+  static const char *const schemes[] = {"tls+tcp://", "wss://", "ipc:///", "tcp://"};
   size_t len = strlen(address);
   if (len > CNS_ADDRESS_MAX)
     return cns_problem_set(problem, CNS_ERR_FORMAT, "an address may have at most %d characters",
@@ -57,11 +57,15 @@ int cns_roster_check_address(const char *address, struct cns_problem *problem) {
     if (strncmp(address, schemes[i], scheme_len) != 0 || len == scheme_len) continue;
     if (strcmp(schemes[i], "tcp://") == 0 && !is_loopback(address + scheme_len))
       return cns_problem_set(problem, CNS_ERR_FORMAT,
-                             "%s is not encrypted and only allowed on loopback; use tls+tcp://", address);
+                             "%s is not encrypted and only allowed on loopback; use tls+tcp:// or wss://",
+                             address);
     return 0;
   }
-  return cns_problem_set(problem, CNS_ERR_FORMAT,
-                         "%s is not an address like tls+tcp://host:7443 (or tcp:// on loopback)", address);
+  return cns_problem_set(
+      problem, CNS_ERR_FORMAT,
+      "%s is not an address like tls+tcp://host:7443 or wss://host:443/path (or on one machine tcp:// "
+      "on loopback or ipc:///path)",
+      address);
 }
 
 static int get_text(const cJSON *object, const char *path, const char *name,

@@ -71,7 +71,7 @@ void cns_roster_deinit(struct cns_roster *roster);
 CNS_MUST_CHECK int cns_roster_to_document(const struct cns_roster *roster, struct cns_document *ret_document);
 /* The rules on names, keys, order and times that _open applies. */
 CNS_MUST_CHECK int cns_roster_check(const struct cns_roster *roster, struct cns_problem *problem);
-/* tls+tcp://, and tcp:// on loopback; printable, not too long. */
+/* tls+tcp:// or wss://; on one machine ipc:// and tcp:// on loopback; printable, not too long. */
 CNS_MUST_CHECK int cns_roster_check_address(const char *address, struct cns_problem *problem);
 /* Hospitals that are not revoked. */
 size_t cns_roster_active_count(const struct cns_roster *roster);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define SECONDS_MAX UINT64_C(253402300799) /* the year 9999 */
+
 static size_t sentence_len(const char *sentence) {
   size_t len = strlen(sentence);
   return len < CNS_WIRE_SENTENCE_MAX ? len : CNS_WIRE_SENTENCE_MAX;
@@ -55,6 +57,21 @@ int cns_wire_read_notice(const uint8_t *data, size_t len, struct cns_wire_word *
   int r = read_sentence(&reader, &word);
   if (r == 0) *ret_word = word;
   return r;
+}
+
+void cns_wire_write_time(struct cns_writer *writer, int64_t now) {
+  cns_write_u64(writer, now < 0 ? 0 : (uint64_t)now);
+}
+
+int cns_wire_read_time(const uint8_t *data, size_t len, int64_t now, int64_t *ret_ahead) {
+  struct cns_reader reader;
+  cns_reader_init(&reader, data, len);
+  uint64_t theirs = cns_read_u64(&reader);
+  int r = cns_reader_finish(&reader);
+  if (r < 0) return r;
+  if (theirs > SECONDS_MAX || now < 0 || (uint64_t)now > SECONDS_MAX) return CNS_ERR_RANGE;
+  *ret_ahead = now - (int64_t)theirs;
+  return 0;
 }
 
 int cns_wire_read_digest(const uint8_t *data, size_t len, struct cns_digest *ret_digest) {

@@ -4,7 +4,7 @@
  * carries them): types, and the small ones' codecs. docs/protocol.md, "Wire
  * format". All integers little-endian; leftover bytes are an error.
  *
- * Course of a session. After the link is open the hospital sends JOIN
+ * Course of a session. After the link is open the coordinator sends TIME, and the hospital JOIN
  * and, under a policy with noise, LEDGER of its own ledger and of the coordinator's, if it keeps one; the
  * coordinator answers with ROSTER if there is a newer one (and sends it whenever it takes one
  * over), MANIFEST if there is a model newer than the hospital's, then NOTICE while it waits. A round:
@@ -30,10 +30,11 @@ enum cns_wire_type {
   CNS_WIRE_ABANDON_ASK = 23, /* R (32): please sign abandon(R) */
   CNS_WIRE_ABANDONED = 24,   /* R (32), count u16, then index u16 and signature (64) each */
   CNS_WIRE_LEDGER = 26,      /* both ways: the signed head of a privacy ledger (store/ledger.h) */
-  CNS_WIRE_OVER = 27, /* u8 = 0, sentence blob: there is no further round, though the study isn't complete */
+  CNS_WIRE_OVER = 27, /* code u8, sentence blob: there is no further round, though the study isn't complete */
+  CNS_WIRE_PAUSED = 28,  /* cns_pause_write: no round begins until state none comes */
+  CNS_WIRE_TIME = 29,    /* seconds since 1970 u64: the coordinator's clock, when the link is open */
   CNS_WIRE_REFUSED = 25, /* phase u8, sentence blob: your answer was not accepted */
-  CNS_WIRE_ROSTER =
-      28, /* signed roster document: newer than the hospital's, in force from the next round on */
+  CNS_WIRE_ROSTER = 30,  /* signed roster, newer than the hospital's: in force from the next round on */
   /* hospital to coordinator */
   CNS_WIRE_JOIN = 48,    /* round of the newest manifest held u64 (0: none), version of the roster held u64,
                             signed consent document blob */
@@ -46,6 +47,10 @@ enum cns_wire_type {
   CNS_WIRE_MODEL = 144, /* coordinator: model digest (32), offset u64, total u64, bytes */
   CNS_WIRE_CHUNK = 160, /* hospital: R (32), chunk u64, words as little-endian bytes */
 };
+
+/* Codes of OVER. */
+#define CNS_WIRE_OVER_BUDGET 0  /* the privacy budget is spent */
+#define CNS_WIRE_OVER_STOPPED 1 /* an operator stopped the study: nothing is to be waited for */
 
 #define CNS_WIRE_SENTENCE_MAX 1024
 #define CNS_WIRE_MODEL_PIECE (64u * 1024u)
@@ -62,9 +67,13 @@ void cns_wire_write_word(struct cns_writer *writer, const struct cns_digest *rou
                          const char *sentence);
 CNS_MUST_CHECK int cns_wire_read_word(const uint8_t *data, size_t len, struct cns_wire_word *ret_word);
 
-/* NOTICE and OVER (code 0), REFUSED (code: phase): a word without a digest. */
+/* NOTICE (code 0), OVER (CNS_WIRE_OVER_...), REFUSED (code: phase): a word without a digest. */
 void cns_wire_write_notice(struct cns_writer *writer, uint8_t code, const char *sentence);
 CNS_MUST_CHECK int cns_wire_read_notice(const uint8_t *data, size_t len, struct cns_wire_word *ret_word);
+
+/* TIME; now: of our own clock, by so many seconds ahead of the other's. CNS_ERR_FORMAT, CNS_ERR_RANGE. */
+void cns_wire_write_time(struct cns_writer *writer, int64_t now);
+CNS_MUST_CHECK int cns_wire_read_time(const uint8_t *data, size_t len, int64_t now, int64_t *ret_ahead);
 
 /* A digest alone, or a digest and a number. */
 CNS_MUST_CHECK int cns_wire_read_digest(const uint8_t *data, size_t len, struct cns_digest *ret_digest);

@@ -68,9 +68,34 @@ static int lock_wait(struct cns_database *database, struct cns_problem *problem)
       database->path, database->kind->holder, database->kind->noun, CNS_DATABASE_BUSY_TIMEOUT_MS / 1000);
 }
 
+/* Nobody has it open who writes: then there would be a log of what was written ahead. */
+static bool is_at_rest(const char *path) {
+  char *log = NULL;
+  if (asprintf(&log, "%s-wal", path) < 0) return false;
+  bool there = access(log, F_OK) == 0;
+  free(log);
+  return !there;
+}
+
+/* "file:<path>?immutable=1": SQLite then makes no files beside it, which stay behind when a
+ * reader was the last; so reading changes nothing, and works where nothing can be written. */
+static char *uri_of(const char *path) {
+  static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-";
+  char *uri = malloc(3 * strlen(path) + 32), *out = uri;
+  if (!uri) return NULL;
+  out += sprintf(out, "file:%s", path[0] == '/' ? "" : "./");
+  for (; *path; path++)
+    out += strchr(plain, *path) ? sprintf(out, "%c", *path) : sprintf(out, "%%%02X", (unsigned char)*path);
+  strcpy(out, "?immutable=1");
+  return uri;
+}
+
 static int connect_to(struct cns_database *database, const char *path, struct cns_problem *problem) {
   int flags = database->readonly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-  int result = sqlite3_open_v2(path, &database->sqlite, flags | SQLITE_OPEN_NOMUTEX, NULL);
+  char *uri = database->readonly && is_at_rest(path) ? uri_of(path) : NULL;
+  if (uri) flags |= SQLITE_OPEN_URI;
+  int result = sqlite3_open_v2(uri ? uri : path, &database->sqlite, flags | SQLITE_OPEN_NOMUTEX, NULL);
+  free(uri);
   if (result != SQLITE_OK) return cns_database_fail(database, result, "opening it", problem);
   (void)sqlite3_extended_result_codes(database->sqlite, 1);
   (void)sqlite3_busy_timeout(database->sqlite, CNS_DATABASE_BUSY_TIMEOUT_MS);

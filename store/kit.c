@@ -230,6 +230,31 @@ int cns_kit_load(const char *folder, enum cns_kit_role role, int64_t now_seconds
   return 0;
 }
 
+int cns_kit_roster_newest(const char *folder, struct cns_roster *ret_roster, struct cns_problem *problem) {
+  struct cns_identity_public authority;
+  struct cns_kit_config config = {0};
+  struct cns_roster newer = {0};
+  uint8_t *data = NULL;
+  size_t len = 0;
+  int r = cns_kit_roster_load(folder, ret_roster, problem);
+  if (r || cns_kit_config_load(folder, &config, NULL)) return r;
+  char *path = cns_kit_path(config.state_path, CNS_KIT_ROSTER_ACCEPTED);
+  r = cns_kit_authority_load(folder, &authority, problem);
+  if (!r && path && cns_file_read(path, CNS_JSON_BYTES_MAX, &data, &len, NULL) == 0)
+    r = cns_roster_open(data, len, path, &authority, &newer, problem);
+  if (!r && newer.version > ret_roster->version) {
+    struct cns_roster older = *ret_roster;
+    *ret_roster = newer;
+    newer = older;
+  }
+  if (r) cns_roster_deinit(ret_roster);
+  cns_roster_deinit(&newer);
+  cns_kit_config_deinit(&config);
+  free(data);
+  free(path);
+  return r;
+}
+
 void cns_kit_deinit(struct cns_kit *kit) {
   if (!kit) return;
   free(kit->folder);

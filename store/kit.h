@@ -44,6 +44,14 @@
 
 enum cns_kit_role { CNS_KIT_COORDINATOR = 0, CNS_KIT_HOSPITAL = 1 };
 
+/* A hospital's HTTP proxy, as config.json names it. */
+struct cns_kit_proxy {
+  bool environment;    /* the one of HTTPS_PROXY */
+  char *url;           /* may hold user and password; NULL: none */
+  char *user;          /* NULL: none, or in the URL */
+  char *password_path; /* file for its owner only */
+};
+
 /* The command that trains at a hospital. Without one (command NULL) the built-in trainer does. */
 struct cns_kit_trainer {
   char **command;        /* ends with NULL */
@@ -65,6 +73,7 @@ struct cns_kit_config {
   char *ledger_path;               /* NULL: beside the table */
   double data_epsilon, data_delta; /* 0: the policy's */
   uint64_t lost_through;           /* round; 0: no ledger was lost */
+  struct cns_kit_proxy proxy;
   struct cns_kit_trainer trainer;
   uint32_t patients;      /* 0: they are counted in the table */
   struct cns_floor floor; /* holds whatever policy and descriptor say */
@@ -115,6 +124,13 @@ CNS_MUST_CHECK int cns_kit_config_load(const char *folder, struct cns_kit_config
 CNS_MUST_CHECK int cns_kit_config_save(const char *folder, const struct cns_kit_config *config,
                                        struct cns_problem *problem);
 void cns_kit_config_deinit(struct cns_kit_config *config);
+/* Of it, the proxy; kit_proxy.c. */
+CNS_MUST_CHECK int cns_kit_proxy_read(const cJSON *json, const char *folder, struct cns_kit_proxy *ret_proxy,
+                                      struct cns_problem *problem);
+bool cns_kit_proxy_fill(cJSON *json, const struct cns_kit_proxy *proxy, const char *password_path);
+/* Is there a password in its URL? Then config.json is for its owner only. */
+bool cns_kit_proxy_is_secret(const struct cns_kit_proxy *proxy);
+void cns_kit_proxy_deinit(struct cns_kit_proxy *proxy);
 /* Would every round of this study be refused under the policy? CNS_ERR_REFUSED with a sentence. */
 CNS_MUST_CHECK int cns_kit_check_study(const struct cns_policy *policy, const struct cns_plan *plan,
                                        struct cns_problem *problem);
@@ -136,6 +152,9 @@ CNS_MUST_CHECK int cns_kit_authority_save(const char *folder, const struct cns_i
 /* The roster of a kit or of an authority's folder, verified under its authority.pub. */
 CNS_MUST_CHECK int cns_kit_roster_load(const char *folder, struct cns_roster *ret_roster,
                                        struct cns_problem *problem);
+/* The same, and of a hospital's kit the newer one that its agent was sent, if there is one. */
+CNS_MUST_CHECK int cns_kit_roster_newest(const char *folder, struct cns_roster *ret_roster,
+                                         struct cns_problem *problem);
 /* A file of the folder as a document, without looking at signatures. */
 CNS_MUST_CHECK int cns_kit_document_load(const char *folder, const char *name, const char *kind,
                                          struct cns_document *ret_document, struct cns_problem *problem);

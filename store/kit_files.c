@@ -45,11 +45,11 @@ static int read_file(const char *folder, const char *name, size_t max, char **re
   return r;
 }
 
-static int write_file(const char *folder, const char *name, const void *data, size_t len,
+static int write_file(const char *folder, const char *name, const void *data, size_t len, unsigned mode,
                       struct cns_problem *problem) {
   char *path = cns_kit_path(folder, name);
   if (!path) return out_of_memory(folder, problem);
-  int r = cns_file_write(path, data, len, 0644, problem);
+  int r = cns_file_write(path, data, len, mode, problem);
   free(path);
   return r;
 }
@@ -103,7 +103,7 @@ int cns_kit_authority_save(const char *folder, const struct cns_identity_public 
   char line[2 * CNS_IDENTITY_BYTES + 1];
   cns_hex_encode(authority->bytes, sizeof authority->bytes, line);
   line[sizeof line - 1] = '\n';
-  return write_file(folder, AUTHORITY_FILE, line, sizeof line, problem);
+  return write_file(folder, AUTHORITY_FILE, line, sizeof line, 0644, problem);
 }
 
 int cns_kit_roster_load(const char *folder, struct cns_roster *ret_roster, struct cns_problem *problem) {
@@ -138,7 +138,7 @@ int cns_kit_document_save(const char *folder, const char *name, const char *kind
   size_t len = 0;
   int r = cns_document_serialize(kind, document, &data, &len);
   if (r) return cns_problem_set(problem, r, "%s/%s: can't be put into writing", folder, name);
-  r = write_file(folder, name, data, len, problem);
+  r = write_file(folder, name, data, len, 0644, problem);
   free(data);
   return r;
 }
@@ -205,8 +205,8 @@ static int read_coordinator(const cJSON *json, const char *folder, struct cns_ki
 
 static int read_hospital(const cJSON *json, const char *folder, struct cns_kit_config *config,
                          struct cns_problem *problem) {
-  static const char *const fields[] = {"role",  "name",   "index",  "address", "data",     "state",
-                                       "floor", "ledger", "budget", "trainer", "patients", NULL};
+  static const char *const fields[] = {"role",   "name",   "index",   "address",  "data",  "state", "floor",
+                                       "ledger", "budget", "trainer", "patients", "proxy", NULL};
   const char *name = NULL;
   int64_t index = 0;
   int r = cns_json_only(json, "", fields, problem);
@@ -220,6 +220,7 @@ static int read_hospital(const cJSON *json, const char *folder, struct cns_kit_c
   if (!r) r = read_floor(json, &config->floor, problem);
   if (!r && cns_json_has(json, "ledger")) r = get_path(json, folder, "ledger", &config->ledger_path, problem);
   if (!r && cns_json_has(json, "budget")) r = read_budget(json, config, problem);
+  if (!r) r = cns_kit_proxy_read(json, folder, &config->proxy, problem);
   if (!r) r = cns_kit_trainer_read(json, config, problem);
   if (r) return r;
   memcpy(config->name, name, strlen(name) + 1);
@@ -253,6 +254,15 @@ static int no_config(const char *folder, struct cns_problem *problem) {
                                : "the folder is not the kit of a coordinator or of a hospital");
 }
 
+/* There is a password in it. */
+static int check_secret(struct cns_problem *problem, const char *path) {
+  struct stat info;
+  if (stat(path, &info) == 0 && !(info.st_mode & 077)) return 0;
+  return cns_problem_set(problem, CNS_ERR_PERMISSION,
+                         "the proxy's password in it can be read by others than its owner: run chmod 600 %s",
+                         path);
+}
+
 int cns_kit_config_load(const char *folder, struct cns_kit_config *ret_config, struct cns_problem *problem) {
   struct cns_kit_config config = {0};
   char *path = NULL;
@@ -265,6 +275,7 @@ int cns_kit_config_load(const char *folder, struct cns_kit_config *ret_config, s
   r = cns_json_parse((const char *)data, len, path, &json, problem);
   if (!r) {
     r = read_config(json, folder, &config, problem);
+    if (!r && cns_kit_proxy_is_secret(&config.proxy)) r = check_secret(problem, path);
     if (r) cns_problem_prefix(problem, r, "%s", path);
     cJSON_Delete(json);
   }
@@ -282,6 +293,7 @@ void cns_kit_config_deinit(struct cns_kit_config *config) {
   free(config->data_path);
   free(config->test_path);
   free(config->ledger_path);
+  cns_kit_proxy_deinit(&config->proxy);
   cns_kit_trainer_deinit(&config->trainer);
   *config = (struct cns_kit_config){0};
 }
@@ -347,7 +359,9 @@ static bool fill_ledger(cJSON *json, const char *folder, const struct cns_kit_co
 
 static bool fill_hospital(cJSON *json, const char *folder, const struct cns_kit_config *config) {
   cJSON *limits = cJSON_AddObjectToObject(json, "floor");
+  const char *password = config->proxy.password_path;
   return limits && fill_ledger(json, folder, config) && cns_kit_trainer_fill(json, config) &&
+         cns_kit_proxy_fill(json, &config->proxy, password ? in_kit(folder, password) : NULL) &&
          cJSON_AddStringToObject(json, "role", "hospital") &&
          cJSON_AddStringToObject(json, "name", config->name) &&
          cJSON_AddNumberToObject(json, "index", config->index) &&
@@ -376,7 +390,8 @@ int cns_kit_config_save(const char *folder, const struct cns_kit_config *config,
   int r = filled ? cns_json_canonical(json, &text, &len) : CNS_ERR_MEMORY;
   cJSON_Delete(json);
   if (r) return out_of_memory(folder, problem);
-  r = write_file(folder, CONFIG_FILE, text, len, problem);
+  r = write_file(folder, CONFIG_FILE, text, len, cns_kit_proxy_is_secret(&config->proxy) ? 0600 : 0644,
+                 problem);
   free(text);
   return r;
 }

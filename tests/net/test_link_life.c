@@ -14,10 +14,10 @@
 #include <sys/socket.h>
 
 static const uint64_t seed = 20268;
-static const char *const urls[] = {"tcp://127.0.0.1:0", "tls+tcp://127.0.0.1:0"};
+static const char *const urls[] = {"tcp://127.0.0.1:0", "tls+tcp://127.0.0.1:0", "wss://127.0.0.1:0"};
 
-/* Each test runs over both transports. */
-#define FOR_BOTH(url) for (const char *const *url = urls; url < urls + 2; url++)
+/* Each test runs over each transport. */
+#define FOR_BOTH(url) for (const char *const *url = urls; url < urls + sizeof urls / sizeof *urls; url++)
 
 static uint8_t chunk[CNS_FRAME_BULK_MAX];
 
@@ -334,7 +334,7 @@ static void names_with_two_addresses(void **state) {
     struct side client = {0};
     char address[CNS_URL_MAX];
     world_listen(world, *url);
-    snprintf(address, sizeof address, "%stcp://localhost:%s", url == urls ? "" : "tls+",
+    snprintf(address, sizeof address, "%.*s://localhost:%s", (int)(strchr(*url, ':') - *url), *url,
              strrchr(cns_listener_url(world->listener), ':') + 1);
     struct cns_dialer *dialer = world_dial_as(world, &world->hospitals[0], &client, address);
     world_until(world, client.opened, 1);

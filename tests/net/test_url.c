@@ -26,6 +26,13 @@ static void good_ones(void **state) {
       {"tcp://127.200.3.4:80", "tcp://127.200.3.4:80", "tcp://127.200.3.4:80", false},
       {"tcp://[::1]:80", "tcp://[::1]:80", "tcp://[::1]:80", false},
       {"tcp://localhost:80", "tcp://localhost:80", "tcp4://localhost:80", false},
+      {"wss://coordinator.example:443", "tls+tcp://coordinator.example:443",
+       "tls+tcp4://coordinator.example:443", false},
+      {"wss://10.1.2.3:443/", "tls+tcp://10.1.2.3:443", "tls+tcp://10.1.2.3:443", false},
+      {"wss://[2001:db8::1]:443/a/b", "tls+tcp://[2001:db8::1]:443", "tls+tcp://[2001:db8::1]:443", false},
+      {"wss://*:0/a", "tls+tcp://*:0", "tls+tcp://*:0", true},
+      {"ipc:///run/consilium/socket", "ipc:///run/consilium/socket", "ipc:///run/consilium/socket", false},
+      {"ipc:///run/consilium/socket", "ipc:///run/consilium/socket", "ipc:///run/consilium/socket", true},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct cns_url url;
@@ -48,8 +55,20 @@ static void bad_ones(void **state) {
       {"", CNS_ERR_ARGUMENT},
       {"coordinator:7443", CNS_ERR_ARGUMENT},
       {"https://coordinator:7443", CNS_ERR_ARGUMENT},
-      {"ipc:///tmp/x", CNS_ERR_ARGUMENT},
-      {"wss://coordinator:443/x", CNS_ERR_ARGUMENT},
+      {"ws://coordinator:443", CNS_ERR_ARGUMENT},
+      {"wss://coordinator", CNS_ERR_ARGUMENT},
+      {"wss://coordinator/path", CNS_ERR_ARGUMENT},
+      {"wss://coordinator:443/a b", CNS_ERR_ARGUMENT},
+      {"wss://coordinator:443/a?b", CNS_ERR_ARGUMENT},
+      {"wss://coordinator:443/a//b", CNS_ERR_ARGUMENT},
+      {"wss://user@coordinator:443", CNS_ERR_ARGUMENT},
+      {"wss://*:443", CNS_ERR_ARGUMENT},
+      {"ipc://", CNS_ERR_ARGUMENT},
+      {"ipc:///", CNS_ERR_ARGUMENT},
+      {"ipc://socket", CNS_ERR_ARGUMENT},
+      {"ipc://host/socket", CNS_ERR_ARGUMENT},
+      {"ipc:///run/../etc/x", CNS_ERR_ARGUMENT},
+      {"ipc:///run//x", CNS_ERR_ARGUMENT},
       {"TLS+TCP://coordinator:7443", CNS_ERR_ARGUMENT},
       {"tls+tcp://coordinator", CNS_ERR_ARGUMENT},
       {"tls+tcp://coordinator:", CNS_ERR_ARGUMENT},
@@ -87,7 +106,25 @@ static void bad_ones(void **state) {
   assert_int_equal(cns_url_parse(endless, false, &url, NULL), CNS_ERR_ARGUMENT);
 }
 
+static void paths(void **state) {
+  (void)state;
+  struct cns_url url;
+  char printed[CNS_URL_MAX];
+  assert_int_equal(cns_url_parse("wss://[::1]:443", false, &url, NULL), 0);
+  cns_url_print(&url, printed);
+  assert_string_equal(printed, "wss://[::1]:443/consilium");
+  assert_int_equal(cns_url_parse("wss://*:443/a/b", true, &url, NULL), 0);
+  cns_url_print(&url, printed);
+  assert_string_equal(printed, "wss://*:443/a/b");
+  char deep[CNS_URL_PATH_MAX + 10] = "ipc:///";
+  memset(deep + 7, 'a', CNS_URL_PATH_MAX - 1);
+  assert_int_equal(cns_url_parse(deep, false, &url, NULL), 0);
+  deep[6 + CNS_URL_PATH_MAX] = 'a';
+  assert_int_equal(cns_url_parse(deep, false, &url, NULL), CNS_ERR_ARGUMENT);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(good_ones), cmocka_unit_test(bad_ones)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(good_ones), cmocka_unit_test(bad_ones),
+                                     cmocka_unit_test(paths)};
   return cmocka_run_group_tests_name("url", tests, NULL, NULL);
 }

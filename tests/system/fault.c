@@ -12,6 +12,7 @@
  *                                room for them, fail with ENOSPC
  *   CNS_FAULT_ROOM=FILE          while FILE exists, each disk has the free bytes that
  *                                it names
+ *   CNS_FAULT_CLOCK=SECONDS      the calendar's clock is off by so many
  */
 #undef _FILE_OFFSET_BITS                    /* or pwrite would be another name of pwrite64 */
 #pragma GCC diagnostic ignored "-Wpedantic" /* what dlsym returns is a function */
@@ -25,6 +26,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 int fsync(int fd);
@@ -148,4 +150,12 @@ int statvfs64(const char *path, struct statvfs64 *ret_status) {
   ret_status->f_frsize = 1;
   ret_status->f_bavail = (unsigned long)bytes;
   return 0;
+}
+
+time_t time(time_t *ret_now) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  now.tv_sec += number("CNS_FAULT_CLOCK");
+  if (ret_now) *ret_now = now.tv_sec;
+  return now.tv_sec;
 }

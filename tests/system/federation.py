@@ -30,6 +30,8 @@ def run(*arguments, expect=0):
 class Federation:
     """init, data, consents; start and stop daemons; read what they say."""
 
+    listen = "tls+tcp://127.0.0.1:0"
+
     def __init__(self, count=5, rounds=3, hidden=(16,), init=(), privacy=None, model=None, weighting=None, **training):
         self.folder = tempfile.mkdtemp(prefix="consilium-test-")
         self.names = [f"h{k + 1}" for k in range(count)]
@@ -102,7 +104,7 @@ class Federation:
         if os.path.exists(url_file):
             with open(url_file) as file:
                 return self.start("coordinator", "--json", "--listen", file.read(), *options, **faults)
-        process = self.start("coordinator", "--json", "--listen", "tls+tcp://127.0.0.1:0", "--url-file", url_file,
+        process = self.start("coordinator", "--json", "--listen", self.listen, "--url-file", url_file,
                              *options, **faults)
         self.wait(lambda: os.path.exists(url_file), "the coordinator's URL")
         with open(url_file) as file:

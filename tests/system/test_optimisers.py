@@ -87,6 +87,13 @@ class Branch:
         with open(self.log, "w") as log:
             process = subprocess.Popen([PROGRAM, "coordinator", self.kit, "--listen", "tls+tcp://127.0.0.1:0"],
                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+        try:
+            return self.finish(process, number)
+        finally:
+            process.kill()
+            process.wait()
+
+    def finish(self, process, number):
         manifest = os.path.join(self.kit, "state", "models", "manifests", f"{number:020d}-*.manifest")
         end = time.monotonic() + PATIENCE_S
         while process.poll() is None and not (glob.glob(manifest) and self.listens()):
@@ -94,7 +101,8 @@ class Branch:
             time.sleep(0.01)
         process.terminate()
         code = process.wait(timeout=PATIENCE_S)
-        assert code in (0, -signal.SIGKILL), code
+        with open(self.log) as log:
+            assert code in (0, -signal.SIGKILL), (code, log.read()[-1500:])
         return code == 0
 
     def listens(self):
