@@ -181,6 +181,7 @@ int cns_agent_redial(struct cns_agent *agent, struct cns_problem *problem) {
 /* ---- life ---- */
 
 static void destroy(struct cns_agent *agent) {
+  cns_model_map_free(agent->map);
   cns_registry_free(agent->registry);
   cns_site_deinit(&agent->site);
   cns_roster_deinit(&agent->next_roster);

@@ -68,8 +68,9 @@ struct cns_agent_download {
   bool wanted;
   bool asked; /* over the present link */
   struct cns_digest model;
-  uint8_t *bytes; /* model_bytes long */
-  size_t have;
+  struct cns_model_draft *draft; /* model_bytes long */
+  struct cns_hash hash;          /* of what is here */
+  size_t have, flushed;
 };
 
 struct cns_agent {
@@ -84,6 +85,8 @@ struct cns_agent {
   uint32_t weight;
   struct cns_digest initial; /* the model before round 1 */
   size_t model_bytes;        /* every model of this study is as long as that one */
+  struct cns_model_map *map; /* the model used last, checked; NULL: none yet */
+  struct cns_digest mapped;  /* which it is */
 
   struct cns_peers *peers;
   struct cns_dialer *dialer;
@@ -255,9 +258,9 @@ void cns_agent_goes_on(struct cns_agent *agent);
 
 /* ---- download.c ---- */
 
-/* 0: the model's bytes, malloc'd. CNS_ERR_NOT_FOUND: it was asked for. */
+/* 0: the model's file, which the caller frees. CNS_ERR_NOT_FOUND: it was asked for. */
 CNS_MUST_CHECK int cns_agent_model(struct cns_agent *agent, const struct cns_digest *model,
-                                   uint8_t **ret_bytes, size_t *ret_len, struct cns_problem *problem);
+                                   struct cns_model_map **ret_map, struct cns_problem *problem);
 /* Puts the initial model into the registry and takes its digest and length. */
 CNS_MUST_CHECK int cns_agent_initial_model(struct cns_agent *agent, struct cns_problem *problem);
 void cns_agent_download_resume(struct cns_agent *agent);

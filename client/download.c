@@ -5,17 +5,26 @@
 #include <string.h>
 
 #include "client/agent_internal.h"
-#include "model/modelfile.h"
+#include "store/study_model.h"
+
+/* From here on at most so much waits in memory for the disk. */
+#define FLUSH_BYTES ((size_t)16 << 20)
+
+static void remember(struct cns_agent *agent, struct cns_model_map *map, const struct cns_digest *digest) {
+  cns_model_map_free(agent->map);
+  agent->map = map;
+  agent->mapped = *digest;
+}
 
 int cns_agent_initial_model(struct cns_agent *agent, struct cns_problem *problem) {
   const struct cns_site *site = &agent->site;
-  uint8_t *bytes = NULL;
-  size_t len = 0;
-  int r = cns_model_initial_round(&site->plan, site->kit.folder, &bytes, &len, problem);
-  if (!r) r = cns_registry_put_model(agent->registry, bytes, len, &agent->initial, problem);
-  if (!r) agent->model_bytes = len;
-  free(bytes);
-  return r;
+  struct cns_model_map *map = NULL;
+  int r =
+      cns_study_model_initial(agent->registry, &site->plan, site->kit.folder, &agent->initial, &map, problem);
+  if (r) return r;
+  (void)cns_model_map_bytes(map, &agent->model_bytes);
+  remember(agent, map, &agent->initial);
+  return 0;
 }
 
 static void ask(struct cns_agent *agent) {
@@ -30,26 +39,32 @@ static void ask(struct cns_agent *agent) {
 }
 
 void cns_agent_download_stop(struct cns_agent *agent) {
-  free(agent->download.bytes);
+  cns_model_draft_free(agent->download.draft);
   agent->download = (struct cns_agent_download){0};
 }
 
-/* The buffer is as long as this study's models are, whatever a peer says. */
-static int want(struct cns_agent *agent, const struct cns_digest *model) {
+/* The file is as long as this study's models are, whatever a peer says. */
+static int want(struct cns_agent *agent, const struct cns_digest *model, struct cns_problem *problem) {
   struct cns_agent_download *download = &agent->download;
   if (download->wanted && cns_digest_equal(&download->model, model)) return 0;
   cns_agent_download_stop(agent);
-  download->bytes = malloc(agent->model_bytes);
-  if (!download->bytes) return CNS_ERR_MEMORY;
+  int r = cns_registry_draft_model(agent->registry, agent->model_bytes, &download->draft, problem);
+  if (r) return cns_problem_prefix(problem, r, "the model of this round can't be fetched");
+  cns_registry_model_hash(&download->hash);
   download->wanted = true;
   download->model = *model;
   return 0;
 }
 
-int cns_agent_model(struct cns_agent *agent, const struct cns_digest *model, uint8_t **ret_bytes,
-                    size_t *ret_len, struct cns_problem *problem) {
+int cns_agent_model(struct cns_agent *agent, const struct cns_digest *model, struct cns_model_map **ret_map,
+                    struct cns_problem *problem) {
   struct cns_problem found = {0};
-  int r = cns_registry_get_model(agent->registry, model, ret_bytes, ret_len, &found);
+  struct cns_model_map *map = NULL;
+  int r = 0;
+  if (!agent->map || !cns_digest_equal(&agent->mapped, model)) {
+    r = cns_registry_map_model(agent->registry, model, &map, &found);
+    if (!r) remember(agent, map, model);
+  }
   if (r == CNS_ERR_FORMAT) {
     cns_agent_note(agent, "error", &found); /* damaged on disk: fetched again */
     r = CNS_ERR_NOT_FOUND;
@@ -58,9 +73,12 @@ int cns_agent_model(struct cns_agent *agent, const struct cns_digest *model, uin
     if (problem) *problem = found;
     return r;
   }
-  if (!r) return 0;
-  r = want(agent, model);
-  if (r) return cns_problem_set(problem, r, "not enough memory for the study's model");
+  if (!r) {
+    *ret_map = cns_model_map_hold(agent->map);
+    return 0;
+  }
+  r = want(agent, model, problem);
+  if (r) return r;
   ask(agent);
   return CNS_ERR_NOT_FOUND;
 }
@@ -77,13 +95,15 @@ void cns_agent_download_lost(struct cns_agent *agent) {
 static void complete(struct cns_agent *agent) {
   struct cns_agent_download *download = &agent->download;
   struct cns_problem problem = {0};
+  struct cns_model_map *map = NULL;
   struct cns_digest digest;
-  cns_registry_model_digest(download->bytes, agent->model_bytes, &digest);
+  cns_hash_final(&download->hash, &digest);
   int r = cns_digest_equal(&digest, &download->model) ? 0 : CNS_ERR_REFUSED;
   if (r)
     cns_problem_set(&problem, r, "the model that the coordinator sent isn't the one that its manifest names");
   else
-    r = cns_registry_put_model(agent->registry, download->bytes, agent->model_bytes, &digest, &problem);
+    r = cns_registry_put_draft(agent->registry, download->draft, &digest, &map, &problem);
+  if (!r) remember(agent, map, &digest);
   cns_agent_download_stop(agent);
   if (r && agent->round && agent->round->stage == CNS_STAGE_MODEL)
     cns_agent_give_up(agent, &problem);
@@ -91,6 +111,15 @@ static void complete(struct cns_agent *agent) {
     cns_agent_note(agent, "error", &problem);
   else
     cns_agent_model_here(agent);
+}
+
+static void take_piece(struct cns_agent_download *download, const uint8_t *bytes, size_t len) {
+  memcpy(cns_model_draft_bytes(download->draft, NULL) + download->have, bytes, len);
+  cns_hash_bytes(&download->hash, bytes, len);
+  download->have += len;
+  if (download->have - download->flushed < FLUSH_BYTES) return;
+  cns_model_draft_written(download->draft, download->flushed, download->have - download->flushed);
+  download->flushed = download->have;
 }
 
 void cns_agent_download_frame(struct cns_agent *agent, const uint8_t *data, size_t len) {
@@ -116,8 +145,7 @@ void cns_agent_download_frame(struct cns_agent *agent, const uint8_t *data, size
       cns_agent_note(agent, "error", &problem);
     return;
   }
-  memcpy(download->bytes + offset, bytes, bytes_len); /* offset + bytes_len <= total: cns_wire_read_model */
-  download->have += bytes_len;
+  take_piece(download, bytes, bytes_len); /* offset + bytes_len <= total: cns_wire_read_model */
   if (agent->last_model_asked && !agent->finished) uv_timer_again(&agent->timer);
   if (download->have == agent->model_bytes) complete(agent);
 }

@@ -283,15 +283,14 @@ void cns_agent_goes_on(struct cns_agent *agent) {
 
 void cns_agent_check_finished(struct cns_agent *agent) {
   struct cns_problem problem = {0};
-  uint8_t *model = NULL;
-  size_t len = 0;
+  struct cns_model_map *model = NULL;
   if (agent->closing || agent->finished) return;
   /* A round under way has its part of the budget. */
   if (agent->model_round < agent->site.plan.rounds && !agent->over.text[0] &&
       (agent->round || !cns_agent_budget_is_spent(agent)))
     return;
-  int r = cns_agent_model(agent, &agent->model, &model, &len, &problem);
-  free(model);
+  int r = cns_agent_model(agent, &agent->model, &model, &problem);
+  cns_model_map_free(model);
   if (r == CNS_ERR_NOT_FOUND) {
     if (!agent->last_model_asked)
       uv_timer_start(&agent->timer, on_last_model_late, CNS_AGENT_LAST_MODEL_MS, CNS_AGENT_LAST_MODEL_MS);

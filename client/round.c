@@ -258,7 +258,7 @@ static int mechanism_of(const struct cns_descriptor *d, uint16_t index, struct c
   return r;
 }
 
-static int start_work(struct cns_agent *agent, uint8_t *model, size_t len) {
+static int start_work(struct cns_agent *agent, struct cns_model_map *model) {
   const struct cns_site *site = &agent->site;
   const struct cns_descriptor *d = agent->round->descriptor;
   struct cns_work_input input = {
@@ -283,8 +283,7 @@ static int start_work(struct cns_agent *agent, uint8_t *model, size_t len) {
   };
   int r = mechanism_of(d, site->kit.config.index, &input);
   if (!r)
-    r = cns_work_start(cns_loop_uv(agent->host.loop), &input, model, len, work_done, agent,
-                       &agent->round->work);
+    r = cns_work_start(cns_loop_uv(agent->host.loop), &input, model, work_done, agent, &agent->round->work);
   if (r) return r;
   agent->works++;
   agent->round->stage = CNS_STAGE_WORK;
@@ -294,14 +293,13 @@ static int start_work(struct cns_agent *agent, uint8_t *model, size_t len) {
 /* Trains if the parent model is here, else asks for it. */
 static void prepare(struct cns_agent *agent) {
   struct cns_problem problem = {0};
-  uint8_t *model = NULL;
-  size_t len = 0;
-  int r = cns_agent_model(agent, &agent->round->descriptor->parent, &model, &len, &problem);
+  struct cns_model_map *model = NULL;
+  int r = cns_agent_model(agent, &agent->round->descriptor->parent, &model, &problem);
   if (r == CNS_ERR_NOT_FOUND) return;
   if (!r) {
-    r = start_work(agent, model, len);
+    r = start_work(agent, model);
     if (r) cns_problem_set(&problem, r, "training can't be started (%s)", cns_error_name(r));
-    if (r) free(model);
+    if (r) cns_model_map_free(model);
   }
   if (r) cns_agent_give_up(agent, &problem);
 }

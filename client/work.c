@@ -7,7 +7,7 @@
 #include "dp/clip.h"
 #include "dp/discrete_gaussian.h"
 #include "dp/grid.h"
-#include "model/modelfile.h"
+#include "model/model_view.h"
 #include "model/predict.h"
 #include "model/private.h"
 #include "model/scaffold.h"
@@ -16,8 +16,7 @@ struct cns_work {
   uv_work_t request;
   uv_loop_t *uv;
   struct cns_work_input input;
-  uint8_t *model;
-  size_t model_len;
+  struct cns_model_map *model;
   struct cns_trainer *trainer; /* NULL: the built-in one */
   bool commanded;              /* the command runs */
   atomic_bool cancelled;
@@ -196,17 +195,23 @@ static int train(struct cns_work *work, const float *params, float *update) {
   return r ? r : finish(work);
 }
 
-static int work_with(struct cns_work *work, float *params, float *update) {
+/* The model's parameters are read in its file; the vector's and the update's memory is
+ * touched only when they are written. */
+static int work_with(struct cns_work *work, float *update) {
   const struct cns_work_input *in = &work->input;
-  size_t dim = update_dim(in);
-  int r = cns_model_parse_round(in->plan, work->model, work->model_len, "the received model", params,
-                                &work->problem);
-  free(work->model);
-  work->model = NULL;
+  struct cns_model_view view = {0};
+  size_t dim = update_dim(in), len;
+  const uint8_t *bytes = cns_model_map_bytes(work->model, &len);
+  int r = cns_model_view(in->plan, bytes, len, "the received model", &view, &work->problem);
   if (!r && in->metrics)
-    r = cns_model_metrics(in->plan, params, in->validation, work->result.x + dim, &work->problem);
-  if (!r && work->trainer) return cns_trainer_prepare(work->trainer, params, &work->problem);
-  return r ? r : train(work, params, update);
+    r = cns_model_metrics(in->plan, view.params, in->validation, work->result.x + dim, &work->problem);
+  if (!r && work->trainer)
+    r = cns_trainer_prepare(work->trainer, view.params, &work->problem);
+  else if (!r)
+    r = train(work, view.params, update);
+  cns_model_view_deinit(&view);
+  work->model = cns_model_map_free(work->model);
+  return r;
 }
 
 static void drop_vector(struct cns_work *work) {
@@ -219,15 +224,14 @@ static void run(uv_work_t *request) {
   size_t dim = cns_plan_round_dim(work->input.plan);
   size_t words =
       update_dim(&work->input) + (work->input.metrics ? cns_plan_metrics_dim(work->input.plan) : 0);
-  float *params = malloc(dim * sizeof *params), *update = malloc(dim * sizeof *update);
+  float *update = malloc(dim * sizeof *update);
   work->result.x = calloc(words, sizeof *work->result.x);
   work->result.words = words;
-  if (!params || !update || !work->result.x)
+  if (!update || !work->result.x)
     work->error = cns_problem_set(&work->problem, CNS_ERR_MEMORY, "not enough memory for the study's model");
   else
-    work->error = work_with(work, params, update);
+    work->error = work_with(work, update);
   if (work->error) drop_vector(work);
-  free(params);
   wipe_free(update, dim * sizeof *update);
 }
 
@@ -240,7 +244,7 @@ static void after(uv_work_t *request, int status) {
   work->done(work->context, work, work->error, &work->result, &work->problem);
   cns_trainer_free(work->trainer);
   free(work->result.note);
-  free(work->model);
+  cns_model_map_free(work->model);
   free(work);
 }
 
@@ -295,14 +299,13 @@ static int new_trainer(struct cns_work *work) {
   return cns_trainer_new(in->trainer, &task, &work->trainer);
 }
 
-int cns_work_start(uv_loop_t *uv, const struct cns_work_input *input, uint8_t *model, size_t model_len,
+int cns_work_start(uv_loop_t *uv, const struct cns_work_input *input, struct cns_model_map *model,
                    cns_work_done *done, void *context, struct cns_work **ret_work) {
   struct cns_work *work = calloc(1, sizeof *work);
   if (!work) return CNS_ERR_MEMORY;
   work->request.data = work;
   work->input = *input;
   work->model = model;
-  work->model_len = model_len;
   work->done = done;
   work->context = context;
   work->uv = uv;

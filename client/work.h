@@ -18,6 +18,7 @@
 #include "crypto/rng.h"
 #include "dp/mechanism.h"
 #include "model/network.h"
+#include "store/model_file.h"
 
 struct cns_work_input {
   const struct cns_plan *plan; /* must outlive the work, and so the tables */
@@ -56,11 +57,11 @@ struct cns_work;
 
 /* done comes exactly once, on the loop's thread: 0, CNS_ERR_CANCELLED, or an
  * error with a sentence, among them CNS_ERR_RANGE for an update with NaN or
- * infinity. model: malloc'd bytes of a model file, taken on success. */
+ * infinity. model: the round's model file, taken on success. */
 typedef void cns_work_done(void *context, struct cns_work *work, int error, struct cns_work_result *result,
                            const struct cns_problem *problem);
-CNS_MUST_CHECK int cns_work_start(uv_loop_t *uv, const struct cns_work_input *input, uint8_t *model,
-                                  size_t model_len, cns_work_done *done, void *context,
+CNS_MUST_CHECK int cns_work_start(uv_loop_t *uv, const struct cns_work_input *input,
+                                  struct cns_model_map *model, cns_work_done *done, void *context,
                                   struct cns_work **ret_work);
 /* Stops soon; done still comes. */
 void cns_work_cancel(struct cns_work *work);

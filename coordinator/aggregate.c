@@ -29,8 +29,8 @@ struct job {
   int64_t extra[CNS_MECHANISM_EXTRAS_MAX];
 };
 
-static int unmasked_block(const struct cns_aggregation *a, uint64_t first, size_t count, uint32_t *sum,
-                          uint32_t *scratch, struct cns_problem *problem) {
+static int add_included(const struct cns_aggregation *a, uint64_t first, size_t count, uint32_t *sum,
+                        uint32_t *scratch, struct cns_problem *problem) {
   memset(sum, 0, count * sizeof *sum);
   for (size_t k = 0; k < a->count; k++) {
     int r = cns_vector_file_read(a->uploads[k], first, count, scratch, problem);
@@ -38,7 +38,28 @@ static int unmasked_block(const struct cns_aggregation *a, uint64_t first, size_
     for (size_t w = 0; w < count; w++)
       sum[w] += scratch[w];
   }
-  return cns_mask_apply(sum, count, first, a->terms, a->term_count);
+  return 0;
+}
+
+static int subtract_excluded(const struct cns_aggregation *a, uint64_t first, size_t count, uint32_t *sum,
+                             uint32_t *scratch, struct cns_problem *problem) {
+  memcpy(sum, a->running + first, count * sizeof *sum);
+  for (size_t k = 0; k < a->excluded_count; k++) {
+    uint64_t left = a->excluded_words[k] > first ? a->excluded_words[k] - first : 0;
+    size_t part = left < count ? (size_t)left : count;
+    int r = part > 0 ? cns_vector_file_read(a->excluded[k], first, part, scratch, problem) : 0;
+    if (r < 0) return r;
+    for (size_t w = 0; w < part; w++)
+      sum[w] -= scratch[w];
+  }
+  return 0;
+}
+
+static int unmasked_block(const struct cns_aggregation *a, uint64_t first, size_t count, uint32_t *sum,
+                          uint32_t *scratch, struct cns_problem *problem) {
+  int r = a->running ? subtract_excluded(a, first, count, sum, scratch, problem)
+                     : add_included(a, first, count, sum, scratch, problem);
+  return r < 0 ? r : cns_mask_apply(sum, count, first, a->terms, a->term_count);
 }
 
 /* The part of a block that belongs to the update, into the new parameters and the control variate. */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * From uploads and rebuilt masks to the new model: runs on a worker thread, on
- * plain arrays. Block after block: the included uploads are added up, the masks
- * taken off, central noise added before anything else is made of the sum, the
- * update's part dequantised and given to the server's optimiser, the extra numbers and the metrics' part
- * kept. No memory beyond the new model and a block a thread.
+ * plain arrays. Block after block: the running sum of what was uploaded, less what isn't
+ * included (or the included uploads, added up), the masks taken off, central noise added before anything else
+ * is made of the sum, the update's part dequantised and given to the server's optimiser, the extra numbers
+ * and the metrics' part kept. No memory beyond the new model and a block a thread.
  */
 #pragma once
 
@@ -21,6 +21,12 @@ struct cns_aggregation {
   struct cns_vector_file *const *uploads; /* of the included */
   const uint32_t *weights;                /* of the included */
   size_t count;
+  /* The sum of the included uploads and of parts of others, if it was kept while they came, and those parts:
+   * the first excluded_words[k] words of excluded[k]. NULL: the included uploads are read. */
+  const uint32_t *running;
+  struct cns_vector_file *const *excluded;
+  const uint64_t *excluded_words;
+  size_t excluded_count;
   const struct cns_mask_term *terms;
   size_t term_count;
   const float *parent; /* the model's parameters: dim, without the extra numbers; with SCAFFOLD half of

@@ -270,6 +270,7 @@ static int restore_uploads(struct cns_server *s) {
     if (r == CNS_ERR_MEMORY) return r;
     if (r < 0) {
       cns_report(s, "upload", "an upload that was under way begins anew: %s", problem.text);
+      cns_running_forget(s, k);
       upload->file = cns_vector_file_free(upload->file);
     }
   }
@@ -380,10 +381,12 @@ int cns_replay(struct cns_server *s, struct cns_problem *problem) {
   int r = cns_journal_round_last(s->journal, &replay.round, &replay.attempt);
   if (r == CNS_ERR_NOT_FOUND) {
     cns_quarantine_publish(s);
-    return sweep_vectors(s, problem);
+    r = sweep_vectors(s, problem);
+    return r < 0 ? r : cns_server_sweep_models(s, problem);
   }
   if (r == 0) r = replay_all(&replay);
   if (r == 0) r = sweep_vectors(s, problem);
+  if (r == 0) r = cns_server_sweep_models(s, problem);
   if (r < 0) return r;
   if (s->completed)
     cns_report(s, "start", "the journal holds %" PRIu64 " of %u rounds", s->completed, s->plan.rounds);

@@ -6,8 +6,8 @@
 
 #include "coordinator/aggregate.h"
 #include "coordinator/server_internal.h"
-#include "model/modelfile.h"
 #include "model/predict.h"
+#include "store/study_model.h"
 
 struct result_job {
   uv_work_t work;
@@ -15,7 +15,11 @@ struct result_job {
   struct cns_aggregation aggregation;
   struct cns_vector_file **uploads;
   uint32_t *weights;
-  float *params;
+  struct cns_model_draft *draft; /* of the new model */
+  struct cns_model_map *map;     /* once it is in the registry, under this digest */
+  struct cns_digest model;
+  struct cns_vector_file **excluded;
+  uint64_t *excluded_words;
   int result;
   struct cns_problem problem;
 };
@@ -24,30 +28,18 @@ static void free_job(struct result_job *job) {
   cns_optimiser_end(&job->aggregation.optimiser);
   free(job->uploads);
   free(job->weights);
-  free(job->params);
+  free(job->excluded);
+  free(job->excluded_words);
+  cns_model_draft_free(job->draft);
+  cns_model_map_free(job->map);
   free(job);
 }
 
 /* Makes the new model the present one. */
-static int adopt_model(struct cns_server *s, float **params, struct cns_problem *problem) {
-  uint8_t *bytes;
-  size_t len;
-  struct cns_digest digest;
-  int r = cns_model_serialize_round(&s->plan, *params, &bytes, &len, problem);
-  if (r < 0) return r;
-  r = cns_registry_put_model(s->registry, bytes, len, &digest, problem);
-  if (r < 0) {
-    free(bytes);
-    return r;
-  }
-  free(s->model_bytes);
-  free(s->params);
-  s->model_bytes = bytes;
-  s->model_len = len;
-  s->model = digest;
-  s->params = *params;
-  *params = NULL;
-  return 0;
+static int adopt_model(struct cns_server *s, struct result_job *job, struct cns_problem *problem) {
+  int r = cns_server_take_model(s, job->map, &job->model, "the new model", problem);
+  if (r == 0) job->map = NULL;
+  return r;
 }
 
 /* Under another version of the study an adaptive clip norm and the optimiser begin anew. */
@@ -75,8 +67,8 @@ static int keep_manifest(struct cns_server *s, uint8_t *bytes, size_t len,
 
 int cns_result_adopt(struct cns_server *s, const uint8_t *bytes, size_t len, struct cns_problem *problem) {
   struct cns_manifest manifest;
-  uint8_t *model = NULL, *copy = malloc(len);
-  size_t model_len = 0;
+  struct cns_model_map *map = NULL;
+  uint8_t *copy = malloc(len);
   if (!copy) return CNS_ERR_MEMORY;
   memcpy(copy, bytes, len);
   int r = cns_manifest_open(bytes, len, "the journal's manifest", &s->kit.roster, &manifest, problem);
@@ -92,19 +84,15 @@ int cns_result_adopt(struct cns_server *s, const uint8_t *bytes, size_t len, str
     r = cns_manifest_check_clip(&manifest, &s->plan.adaptive_clip, problem);
   if (r == 0 && is_of_this_study(s, &manifest))
     r = cns_manifest_check_noised(&manifest, &s->plan.noised_metrics, problem);
-  if (r == 0) r = cns_registry_get_model(s->registry, &manifest.model, &model, &model_len, problem);
-  if (r == 0)
-    r = cns_model_parse_round(&s->plan, model, model_len, "the last round's model", s->params, problem);
+  if (r == 0) r = cns_registry_map_model(s->registry, &manifest.model, &map, problem);
+  if (r == 0) r = cns_server_take_model(s, map, &manifest.model, "the last round's model", problem);
   if (r == 0) {
-    free(s->model_bytes);
-    s->model_bytes = model;
-    s->model_len = model_len;
-    s->model = manifest.model;
+    map = NULL;
     r = keep_manifest(s, copy, len, &manifest, problem);
-    copy = model = NULL;
+    copy = NULL;
   }
   free(copy);
-  free(model);
+  cns_model_map_free(map);
   cns_manifest_deinit(&manifest);
   return r;
 }
@@ -180,7 +168,7 @@ static int publish(struct cns_server *s, struct result_job *job, struct cns_prob
   int r = cns_manifest_of_round(cns_coordinator_round(s->machine), cns_coordinator_outcomes(s->machine),
                                 &manifest);
   if (r < 0) return r;
-  r = adopt_model(s, &job->params, problem);
+  r = adopt_model(s, job, problem);
   if (r == 0) r = cns_optimiser_commit(s, &job->aggregation.optimiser, manifest.round, problem);
   manifest.model = s->model;
   manifest.sum = a->sum;
@@ -232,7 +220,7 @@ static int evaluate(struct result_job *job) {
   const struct cns_server *s = job->server;
   struct cns_aggregation *a = &job->aggregation;
   if (s->test.rows == 0) return 0;
-  int r = cns_model_evaluate(&s->plan, job->params, &s->test, &a->metrics, &a->metrics_problem);
+  int r = cns_model_evaluate(&s->plan, a->params, &s->test, &a->metrics, &a->metrics_problem);
   a->has_metrics = r == 0;
   return r == CNS_ERR_MEMORY ? r : 0;
 }
@@ -241,6 +229,9 @@ static void compute(uv_work_t *work) {
   struct result_job *job = work->data;
   job->result = cns_aggregate(&job->aggregation, &job->problem);
   if (job->result == 0) job->result = evaluate(job);
+  if (job->result == 0)
+    job->result =
+        cns_study_model_put(job->server->registry, job->draft, &job->model, &job->map, &job->problem);
 }
 
 static void computed(uv_work_t *work, int status) {
@@ -264,31 +255,52 @@ static void computed(uv_work_t *work, int status) {
   free_job(job);
 }
 
-static int collect(struct cns_server *s, struct result_job *job, struct cns_problem *problem) {
+/* Which uploads count, and what of the others is in the running sum. */
+static int collect_uploads(struct cns_server *s, struct result_job *job) {
   const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
   const struct cns_agreement *outcomes = cns_coordinator_outcomes(s->machine);
   struct cns_aggregation *a = &job->aggregation;
+  for (size_t k = 0; k < d->member_count; k++) {
+    const struct cns_upload *upload = &s->uploads[k];
+    if (outcomes->outcomes[k] == CNS_INCLUDED) {
+      if (!upload->file) return CNS_ERR_STATE;
+      job->uploads[a->count] = upload->file;
+      job->weights[a->count++] = d->members[k].weight;
+    } else if (s->running.sum && upload->added > 0) {
+      if (!upload->file) return CNS_ERR_STATE;
+      job->excluded[a->excluded_count] = upload->file;
+      job->excluded_words[a->excluded_count++] = cns_running_words(s, k);
+    }
+  }
+  return 0;
+}
+
+static int collect(struct cns_server *s, struct result_job *job, struct cns_problem *problem) {
+  const struct cns_descriptor *d = &cns_coordinator_round(s->machine)->descriptor;
+  struct cns_aggregation *a = &job->aggregation;
+  float *params = NULL;
   job->uploads = calloc(d->member_count, sizeof(struct cns_vector_file *));
   job->weights = calloc(d->member_count, sizeof *job->weights);
-  job->params = calloc(cns_plan_round_dim(&s->plan), sizeof *job->params);
-  if (!job->uploads || !job->weights || !job->params) return CNS_ERR_MEMORY;
-  for (size_t k = 0; k < d->member_count; k++) {
-    if (outcomes->outcomes[k] != CNS_INCLUDED) continue;
-    if (!s->uploads[k].file) return CNS_ERR_STATE;
-    job->uploads[a->count] = s->uploads[k].file;
-    job->weights[a->count++] = d->members[k].weight;
-  }
+  job->excluded = calloc(d->member_count, sizeof(struct cns_vector_file *));
+  job->excluded_words = calloc(d->member_count, sizeof *job->excluded_words);
+  if (!job->uploads || !job->weights || !job->excluded || !job->excluded_words) return CNS_ERR_MEMORY;
+  int r = collect_uploads(s, job);
+  if (r == 0) r = cns_study_model_draft(s->registry, &s->plan, &job->draft, &params, problem);
+  if (r < 0) return r;
   a->descriptor = d;
   a->uploads = job->uploads;
   a->weights = job->weights;
+  a->running = s->running.sum;
+  a->excluded = job->excluded;
+  a->excluded_words = job->excluded_words;
   a->parent = s->params;
   a->scaffold = s->plan.scaffold.steps > 0 ? &s->plan : NULL;
   a->learning_rate = d->unit == CNS_UNIT_PATIENT ? -s->plan.learning_rate : 1;
   a->rng = cns_rng_system();
-  a->params = job->params;
+  a->params = params;
   a->classes = s->plan.class_count;
   a->parallel = cns_parallel_threads();
-  int r = cns_coordinator_unmasking(s->machine, &a->terms, &a->term_count);
+  r = cns_coordinator_unmasking(s->machine, &a->terms, &a->term_count);
   return r ? r : cns_optimiser_begin(s, &a->optimiser, problem);
 }
 

@@ -391,6 +391,7 @@ void cns_round_tidy(struct cns_server *s) {
 
 void cns_round_free(struct cns_server *s, bool delete_files) {
   cns_uploads_close(s, delete_files);
+  cns_running_drop(s);
   free(s->uploads);
   s->uploads = NULL;
   s->judgement = cns_judgement_free(s->judgement);

@@ -397,7 +397,8 @@ static bool uploads_fit(struct cns_server *s) {
   uint64_t joined = 0, words = cns_plan_update_dim(&s->plan) + cns_plan_metrics_dim(&s->plan);
   for (size_t k = 0; k < s->session_count; k++)
     joined += s->sessions[k].joined;
-  int r = cns_upload_check_room(s, joined * words * 4 + cns_optimiser_bytes(s), &problem);
+  uint64_t beside = s->model_len + cns_optimiser_bytes(s); /* the new model, and its optimiser's state */
+  int r = cns_upload_check_room(s, joined * words * 4 + beside, &problem);
   if (r < 0 && may_say_waiting(s))
     cns_report(s, "waiting", "waiting: %s; make room, the next round begins by itself", problem.text);
   return r == 0;

@@ -13,7 +13,11 @@
 #include "store/policy_record.h"
 
 uint64_t cns_server_now(const struct cns_server *s) {
-  return uv_now(&s->loop) - s->stalled_ms;
+  uint64_t now = uv_now(&s->loop) - s->stalled_ms;
+  /* A stall that is noticed later must not put the clock back behind what it has said: what a deadline
+   * began with would lie in the future. */
+  if (now > s->clock_said_ms) ((struct cns_server *)s)->clock_said_ms = now;
+  return s->clock_said_ms;
 }
 
 void cns_server_start_clocks(struct cns_server *s) {
@@ -108,12 +112,8 @@ static int load_study(struct cns_server *s, struct cns_problem *problem) {
   if (r < 0) return r;
   cns_study_digest(s->kit.roster.consortium, s->plan.name, &s->study);
   s->clip_norm = s->plan.clip_norm;
-  s->params = calloc(cns_plan_round_dim(&s->plan), sizeof *s->params);
-  if (!s->params) return CNS_ERR_MEMORY;
   r = load_test_set(s, problem);
-  if (r == 0) r = cns_model_initial(&s->plan, s->kit.folder, s->params, problem);
-  if (r == 0) r = cns_model_serialize_round(&s->plan, s->params, &s->model_bytes, &s->model_len, problem);
-  if (r == 0) r = cns_registry_put_model(s->registry, s->model_bytes, s->model_len, &s->model, problem);
+  if (r == 0) r = cns_server_first_model(s, problem);
   s->initial = s->model;
   return r;
 }
@@ -124,13 +124,6 @@ static int make_sessions(struct cns_server *s) {
   cns_reload_set_sessions(s);
   int r = cns_peers_new(&s->peers);
   return r ? r : cns_reload_set_peers(s, &s->kit.roster);
-}
-
-/* What a crash left before it was published. With noise, a second sum of the same updates would be
- * one that nobody has paid for. */
-static int sweep_models(struct cns_server *s, struct cns_problem *problem) {
-  const struct cns_digest keep[] = {s->initial, s->model};
-  return cns_registry_sweep(s->registry, keep, 2, problem);
 }
 
 static int listen_for_hospitals(struct cns_server *s, struct cns_problem *problem) {
@@ -221,8 +214,7 @@ static void release(struct cns_server *s) {
   free(s->vectors);
   free(s->optimiser_path);
   free(s->sessions);
-  free(s->params);
-  free(s->model_bytes);
+  cns_server_drop_model(s);
   free(s->manifest);
 }
 
@@ -237,7 +229,6 @@ int cns_server_run(const struct cns_server_options *options, struct cns_problem 
   if (r == 0) {
     start_handles(&s);
     r = cns_replay(&s, problem);
-    if (r == 0 && !s.stopping) r = sweep_models(&s, problem);
     if (r == 0 && !s.stopping) r = cns_optimiser_check(&s, problem);
     if (r == 0 && !s.stopping) r = cns_optimiser_tidy(&s, problem);
     if (r == 0 && !s.stopping) r = cns_budget_replayed(&s, problem);

@@ -10,6 +10,7 @@
 #include "coordinator/judge.h"
 #include "coordinator/optimiser.h"
 #include "coordinator/server.h"
+#include "model/model_view.h"
 #include "model/plan.h"
 #include "model/table.h"
 #include "net/link.h"
@@ -125,8 +126,16 @@ struct cns_upload {
   struct cns_vector_file *file;
   struct cns_upload_digest digest;
   uint64_t checkpoint;
+  uint64_t added; /* chunks that are in the running sum, from the first on */
   bool receipt_due;
   bool declined; /* takes no part in the rest of the round */
+};
+
+/* The sum of all chunks that came, of masked vectors: as random as each of them while one mask is
+ * unknown, and in no file. Without it the uploads are read once more at the end. */
+struct cns_running {
+  uint32_t *sum; /* of all words, anonymous memory; NULL: none */
+  bool spoilt;   /* there was no memory, or what was added can't be taken out again */
 };
 
 /* An attempt that ended after uploads were asked for, until t abandons are there. */
@@ -181,11 +190,13 @@ struct cns_server {
   uint64_t completed;           /* rounds */
   struct cns_digest last_round; /* descriptor of the last one; if completed > 0 */
   struct cns_digest initial, model;
-  double clip_norm;     /* of the round after it */
-  bool same_version;    /* the last round was under the present study file */
-  char *optimiser_path; /* folder of the server optimiser's state */
-  float *params;
-  uint8_t *model_bytes;
+  double clip_norm;                /* of the round after it */
+  bool same_version;               /* the last round was under the present study file */
+  char *optimiser_path;            /* folder of the server optimiser's state */
+  struct cns_model_map *model_map; /* the model's file */
+  struct cns_model_view view;      /* of it */
+  const float *params;             /* in it */
+  const uint8_t *model_bytes;      /* all of it */
   size_t model_len;
   uint8_t *manifest; /* NULL before round 1 */
   size_t manifest_len;
@@ -201,6 +212,7 @@ struct cns_server {
   /* the running round */
   struct cns_coordinator *machine;
   struct cns_upload *uploads; /* by position */
+  struct cns_running running; /* the sum of what is uploaded so far */
   bool job_running;
   bool sketching;                        /* uploads are being sketched; the machine is free meanwhile */
   uint8_t nonce[CNS_SKETCH_NONCE_BYTES]; /* of the running round's audit, or of the one that begins */
@@ -215,7 +227,7 @@ struct cns_server {
   size_t abandoning_count;
 
   /* scheduling */
-  uint64_t ticked_ms, stalled_ms;
+  uint64_t ticked_ms, stalled_ms, clock_said_ms;
   uint64_t started_ms;
   uint64_t waiting_since_ms;
   uint64_t not_before_ms;
@@ -272,6 +284,18 @@ CNS_MUST_CHECK int cns_upload_restore(struct cns_server *server, size_t position
                                       struct cns_problem *problem);
 void cns_uploads_close(struct cns_server *server, bool delete_files);
 
+/* running.c */
+/* The next chunk of this hospital's upload, once it is in its file. */
+void cns_running_add(struct cns_server *server, size_t position, uint64_t chunk, const uint32_t *words,
+                     size_t count);
+/* How much of this hospital's upload is in the running sum. */
+uint64_t cns_running_words(const struct cns_server *server, size_t position);
+/* This hospital's file goes, or is begun anew: without it, what was added can't be taken out. */
+void cns_running_forget(struct cns_server *server, size_t position);
+/* Until the round ends there is none. */
+void cns_running_spoil(struct cns_server *server);
+void cns_running_drop(struct cns_server *server);
+
 /* round.c */
 /* The journal can't be written: the daemon ends. */
 void cns_round_journal_failed(struct cns_server *server, int error, struct cns_problem *problem);
@@ -314,6 +338,18 @@ void cns_quarantine_take_releases(struct cns_server *server);
 /* The list for people and other programs: quarantine.json in the state folder. */
 void cns_quarantine_publish(struct cns_server *server);
 bool cns_quarantine_holds(const struct cns_server *server, uint16_t index);
+
+/* model.c */
+/* The study's initial model becomes the present one. */
+CNS_MUST_CHECK int cns_server_first_model(struct cns_server *server, struct cns_problem *problem);
+/* A file of the registry becomes the present model; map: taken on success. */
+CNS_MUST_CHECK int cns_server_take_model(struct cns_server *server, struct cns_model_map *map,
+                                         const struct cns_digest *digest, const char *where,
+                                         struct cns_problem *problem);
+/* At the start, before a round is gone on with: what a crash left before it was published. With noise, a
+ * second sum of the same updates would be one that nobody has paid for. */
+CNS_MUST_CHECK int cns_server_sweep_models(struct cns_server *server, struct cns_problem *problem);
+void cns_server_drop_model(struct cns_server *server);
 
 /* result.c */
 void cns_result_compute(struct cns_server *server);

@@ -87,6 +87,7 @@ void cns_upload_give_up(struct cns_server *s, struct cns_session *session,
   cns_report(s, "upload", "the upload of hospital %s is given up in this round: %s", session->hospital->name,
              problem->text);
   cns_session_notice(session, "your upload can't be taken in this round: %s", problem->text);
+  cns_running_forget(s, (size_t)position);
   s->uploads[position].file = cns_vector_file_free(s->uploads[position].file);
   file_name(s, (size_t)position, name);
   (void)!cns_vector_file_delete(s->vectors, name, &ignored); /* or the next start does */
@@ -137,6 +138,7 @@ static int store_chunk(struct cns_server *s, int position, uint64_t chunk, const
     values[w] = (uint32_t)bytes[4 * w] | (uint32_t)bytes[4 * w + 1] << 8 | (uint32_t)bytes[4 * w + 2] << 16 |
                 (uint32_t)bytes[4 * w + 3] << 24;
   r = cns_vector_file_write(upload->file, chunk * CNS_CHUNK_WORDS, values, len / 4, problem);
+  if (r == 0) cns_running_add(s, (size_t)position, chunk, values, len / 4);
   return r;
 }
 
@@ -181,6 +183,7 @@ int cns_upload_restore(struct cns_server *s, size_t position, uint64_t next, str
   struct cns_upload *upload = &s->uploads[position];
   char name[80];
   file_name(s, position, name);
+  cns_running_forget(s, position);
   upload->file = cns_vector_file_free(upload->file);
   cns_upload_digest_init(&upload->digest, words(s));
   int r = cns_vector_file_open(s->vectors, name, s->vector_key, &upload->file, problem);
@@ -193,6 +196,7 @@ int cns_upload_restore(struct cns_server *s, size_t position, uint64_t next, str
     for (size_t b = 0; r == 0 && b < (size_t)count * 4; b++)
       bytes[b] = (uint8_t)(values[b / 4] >> (8 * (b % 4)));
     if (r == 0) r = cns_upload_digest_add(&upload->digest, chunk, bytes, (size_t)count * 4);
+    if (r == 0) cns_running_add(s, position, chunk, values, count);
   }
   upload->checkpoint = next;
   free(values);

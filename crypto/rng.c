@@ -49,6 +49,16 @@ static int fill_seeded(void *context, uint8_t *out, size_t len) {
   static const uint8_t zero_block[64];
   struct cns_rng_seeded *rng = context;
   while (len > 0) {
+    if (rng->used == sizeof rng->buffer && len >= sizeof rng->buffer) { /* whole blocks where they belong */
+      size_t blocks = len / sizeof rng->buffer, bytes = blocks * sizeof rng->buffer;
+      memset(out, 0, bytes);
+      if (crypto_stream_chacha20_xor_ic(out, out, bytes, zero_nonce, rng->block, rng->key) != 0)
+        return CNS_ERR_RANDOM;
+      rng->block += blocks;
+      out += bytes;
+      len -= bytes;
+      continue;
+    }
     if (rng->used == sizeof rng->buffer) {
       if (crypto_stream_chacha20_xor_ic(rng->buffer, zero_block, sizeof zero_block, zero_nonce, rng->block,
                                         rng->key) != 0)

@@ -67,6 +67,11 @@ int cns_model_serialize_round(const struct cns_plan *plan, const float *model, u
   return serialize(plan, model, plan->scaffold.steps > 0 ? 2 : 1, NULL, 0, ret_data, ret_len, problem);
 }
 
+int cns_tensor_list_of_round(const struct cns_plan *plan, struct cns_tensor_list *ret_list,
+                             struct cns_problem *problem) {
+  return list_tensors(plan, plan->scaffold.steps > 0 ? 2 : 1, ret_list, problem);
+}
+
 int cns_model_write(const struct cns_plan *plan, const float *params,
                     const struct cns_safetensors_pair *metadata, size_t metadata_count, const char *path,
                     unsigned mode, struct cns_problem *problem) {

@@ -11,6 +11,9 @@ CNS_MUST_CHECK int cns_tensor_list_from_plan(const struct cns_plan *plan, struct
                                              struct cns_problem *problem);
 /* Leaves the control variate's tensors out of a list of what a round passed on. True if there were any. */
 bool cns_tensor_list_drop_control(struct cns_tensor_list *list);
+/* What rounds pass on: with SCAFFOLD its control variate too. cns_plan_round_dim floats. */
+CNS_MUST_CHECK int cns_tensor_list_of_round(const struct cns_plan *plan, struct cns_tensor_list *ret_list,
+                                            struct cns_problem *problem);
 /* malloc'd bytes: the plan's tensors, and the metadata given. Deterministic. */
 CNS_MUST_CHECK int cns_model_serialize(const struct cns_plan *plan, const float *params,
                                        const struct cns_safetensors_pair *metadata, size_t metadata_count,

@@ -142,11 +142,10 @@ static void backward(struct work *work, const float *params, size_t rows, float 
   }
 }
 
-/* Loss summed over the rows; gradient (may be NULL) of their mean. */
+/* Loss summed over the rows; the gradient of their mean is added to `gradient` (may be NULL). */
 static double loss_and_gradient(struct work *work, const float *params, const float *x, const uint16_t *label,
                                 size_t rows, float *gradient) {
   double loss = 0;
-  if (gradient) memset(gradient, 0, work->plan->dim * sizeof *gradient);
   for (size_t at = 0; at < rows; at += CHUNK) {
     size_t n = chunk_rows(rows - at);
     forward(work, params, x + at * work->plan->feature_count, n);
@@ -168,6 +167,7 @@ int cns_network_gradient(const struct cns_plan *plan, const float *params, const
   struct work work;
   int r = work_init(&work, plan, rows);
   if (r < 0) return r;
+  if (ret_gradient) memset(ret_gradient, 0, plan->dim * sizeof *ret_gradient);
   *ret_loss = loss_and_gradient(&work, params, x, label, rows, ret_gradient) / (double)rows;
   work_deinit(&work);
   return 0;
@@ -188,6 +188,20 @@ int cns_network_logits(const struct cns_plan *plan, const float *params, const f
   return 0;
 }
 
+/* Uniform within +-reach; four bytes of the generator each. */
+static int draw_weights(struct cns_rng rng, double reach, float *ret_weights, size_t count) {
+  uint8_t bytes[4096];
+  for (size_t k = 0; k < count; k++) {
+    size_t at = 4 * k % sizeof bytes, left = 4 * (count - k);
+    int r = at == 0 ? cns_rng_fill(rng, bytes, left < sizeof bytes ? left : sizeof bytes) : 0;
+    if (r < 0) return r;
+    uint32_t bits = (uint32_t)bytes[at] | (uint32_t)bytes[at + 1] << 8 | (uint32_t)bytes[at + 2] << 16;
+    /* 24 bits, centred: exact in double, so only the last product rounds. */
+    ret_weights[k] = (float)(reach * (((double)bits + 0.5) * 0x1p-23 - 1));
+  }
+  return 0;
+}
+
 int cns_network_init(const struct cns_plan *plan, uint64_t seed, float *ret_params) {
   struct cns_rng_seeded generator;
   cns_rng_seeded_init_label(&generator, seed, "initial model");
@@ -200,19 +214,14 @@ int cns_network_init(const struct cns_plan *plan, uint64_t seed, float *ret_para
         tensor.shape[0] && t + 2 < cns_plan_tensor_count(plan) && plan->activation == CNS_ACTIVATION_RELU;
     double fan = (double)(relu ? tensor.shape[1] : tensor.shape[0] + tensor.shape[1]);
     double reach = sqrt(6 / fan);
-    for (size_t k = 0; k < tensor.count; k++) {
-      uint8_t bytes[4];
-      int r = cns_rng_fill(rng, bytes, sizeof bytes);
-      if (r < 0) return r;
-      uint32_t bits = (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16;
-      /* 24 bits, centred: exact in double, so only the last product rounds. */
-      ret_params[tensor.offset + k] = (float)(reach * (((double)bits + 0.5) * 0x1p-23 - 1));
-    }
+    int r = draw_weights(rng, reach, ret_params + tensor.offset, tensor.count);
+    if (r < 0) return r;
   }
   return 0;
 }
 
-/* What local training holds. */
+/* What local training holds: beside the parameters one vector of their size, whether there is momentum or
+ * not. A model of a gigabyte costs two. */
 struct trainer {
   struct work work;
   const struct cns_table *table;
@@ -220,9 +229,8 @@ struct trainer {
   const float *correction; /* NULL: none */
   size_t batch;            /* rows at a time, at the most */
   struct cns_rng_seeded generator;
-  float *params;
-  float *velocity;
-  float *gradient;
+  float *params;   /* the caller's, where the update will be */
+  float *velocity; /* without momentum the gradient */
   float *batch_x;
   uint16_t *batch_label;
   uint32_t *order;
@@ -231,9 +239,7 @@ struct trainer {
 static void trainer_deinit(struct trainer *trainer) {
   work_deinit(&trainer->work);
   const struct cns_plan *plan = trainer->work.plan;
-  wipe_free(trainer->params, plan->dim * sizeof(float));
   wipe_free(trainer->velocity, plan->dim * sizeof(float));
-  wipe_free(trainer->gradient, plan->dim * sizeof(float));
   wipe_free(trainer->batch_x, trainer->batch * plan->feature_count * sizeof(float));
   wipe_free(trainer->batch_label, trainer->batch * sizeof(uint16_t));
   free(trainer->order);
@@ -248,19 +254,17 @@ void cns_network_shuffles(const struct cns_network_seed *seed, struct cns_rng_se
 
 static int trainer_init(struct trainer *trainer, const struct cns_plan *plan, const float *parent,
                         const float *correction, const struct cns_table *table,
-                        const struct cns_network_seed *seed) {
+                        const struct cns_network_seed *seed, float *params) {
   size_t batch = plan->batch < table->rows ? plan->batch : table->rows;
-  *trainer = (struct trainer){.table = table, .parent = parent, .correction = correction, .batch = batch};
+  *trainer = (struct trainer){
+      .table = table, .parent = parent, .correction = correction, .batch = batch, .params = params};
   int r = work_init(&trainer->work, plan, batch);
   if (r < 0) return r;
-  trainer->params = malloc(plan->dim * sizeof(float));
   trainer->velocity = calloc(plan->dim, sizeof(float));
-  trainer->gradient = calloc(plan->dim, sizeof(float));
   trainer->batch_x = calloc(batch * plan->feature_count, sizeof(float));
   trainer->batch_label = calloc(batch, sizeof(uint16_t));
   trainer->order = calloc(table->rows, sizeof(uint32_t));
-  if (!trainer->params || !trainer->velocity || !trainer->gradient || !trainer->batch_x ||
-      !trainer->batch_label || !trainer->order) {
+  if (!trainer->velocity || !trainer->batch_x || !trainer->batch_label || !trainer->order) {
     trainer_deinit(trainer);
     return CNS_ERR_MEMORY;
   }
@@ -271,16 +275,27 @@ static int trainer_init(struct trainer *trainer, const struct cns_plan *plan, co
   return 0;
 }
 
+/* v <- momentum*v, to which the gradient is added where it is computed. */
+static void decay(struct trainer *trainer) {
+  const struct cns_plan *plan = trainer->work.plan;
+  float momentum = (float)plan->momentum;
+  if (momentum == 0)
+    memset(trainer->velocity, 0, plan->dim * sizeof *trainer->velocity);
+  else
+    for (size_t k = 0; k < plan->dim; k++)
+      trainer->velocity[k] *= momentum;
+}
+
 /* Beside the rows' loss: FedProx's mu/2 |w - w0|^2, and SCAFFOLD's constant. */
 static void adjust_gradient(struct trainer *trainer) {
   const struct cns_plan *plan = trainer->work.plan;
   float mu = (float)plan->proximal;
   if (mu > 0)
     for (size_t k = 0; k < plan->dim; k++)
-      trainer->gradient[k] += mu * (trainer->params[k] - trainer->parent[k]);
+      trainer->velocity[k] += mu * (trainer->params[k] - trainer->parent[k]);
   if (trainer->correction)
     for (size_t k = 0; k < plan->dim; k++)
-      trainer->gradient[k] += trainer->correction[k];
+      trainer->velocity[k] += trainer->correction[k];
 }
 
 /* One step on rows order[at..at+n-1]; returns their summed loss. */
@@ -292,14 +307,13 @@ static double step(struct trainer *trainer, size_t at, size_t n) {
     memcpy(trainer->batch_x + i * features, trainer->table->x + row * features, features * sizeof(float));
     trainer->batch_label[i] = trainer->table->label[row];
   }
+  decay(trainer);
   double loss = loss_and_gradient(&trainer->work, trainer->params, trainer->batch_x, trainer->batch_label, n,
-                                  trainer->gradient);
+                                  trainer->velocity);
   adjust_gradient(trainer);
-  float momentum = (float)plan->momentum, rate = (float)plan->learning_rate;
-  for (size_t k = 0; k < plan->dim; k++) {
-    trainer->velocity[k] = momentum * trainer->velocity[k] + trainer->gradient[k];
+  float rate = (float)plan->learning_rate;
+  for (size_t k = 0; k < plan->dim; k++)
     trainer->params[k] -= rate * trainer->velocity[k];
-  }
   return loss;
 }
 
@@ -328,11 +342,11 @@ static int train_epochs(struct trainer *trainer, const atomic_bool *cancel, stru
   return 0;
 }
 
-static int finish_update(const struct trainer *trainer, const float *parent, float *ret_update,
-                         struct cns_problem *problem) {
+/* The trained parameters become the update. */
+static int finish_update(const struct trainer *trainer, const float *parent, struct cns_problem *problem) {
   for (size_t k = 0; k < trainer->work.plan->dim; k++) {
-    ret_update[k] = trainer->params[k] - parent[k];
-    if (!isfinite(ret_update[k]))
+    trainer->params[k] -= parent[k];
+    if (!isfinite(trainer->params[k]))
       return cns_problem_set(problem, CNS_ERR_RANGE,
                              "parameter %zu of the trained model is not a finite number; nothing is sent", k);
   }
@@ -356,10 +370,10 @@ int cns_network_train_corrected(const struct cns_plan *plan, const float *parent
                            "there are no labelled rows for this study to train on");
   struct trainer trainer;
   struct cns_network_stats stats = {0};
-  int r = trainer_init(&trainer, plan, parent, correction, table, seed);
+  int r = trainer_init(&trainer, plan, parent, correction, table, seed, ret_update);
   if (r < 0) return cns_problem_set(problem, r, "out of memory for training");
   r = train_epochs(&trainer, cancel, &stats, problem);
-  if (r == 0) r = finish_update(&trainer, parent, ret_update, problem);
+  if (r == 0) r = finish_update(&trainer, parent, problem);
   trainer_deinit(&trainer);
   if (r < 0) {
     memset(ret_update, 0, plan->dim * sizeof *ret_update);

@@ -16,6 +16,8 @@
 #define HEX_CHARS (2 * CNS_DIGEST_BYTES)
 #define ROUND_DIGITS 20
 #define MODEL_SUFFIX ".model"
+/* Among the models, by a name that no model has and the sweep takes away. */
+#define DRAFT_NAME "models/0000000000000000000000000000000000000000000000000000000000000000.model.draft"
 #define MANIFEST_SUFFIX ".manifest"
 #define MANIFEST_NAME_CHARS (ROUND_DIGITS + 1 + HEX_CHARS + sizeof(MANIFEST_SUFFIX) - 1)
 
@@ -32,6 +34,10 @@ void cns_registry_model_digest(const void *bytes, size_t len, struct cns_digest 
 
 void cns_registry_model_digest_begin(struct cns_hash *ret_hash) {
   cns_hash_init(ret_hash, "consilium/1 model digest");
+}
+
+void cns_registry_model_hash(struct cns_hash *hash) {
+  cns_hash_init(hash, "consilium/1 model digest");
 }
 
 static int subfolder(const struct cns_registry *registry, const char *name, char **ret_path) {
@@ -86,27 +92,28 @@ static int manifest_path(const struct cns_registry *registry, const struct cns_r
              : 0;
 }
 
-/* Reads and checks; a file that is damaged is CNS_ERR_FORMAT. */
-static int read_model(const char *path, const struct cns_digest *digest, uint8_t **ret_bytes, size_t *ret_len,
-                      struct cns_problem *problem) {
-  uint8_t *bytes = NULL;
-  size_t len = 0;
+/* Maps and checks; a file that is damaged is CNS_ERR_FORMAT. */
+static int map_model(const char *path, const struct cns_digest *digest, struct cns_model_map **ret_map,
+                     struct cns_problem *problem) {
+  struct cns_model_map *map = NULL;
+  struct cns_digest found;
+  size_t len;
   if (access(path, F_OK) != 0)
     return cns_problem_set(problem, CNS_ERR_NOT_FOUND, "%s: this model version is not kept any more", path);
-  int error = cns_file_read(path, CNS_REGISTRY_MODEL_BYTES_MAX, &bytes, &len, problem);
+  int error = cns_model_map_open(path, CNS_REGISTRY_MODEL_BYTES_MAX, &map, problem);
+  if (error == CNS_ERR_LIMIT) error = CNS_ERR_FORMAT;
   if (error) return error;
-  struct cns_digest found;
+  const uint8_t *bytes = cns_model_map_bytes(map, &len);
   cns_registry_model_digest(bytes, len, &found);
   if (!cns_digest_equal(&found, digest)) {
-    free(bytes);
+    cns_model_map_free(map);
     return cns_problem_set(
         problem, CNS_ERR_FORMAT,
         "%s: this model file is damaged, its content does not have its digest; restore it from "
         "a copy",
         path);
   }
-  *ret_bytes = bytes;
-  *ret_len = len;
+  *ret_map = map;
   return 0;
 }
 
@@ -119,23 +126,61 @@ int cns_registry_put_model(struct cns_registry *registry, const void *bytes, siz
   char *path = NULL;
   int error = model_path(registry, &digest, &path);
   if (error) return error;
-  uint8_t *old = NULL;
-  size_t old_len = 0;
+  struct cns_model_map *old = NULL;
   /* Only a whole copy counts as there: a damaged one is replaced. */
-  if (read_model(path, &digest, &old, &old_len, NULL) != 0)
-    error = cns_file_write(path, bytes, len, 0600, problem);
-  free(old);
+  if (map_model(path, &digest, &old, NULL) != 0) error = cns_file_write(path, bytes, len, 0600, problem);
+  cns_model_map_free(old);
   free(path);
   if (!error) *ret_digest = digest;
   return error;
 }
 
-int cns_registry_get_model(struct cns_registry *registry, const struct cns_digest *digest,
-                           uint8_t **ret_bytes, size_t *ret_len, struct cns_problem *problem) {
+int cns_registry_map_model(struct cns_registry *registry, const struct cns_digest *digest,
+                           struct cns_model_map **ret_map, struct cns_problem *problem) {
   char *path = NULL;
   int error = model_path(registry, digest, &path);
   if (error) return error;
-  error = read_model(path, digest, ret_bytes, ret_len, problem);
+  error = map_model(path, digest, ret_map, problem);
+  free(path);
+  return error;
+}
+
+int cns_registry_get_model(struct cns_registry *registry, const struct cns_digest *digest,
+                           uint8_t **ret_bytes, size_t *ret_len, struct cns_problem *problem) {
+  struct cns_model_map *map = NULL;
+  size_t len;
+  int error = cns_registry_map_model(registry, digest, &map, problem);
+  if (error) return error;
+  const uint8_t *bytes = cns_model_map_bytes(map, &len);
+  uint8_t *copy = malloc(len);
+  if (copy) memcpy(copy, bytes, len);
+  cns_model_map_free(map);
+  if (!copy) return cns_problem_set(problem, CNS_ERR_MEMORY, "not enough memory for a model");
+  *ret_bytes = copy;
+  *ret_len = len;
+  return 0;
+}
+
+int cns_registry_draft_model(struct cns_registry *registry, size_t len, struct cns_model_draft **ret_draft,
+                             struct cns_problem *problem) {
+  char *path = NULL;
+  if (len == 0 || len > CNS_REGISTRY_MODEL_BYTES_MAX)
+    return cns_problem_set(problem, CNS_ERR_LIMIT, "registry: a model of %zu bytes is out of range", len);
+  int error = subfolder(registry, DRAFT_NAME, &path);
+  if (error) return error;
+  error = cns_model_draft_new(path, len, ret_draft, problem);
+  free(path);
+  return error;
+}
+
+int cns_registry_put_draft(const struct cns_registry *registry, struct cns_model_draft *draft,
+                           const struct cns_digest *digest, struct cns_model_map **ret_map,
+                           struct cns_problem *problem) {
+  char *path = NULL;
+  int error = model_path(registry, digest, &path);
+  if (error) return error;
+  error = cns_model_draft_move(draft, path, problem);
+  if (!error) error = cns_model_map_open(path, CNS_REGISTRY_MODEL_BYTES_MAX, ret_map, problem);
   free(path);
   return error;
 }

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,8 @@
 #define HEADER_BYTES 4096
 #define SEALED_AT 16
 #define SEALED_BYTES (CNS_SEAL_NONCE_BYTES + CNS_MASK_SEED_BYTES + CNS_SEAL_TAG_BYTES)
+/* Files as long as that are closed on a thread of their own when they are deleted. */
+#define CLOSED_APART_BYTES ((off_t)64 << 20)
 #define SUFFIX ".vector"
 /* Encrypted and written at a time. */
 #define BLOCK_WORDS 4096
@@ -304,8 +307,26 @@ int cns_vector_file_sync(struct cns_vector_file *file, struct cns_problem *probl
   return cns_folder_fail(errno, file->path, "syncing it", problem);
 }
 
+static void *close_it(void *fd) {
+  close((int)(intptr_t)fd);
+  return NULL;
+}
+
+/* The last one to close a file waits until its blocks are free, a second and more for a gigabyte: not the
+ * caller, who may have hospitals waiting. */
+static void close_apart(int fd) {
+  pthread_attr_t attributes;
+  pthread_t thread;
+  bool apart = pthread_attr_init(&attributes) == 0;
+  bool started = apart && pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) == 0 &&
+                 pthread_create(&thread, &attributes, close_it, (void *)(intptr_t)fd) == 0;
+  if (apart) pthread_attr_destroy(&attributes);
+  if (!started) close(fd);
+}
+
 int cns_vector_file_delete(const char *folder, const char *name, struct cns_problem *problem) {
   char *path = NULL;
+  struct stat status = {0};
   int error = make_path(folder, name, SUFFIX, &path, problem);
   if (error) return error;
   int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -313,16 +334,19 @@ int cns_vector_file_delete(const char *folder, const char *name, struct cns_prob
     /* If this write fails the unlink below still goes ahead: a full or failing
      * disk is no reason to keep the file. */
     static const uint8_t zeros[SEALED_AT + SEALED_BYTES];
-    struct stat status;
     if (fstat(fd, &status) == 0 && status.st_size >= HEADER_BYTES &&
         pwrite_all(fd, zeros, sizeof(zeros), 0) == 0)
       (void)fdatasync(fd);
-    close(fd);
   }
-  if (unlink(path) == 0)
+  int failed = unlink(path) == 0 ? 0 : errno;
+  if (fd >= 0 && status.st_size >= CLOSED_APART_BYTES)
+    close_apart(fd);
+  else if (fd >= 0)
+    close(fd);
+  if (!failed)
     error = cns_folder_sync_parent(path, problem);
-  else if (errno != ENOENT)
-    error = cns_folder_fail(errno, path, "deleting an uploaded vector", problem);
+  else if (failed != ENOENT)
+    error = cns_folder_fail(failed, path, "deleting an uploaded vector", problem);
   free(path);
   return error;
 }

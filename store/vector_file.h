@@ -48,7 +48,8 @@ CNS_MUST_CHECK int cns_vector_file_read(struct cns_vector_file *file, uint64_t o
 CNS_MUST_CHECK int cns_vector_file_sync(struct cns_vector_file *file, struct cns_problem *problem);
 
 /* Overwrites the sealed key (what is left on the disk can't be read any more),
- * then unlinks. 0 also if there is no such file. Works on a damaged one. */
+ * then unlinks. 0 also if there is no such file. Works on a damaged one. The room of a large one is free a
+ * little later. */
 CNS_MUST_CHECK int cns_vector_file_delete(const char *folder, const char *name, struct cns_problem *problem);
 
 /* Names of the vector files in a folder, in no order; a result other than 0

@@ -9,6 +9,7 @@
 #include "dp/discrete_gaussian.h"
 #include "dp/grid.h"
 #include "store/kit_trainer.h"
+#include "tests/client/mapped.h"
 
 #define SEED 20266
 
@@ -56,12 +57,14 @@ static struct worked run_work(struct bench *b, void (*look)(struct cns_work *wor
   uint8_t *model = NULL;
   size_t len = 0;
   assert_int_equal(cns_model_serialize(&b->commanded.plan, received, NULL, 0, &model, &len, NULL), 0);
-  assert_int_equal(cns_work_start(&b->commanded.uv, &b->input, model, len, on_worked, &worked, &work), 0);
+  assert_int_equal(cns_work_start(&b->commanded.uv, &b->input, mapped(model, len), on_worked, &worked, &work),
+                   0);
   if (look) look(work);
   while (uv_run(&b->commanded.uv, UV_RUN_DEFAULT) != 0)
     continue;
   assert_int_equal(worked.calls, 1);
   assert_int_equal(folders_left(), 0);
+  free(model);
   return worked;
 }
 
@@ -102,8 +105,7 @@ static void no_command_trains_where_patients_are_protected(void **state) {
   struct cns_work *work = NULL;
   bench_init(&b, WELL);
   b.input.unit = CNS_UNIT_PATIENT;
-  assert_int_equal(cns_work_start(&b.commanded.uv, &b.input, NULL, 0, on_worked, NULL, &work),
-                   CNS_ERR_ARGUMENT);
+  assert_int_equal(cns_work_start(&b.commanded.uv, &b.input, NULL, on_worked, NULL, &work), CNS_ERR_ARGUMENT);
   commanded_deinit(&b.commanded);
 }
 

@@ -9,6 +9,7 @@
 #include "dp/discrete_gaussian.h"
 #include "dp/grid.h"
 #include "model/modelfile.h"
+#include "tests/client/mapped.h"
 
 #define SEED 20265
 
@@ -45,11 +46,10 @@ static struct outcome run_work(const struct bench *b, const struct cns_work_inpu
   struct outcome outcome = {0};
   struct cns_work *work = NULL;
   uv_loop_t uv;
-  uint8_t *model = malloc(b->model_len);
+  struct cns_model_map *model = mapped(b->model, b->model_len);
   assert_non_null(model);
-  memcpy(model, b->model, b->model_len);
   assert_int_equal(uv_loop_init(&uv), 0);
-  assert_int_equal(cns_work_start(&uv, input, model, b->model_len, done, &outcome, &work), 0);
+  assert_int_equal(cns_work_start(&uv, input, model, done, &outcome, &work), 0);
   assert_int_equal(uv_run(&uv, UV_RUN_DEFAULT), 0);
   assert_int_equal(uv_loop_close(&uv), 0);
   assert_int_equal(outcome.calls, 1);

@@ -224,6 +224,55 @@ static void test_exact(void **state) {
     }
 }
 
+/* The sum that was kept while uploads came, less parts of two that don't count: the same as from the files.
+ */
+static void test_running_sum(void **state) {
+  (void)state;
+  static const uint64_t dims[] = {1, BLOCK - 1, BLOCK + 1, 2 * BLOCK - 60, 3 * BLOCK};
+  static const uint8_t key[CNS_VECTOR_FILE_KEY_BYTES] = {9};
+  for (size_t k = 0; k < sizeof dims / sizeof dims[0]; k++) {
+    struct world w;
+    struct cns_problem problem = {0};
+    struct cns_vector_file *late[2];
+    init(&w, dims[k], true, 2000 + k);
+    upload(&w);
+    uint64_t words = words_of(&w);
+    const uint64_t parts[2] = {words, words > BLOCK ? BLOCK + 1 : 1};
+    uint32_t *running = calloc(words, sizeof *running), *y = malloc(words * sizeof *y);
+    for (size_t h = 0; h < COUNT; h++) {
+      assert_int_equal(cns_vector_file_read(w.files[h], 0, words, y, &problem), 0);
+      for (uint64_t i = 0; i < words; i++)
+        running[i] += y[i];
+    }
+    for (size_t h = 0; h < 2; h++) {
+      const char *name = h ? "late" : "whole";
+      assert_int_equal(cns_rng_fill(w.rng, (uint8_t *)y, words * sizeof *y), 0);
+      assert_int_equal(cns_vector_file_create(w.folder, name, words, key, &late[h], &problem), 0);
+      assert_int_equal(cns_vector_file_write(late[h], 0, y, parts[h], &problem), 0);
+      for (uint64_t i = 0; i < parts[h]; i++)
+        running[i] += y[i];
+    }
+    w.a.running = running;
+    w.a.excluded = late;
+    w.a.excluded_words = parts;
+    w.a.excluded_count = 2;
+    if (k % 2) w.a.parallel = cns_parallel_threads();
+    for (int twice = 0; twice < 2; twice++) { /* it is left as it was */
+      assert_int_equal(cns_aggregate(&w.a, &problem), 0);
+      assert_true(check_params(&w) == w.a.clipped);
+      check_sum_digest(&w);
+      check_metrics(&w);
+    }
+    for (size_t h = 0; h < 2; h++) {
+      cns_vector_file_free(late[h]);
+      assert_int_equal(cns_vector_file_delete(w.folder, h ? "late" : "whole", &problem), 0);
+    }
+    free(running);
+    free(y);
+    deinit(&w);
+  }
+}
+
 /* Between the honest range and the second bound: clipped, and counted. */
 static void test_clipped(void **state) {
   (void)state;
@@ -310,9 +359,13 @@ static void test_unreadable_upload(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_exact),        cmocka_unit_test(test_clipped),
-      cmocka_unit_test(test_void_sum),     cmocka_unit_test(test_void_metrics),
-      cmocka_unit_test(test_missing_mask), cmocka_unit_test(test_unreadable_upload),
+      cmocka_unit_test(test_exact),
+      cmocka_unit_test(test_running_sum),
+      cmocka_unit_test(test_clipped),
+      cmocka_unit_test(test_void_sum),
+      cmocka_unit_test(test_void_metrics),
+      cmocka_unit_test(test_missing_mask),
+      cmocka_unit_test(test_unreadable_upload),
   };
   if (cns_init() < 0) return 1;
   return cmocka_run_group_tests(tests, NULL, NULL);

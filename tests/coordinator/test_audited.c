@@ -20,6 +20,7 @@ static void open_files(struct cns_server *s) {
   s->vectors = s->kit.config.state_path = folder;
   snprintf(file, sizeof file, "%s/journal", folder);
   if (cns_journal_open(file, key, &s->journal, &problem) < 0) fail_msg("%s", problem.text);
+  if (!s->registry) assert_int_equal(cns_registry_open(scratch_path("models"), &s->registry, NULL), 0);
 }
 
 static void init(struct world *w, const char *name, uint64_t seed, enum cns_on_flag on_flag) {

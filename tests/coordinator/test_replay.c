@@ -23,6 +23,7 @@ static void open_files(struct cns_server *s, const char *name) {
   char file[700];
   snprintf(file, sizeof file, "%s/journal", path);
   if (cns_journal_open(file, key, &s->journal, &problem) < 0) fail_msg("%s", problem.text);
+  if (!s->registry) assert_int_equal(cns_registry_open(scratch_path("models"), &s->registry, &problem), 0);
 }
 
 static void init(struct world *w, const char *name, uint64_t seed) {

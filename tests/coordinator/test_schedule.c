@@ -109,6 +109,21 @@ static void test_unseen_hospitals_get_the_grace_of_a_start(void **state) {
 }
 
 /* The slowest answer and the t-th are measured, not the wait for who is silent. */
+/* A stall is noticed after what began in it. */
+static void test_the_clock_never_goes_back(void **state) {
+  (void)state;
+  struct world w;
+  init(&w, 9);
+  at(&w, 5000);
+  uint64_t began = cns_server_now(&w.s);
+  assert_int_equal(began, w.start_ms + 5000);
+  w.s.stalled_ms += 1200;
+  assert_int_equal(cns_server_now(&w.s), began);
+  w.s.stalled_ms -= 1201;
+  assert_int_equal(cns_server_now(&w.s), began + 1);
+  deinit(&w);
+}
+
 static void test_answers_are_measured(void **state) {
   (void)state;
   struct world w;
@@ -234,6 +249,7 @@ int main(void) {
       cmocka_unit_test(test_lost_links_get_a_grace),
       cmocka_unit_test(test_needed_hospitals_get_a_longer_grace),
       cmocka_unit_test(test_unseen_hospitals_get_the_grace_of_a_start),
+      cmocka_unit_test(test_the_clock_never_goes_back),
       cmocka_unit_test(test_answers_are_measured),
       cmocka_unit_test(test_updates_wear_out_and_are_given_back),
       cmocka_unit_test(test_only_the_last_attempts_are_remembered),

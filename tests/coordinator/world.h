@@ -20,6 +20,7 @@ struct world {
 /* Milliseconds since the phase began. */
 static inline void world_at(struct world *w, uint64_t ms) {
   w->s.stalled_ms = uv_now(&w->s.loop) - (w->start_ms + ms);
+  w->s.clock_said_ms = 0;
 }
 
 /* A server of this federation that has nothing running; all hospitals are here. */
@@ -46,6 +47,7 @@ static inline void world_deinit_server(struct cns_server *s) {
   cns_abandoning_end(s);
   cns_round_free(s, false);
   s->journal = cns_journal_free(s->journal);
+  s->registry = cns_registry_free(s->registry);
   free(s->sessions);
   free(s->watch);
   assert_int_equal(uv_loop_close(&s->loop), 0);

@@ -19,6 +19,7 @@
 #include "model/modelfile.h"
 #include "model/private.h"
 #include "store/charge.h"
+#include "tests/client/mapped.h"
 
 #define SEED 20266
 #define JANUARY 1768435200 /* 2026-01-15 */
@@ -74,10 +75,11 @@ static uint32_t *step_of(const struct cns_plan *plan, const float *params, const
   assert_int_equal(cns_mechanism_theta(m, weights[0], &input.theta), 0);
   assert_int_equal(cns_model_serialize(plan, params, NULL, 0, &model, &len, NULL), 0);
   assert_int_equal(uv_loop_init(&uv), 0);
-  assert_int_equal(cns_work_start(&uv, &input, model, len, finished, &x, &work), 0);
+  assert_int_equal(cns_work_start(&uv, &input, mapped(model, len), finished, &x, &work), 0);
   assert_int_equal(uv_run(&uv, UV_RUN_DEFAULT), 0);
   assert_int_equal(uv_loop_close(&uv), 0);
   assert_non_null(x);
+  free(model);
   return x;
 }
 

@@ -60,6 +60,44 @@ static void a_damaged_model_is_refused_and_can_be_put_again(void **state) {
   cns_registry_free(registry);
 }
 
+static void a_draft_becomes_a_model_when_it_is_put(void **state) {
+  struct cns_registry *registry = open_named("draft");
+  struct cns_model_draft *draft = NULL;
+  struct cns_model_map *map = NULL, *second = NULL;
+  struct cns_digest digest, expected;
+  struct cns_hash hash;
+  size_t len = 0;
+  assert_int_equal(cns_registry_draft_model(registry, 0, &draft, &problem), CNS_ERR_LIMIT);
+  assert_int_equal(cns_registry_draft_model(registry, 7, &draft, &problem), 0);
+  cns_model_draft_free(draft); /* nothing of it is left */
+  assert_int_equal(cns_registry_draft_model(registry, 70000, &draft, &problem), 0);
+  memset(cns_model_draft_bytes(draft, &len), 'w', 70000);
+  assert_int_equal(len, 70000);
+  cns_model_draft_written(draft, 0, len);
+  cns_registry_model_digest(cns_model_draft_bytes(draft, NULL), len, &digest);
+  cns_registry_model_hash(&hash);
+  cns_hash_bytes(&hash, cns_model_draft_bytes(draft, NULL), 5);
+  cns_hash_bytes(&hash, cns_model_draft_bytes(draft, NULL) + 5, len - 5);
+  cns_hash_final(&hash, &expected);
+  assert_memory_equal(&digest, &expected, sizeof digest);
+  assert_int_equal(cns_registry_map_model(registry, &digest, &map, &problem), CNS_ERR_NOT_FOUND);
+  assert_int_equal(cns_registry_put_draft(registry, draft, &digest, &map, &problem), 0);
+  assert_null(cns_model_draft_free(draft));
+  assert_int_equal(cns_registry_map_model(registry, &digest, &second, &problem), 0);
+  assert_int_equal(unlink(model_file("draft", &digest)), 0); /* as prune does */
+  for (int k = 0; k < 2; k++) {
+    const uint8_t *bytes = cns_model_map_bytes(k ? second : map, &len);
+    assert_true(len == 70000 && bytes[0] == 'w' && bytes[69999] == 'w');
+  }
+  assert_ptr_equal(cns_model_map_hold(map), map);
+  cns_model_map_free(map);
+  assert_int_equal(*cns_model_map_bytes(map, &len), 'w');
+  cns_model_map_free(map);
+  cns_model_map_free(second);
+  assert_null(cns_model_map_free(NULL));
+  cns_registry_free(registry);
+}
+
 /* A crash after the model and before its manifest; one while the model was written. */
 static void a_model_that_was_never_published_goes(void **state) {
   struct cns_registry *registry = open_named("sweep");
@@ -148,6 +186,7 @@ static void a_file_in_the_way(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(models_are_named_by_their_digest),
+      cmocka_unit_test(a_draft_becomes_a_model_when_it_is_put),
       cmocka_unit_test(a_damaged_model_is_refused_and_can_be_put_again),
       cmocka_unit_test(a_model_that_was_never_published_goes),
       cmocka_unit_test(one_manifest_a_round),

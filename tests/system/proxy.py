@@ -54,6 +54,15 @@ class Way:
         self.latency_s = 0
         self.flips = []  # for each byte to be damaged: where in the records of its piece, 0 to 1
         self.bytes = 0
+        self.every = None  # a cut after each so many bytes
+        self.cuts = 0
+
+    def is_cut(self, count):
+        """So many bytes came: does the connection end with them?"""
+        before, self.bytes = self.bytes, self.bytes + count
+        cut = bool(self.every) and self.bytes // self.every > before // self.every
+        self.cuts += cut
+        return cut
 
 
 class Door:
@@ -179,7 +188,9 @@ class Pair:
                 contents = records.contents(data)
                 if way.flips and contents:
                     data = damage(data, contents, way.flips.pop(0))
-                way.bytes += len(data)
+                if way.is_cut(len(data)):
+                    self.cut(True)
+                    return
                 await loop.sock_sendall(sink, data)
         except OSError:
             return
