@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The authority's side of enrolment: who is in the roster. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,7 +134,8 @@ int cns_authority_add(struct cns_authority *authority, const struct cns_request 
   memcpy(hospitals + before + 1, roster->hospitals + before,
          (roster->hospital_count - before) * sizeof *hospitals);
   struct cns_roster_hospital *added = &hospitals[before];
-  *added = (struct cns_roster_hospital){.index = index, .identity = request->identity, .pin = request->pin};
+  *added = (struct cns_roster_hospital){
+      .index = index, .identity = request->identity, .pin = request->pin, .pin_until = request->pin_until};
   memcpy(added->name, request->name, sizeof added->name);
   free(roster->hospitals);
   roster->hospitals = hospitals;
@@ -141,14 +143,69 @@ int cns_authority_add(struct cns_authority *authority, const struct cns_request 
   return save_next(authority, problem);
 }
 
-int cns_authority_revoke(struct cns_authority *authority, const char *name, struct cns_problem *problem) {
+int cns_authority_revoke(struct cns_authority *authority, const char *name, const char *reason,
+                         int64_t now_seconds, struct cns_problem *problem) {
+  struct cns_roster_hospital *hospital =
+      (struct cns_roster_hospital *)cns_roster_find_name(&authority->roster, name);
+  if (!hospital)
+    return cns_problem_set(problem, CNS_ERR_STATE, "the roster has no hospital named %.40s", name);
+  if (hospital->revoked) return cns_problem_set(problem, CNS_ERR_STATE, "%s is revoked already", name);
+  hospital->revoked = true;
+  hospital->revoked_at = now_seconds;
+  if (reason) snprintf(hospital->reason, sizeof hospital->reason, "%s", reason);
+  return save_next(authority, problem);
+}
+
+/* Which hospital a renewal is for, and may it have these keys? */
+static int check_renewal(const struct cns_roster *roster, const struct cns_request *request, bool new_keys,
+                         const struct cns_roster_hospital **ret_hospital, struct cns_problem *problem) {
+  const struct cns_roster_hospital *hospital = cns_roster_find_name(roster, request->name);
+  const struct cns_roster_hospital *by_key = cns_roster_find_identity(roster, &request->identity);
+  const struct cns_roster_hospital *by_pin = find_pin(roster, &request->pin);
+  if (!hospital)
+    return cns_problem_set(problem, CNS_ERR_REFUSED, "the roster has no hospital named %s", request->name);
+  if (hospital->revoked)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "%s has been revoked, for good: it comes back under a new name only (roster add)",
+                           hospital->name);
+  if (by_key == hospital && by_pin == hospital)
+    return cns_problem_set(problem, CNS_ERR_STATE, "the roster has these keys of %s already", hospital->name);
+  if ((by_key && by_key != hospital) || by_pin)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "a key of this request is another one's in the roster, %s",
+                           by_pin ? by_pin->name : by_key->name);
+  if (!new_keys && !by_key)
+    return cns_problem_set(
+        problem, CNS_ERR_REFUSED,
+        "the request isn't signed with the identity key that the roster has for %s: if that "
+        "is lost, consilium roster replace",
+        hospital->name);
+  if (new_keys && by_key)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "%s has the identity key of this request already: consilium roster renew",
+                           hospital->name);
+  *ret_hospital = hospital;
+  return 0;
+}
+
+int cns_authority_renew(struct cns_authority *authority, const struct cns_request *request, bool new_keys,
+                        const struct cns_roster_hospital **ret_hospital, struct cns_problem *problem) {
+  const struct cns_roster_hospital *found = NULL;
+  int r = check_renewal(&authority->roster, request, new_keys, &found, problem);
+  if (r) return r;
+  struct cns_roster_hospital *hospital = &authority->roster.hospitals[found - authority->roster.hospitals];
+  hospital->identity = request->identity;
+  hospital->pin = request->pin;
+  hospital->pin_until = request->pin_until;
+  *ret_hospital = hospital;
+  return save_next(authority, problem);
+}
+
+int cns_authority_extend(struct cns_authority *authority, int64_t now_seconds, struct cns_problem *problem) {
   struct cns_roster *roster = &authority->roster;
-  for (size_t i = 0; i < roster->hospital_count; i++) {
-    if (strcmp(roster->hospitals[i].name, name) != 0) continue;
-    if (roster->hospitals[i].revoked)
-      return cns_problem_set(problem, CNS_ERR_STATE, "%s is revoked already", name);
-    roster->hospitals[i].revoked = true;
-    return save_next(authority, problem);
-  }
-  return cns_problem_set(problem, CNS_ERR_STATE, "the roster has no hospital named %.40s", name);
+  int64_t until = now_seconds + CNS_ROSTER_SECONDS;
+  if (until - roster->valid_until < INT64_C(86400))
+    return cns_problem_set(problem, CNS_ERR_STATE, "the roster is valid for two years from today already");
+  roster->valid_until = until;
+  return save_next(authority, problem);
 }

@@ -108,6 +108,7 @@ int cns_cli_kit(int argc, char **argv);
 int cns_cli_coordinator(int argc, char **argv);
 int cns_cli_policy(int argc, char **argv);
 int cns_cli_quarantine(int argc, char **argv);
+int cns_cli_roster(int argc, char **argv);
 int cns_cli_robust(int argc, char **argv);
 int cns_cli_simulate(int argc, char **argv);
 int cns_cli_evidence(int argc, char **argv);

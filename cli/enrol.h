@@ -20,6 +20,7 @@
 /* Of its folder and its response; no hospital's name. */
 #define CNS_COORDINATOR_NAME "coordinator"
 #define CNS_REQUEST_FILE "request.json"
+#define CNS_RENEWAL_FILE "renewal.json"
 /* "0123 4567 ..." : 128 bits, enough that nobody finds a second request for a
  * digest that was read out over the telephone. */
 #define CNS_DIGEST_SPOKEN_CHARS 40
@@ -30,12 +31,18 @@ struct cns_request {
   char name[CNS_NAME_MAX + 1];
   struct cns_identity_public identity;
   struct cns_tls_pin pin;
+  int64_t pin_until; /* end of the certificate */
   struct cns_digest digest;
 };
 
 /* At the hospital: folder must not exist or be empty; whole or not at all. */
 CNS_MUST_CHECK int cns_request_create(const char *folder, const char *name, int64_t now_seconds,
                                       struct cns_digest *ret_digest, struct cns_problem *problem);
+/* At a hospital: a new TLS key and certificate beside the ones in use, and
+ * renewal.json, a request with them. The kit goes on with the old pair until its roster has the new
+ * one's pin. A renewal that wasn't used yet is replaced. */
+CNS_MUST_CHECK int cns_renewal_create(const char *folder, int64_t now_seconds, struct cns_digest *ret_digest,
+                                      struct cns_problem *problem);
 /* Checks the signature and that the certificate is the one pinned. */
 CNS_MUST_CHECK int cns_request_load(const char *path, struct cns_request *ret_request,
                                     struct cns_problem *problem);
@@ -62,8 +69,19 @@ CNS_MUST_CHECK int cns_authority_place(const struct cns_authority *authority,
 CNS_MUST_CHECK int cns_authority_add(struct cns_authority *authority, const struct cns_request *request,
                                      uint16_t index, struct cns_problem *problem);
 /* Revokes, signs, saves. CNS_ERR_STATE if it is revoked already or
- * not in the roster. */
-CNS_MUST_CHECK int cns_authority_revoke(struct cns_authority *authority, const char *name,
+ * not in the roster. reason: NULL: none; else cns_roster_is_reason. */
+CNS_MUST_CHECK int cns_authority_revoke(struct cns_authority *authority, const char *name, const char *reason,
+                                        int64_t now_seconds, struct cns_problem *problem);
+/* The hospital of the request gets its new certificate (identity key and name as before), or, with
+ * new_keys, the hospital of that name new keys of all kinds; signs and saves. CNS_ERR_STATE: it has
+ * them already. CNS_ERR_REFUSED: not in the roster, revoked, a key that another party has, or other
+ * keys than meant. ret_hospital is the authority's. */
+CNS_MUST_CHECK int cns_authority_renew(struct cns_authority *authority, const struct cns_request *request,
+                                       bool new_keys, const struct cns_roster_hospital **ret_hospital,
+                                       struct cns_problem *problem);
+/* The roster is valid for CNS_ROSTER_SECONDS from now on; signs and saves. CNS_ERR_STATE: it was
+ * extended in the last day. */
+CNS_MUST_CHECK int cns_authority_extend(struct cns_authority *authority, int64_t now_seconds,
                                         struct cns_problem *problem);
 /* Is the study whole and signed by this authority? cns_authority_open asks too. */
 CNS_MUST_CHECK int cns_authority_check_study(const struct cns_authority *authority,

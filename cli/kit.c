@@ -143,6 +143,7 @@ static int make_hospitals(struct federation *f) {
   for (size_t i = 0; i < count && !r; i++) {
     const char *name = f->options->names[i];
     struct cns_roster_hospital *hospital = &f->roster.hospitals[f->roster.hospital_count++];
+    hospital->pin_until = f->options->now_seconds + CNS_CERTIFICATE_SECONDS;
     hospital->index = (uint16_t)(i + 1);
     snprintf(hospital->name, sizeof hospital->name, "%s", name);
     r = cns_subfolder_create(parent, name, &f->hospital_folders[i], f->problem);

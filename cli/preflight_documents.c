@@ -86,6 +86,13 @@ static void check_roster(struct cns_preflight *p) {
   free(data);
   free(path);
   if (!p->has_roster) return;
+  struct cns_roster newest = {0};
+  if (cns_kit_roster_newest(p->site.kit.folder, &newest, NULL) == 0 && newest.version > roster->version) {
+    struct cns_roster older = *roster;
+    *roster = newest;
+    newest = older;
+  }
+  cns_roster_deinit(&newest);
   cns_preflight_ok(p, "roster", "version %" PRIu64 " of \"%s\", signed by its authority, %zu hospitals",
                    roster->version, roster->consortium, cns_roster_active_count(roster));
   if (p->options.now_seconds >= roster->valid_from)

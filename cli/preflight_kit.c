@@ -107,13 +107,26 @@ static void check_state(struct cns_preflight *p) {
   }
 }
 
+/* Which of the two pairs is in use, the roster says. */
+static int find_pair(struct cns_kit *kit, struct cns_problem *problem) {
+  struct cns_roster roster = {0};
+  struct cns_tls_pin pin = {0};
+  if (cns_kit_roster_newest(kit->folder, &roster, NULL) == 0) {
+    const struct cns_roster_hospital *self = cns_roster_find(&roster, kit->config.index);
+    if (kit->config.role == CNS_KIT_COORDINATOR)
+      pin = roster.coordinator_pin;
+    else if (self)
+      pin = self->pin;
+    cns_roster_deinit(&roster);
+  }
+  return cns_kit_find_certificate(kit->folder, &pin, &kit->tls_key_path, &kit->tls_certificate_path, problem);
+}
+
 static bool load_keys(struct cns_preflight *p) {
   struct cns_kit *kit = &p->site.kit;
   struct cns_problem problem = {0};
   char *identity = cns_kit_path(kit->folder, "identity.key");
-  kit->tls_key_path = cns_kit_path(kit->folder, "tls.key");
-  kit->tls_certificate_path = cns_kit_path(kit->folder, "tls.crt");
-  int r = identity && kit->tls_key_path && kit->tls_certificate_path ? 0 : CNS_ERR_MEMORY;
+  int r = identity ? find_pair(kit, &problem) : CNS_ERR_MEMORY;
   if (!r) r = cns_identity_load(identity, &kit->identity, &problem);
   free(identity);
   bool good = cns_preflight_take(p, "keys", r, &problem, KEY_MEND) == 0;
@@ -125,8 +138,9 @@ static bool load_keys(struct cns_preflight *p) {
     cns_preflight_skip(p, "keys", "whether tls.key belongs to the certificate");
     return false;
   }
-  cns_preflight_expiry(p, "certificate", "tls.crt", p->certificate_until,
-                       "have the consortium's authority renew it before");
+  cns_preflight_expiry(
+      p, "certificate", "tls.crt", p->certificate_until,
+      "consilium kit renew, and have the consortium's authority renew it (roster renew) before");
   problem = (struct cns_problem){0};
   r = cns_certificate_check_key(kit->tls_key_path, &kit->pin, &problem);
   bool pair = cns_preflight_take(p, "keys", r, &problem, KEY_MEND) == 0;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/enrol.h"
 #include "cli/folder.h"
@@ -20,17 +22,14 @@ void cns_digest_spoken(const struct cns_digest *digest, char ret_text[static CNS
   }
 }
 
-static int add_certificate(cJSON *json, const char *folder, struct cns_problem *problem) {
+static int add_certificate(cJSON *json, const char *path, struct cns_problem *problem) {
   uint8_t *pem = NULL;
   size_t len = 0;
-  char *path = cns_kit_path(folder, "tls.crt");
-  if (!path) return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", folder);
   int r = cns_file_read(path, CNS_CERTIFICATE_BYTES_MAX, &pem, &len, problem);
-  free(path);
   if (r) return r;
   bool added = cJSON_AddStringToObject(json, "certificate", (const char *)pem);
   free(pem);
-  return added ? 0 : cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", folder);
+  return added ? 0 : cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", path);
 }
 
 static int sign_request(const cJSON *json, const char *folder, struct cns_document *ret_document,
@@ -50,23 +49,66 @@ static int sign_request(const cJSON *json, const char *folder, struct cns_docume
   return r;
 }
 
+/* Makes and saves a signed request with a certificate of the folder. */
+static int save_request(const char *folder, const char *file, const char *name, const char *certificate,
+                        const struct cns_identity_public *identity, const struct cns_tls_pin *pin,
+                        struct cns_digest *ret_digest, struct cns_problem *problem) {
+  struct cns_document document = {0};
+  cJSON *json = cJSON_CreateObject();
+  int r = json && cJSON_AddStringToObject(json, "name", name) ? 0 : CNS_ERR_MEMORY;
+  if (!r) r = cns_json_add_hex(json, "identity", identity->bytes, sizeof identity->bytes);
+  if (!r) r = cns_json_add_hex(json, "tls", pin->bytes, sizeof pin->bytes);
+  if (!r) r = add_certificate(json, certificate, problem);
+  if (!r) r = sign_request(json, folder, &document, problem);
+  cJSON_Delete(json);
+  if (!r) r = cns_kit_document_save(folder, file, KIND, &document, problem);
+  if (!r) *ret_digest = document.digest;
+  cns_document_deinit(&document);
+  return r;
+}
+
 static int fill_folder(const char *folder, const char *name, int64_t now_seconds,
                        struct cns_digest *ret_digest, struct cns_problem *problem) {
   struct cns_identity_public identity;
   struct cns_tls_pin pin;
-  struct cns_document document = {0};
   int r = cns_kit_create_keys(folder, name, now_seconds, &identity, &pin, problem);
   if (r) return r;
-  cJSON *json = cJSON_CreateObject();
-  r = json && cJSON_AddStringToObject(json, "name", name) ? 0 : CNS_ERR_MEMORY;
-  if (!r) r = cns_json_add_hex(json, "identity", identity.bytes, sizeof identity.bytes);
-  if (!r) r = cns_json_add_hex(json, "tls", pin.bytes, sizeof pin.bytes);
-  if (!r) r = add_certificate(json, folder, problem);
-  if (!r) r = sign_request(json, folder, &document, problem);
-  cJSON_Delete(json);
-  if (!r) r = cns_kit_document_save(folder, CNS_REQUEST_FILE, KIND, &document, problem);
-  if (!r) *ret_digest = document.digest;
-  cns_document_deinit(&document);
+  char *certificate = cns_kit_path(folder, "tls.crt");
+  if (!certificate) return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", folder);
+  r = save_request(folder, CNS_REQUEST_FILE, name, certificate, &identity, &pin, ret_digest, problem);
+  free(certificate);
+  return r;
+}
+
+/* The pair that isn't in use. */
+static int renew_pair(const struct cns_kit *kit, int64_t now_seconds, struct cns_digest *ret_digest,
+                      struct cns_problem *problem) {
+  size_t len = strlen(kit->tls_certificate_path);
+  bool second = len >= 12 && strcmp(kit->tls_certificate_path + len - 12, "tls.next.crt") == 0;
+  char *key = cns_kit_path(kit->folder, second ? "tls.key" : "tls.next.key");
+  char *certificate = cns_kit_path(kit->folder, second ? "tls.crt" : "tls.next.crt");
+  struct cns_tls_pin pin;
+  int r = key && certificate ? 0 : cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", kit->folder);
+  if (!r && ((unlink(key) && errno != ENOENT) || (unlink(certificate) && errno != ENOENT)))
+    r = cns_problem_set(problem, cns_error_from_errno(errno), "%s: an earlier renewal can't be removed (%s)",
+                        kit->folder, strerror(errno));
+  if (!r)
+    r = cns_certificate_create(kit->config.name, now_seconds - CNS_CLOCK_SLACK_SECONDS,
+                               now_seconds + CNS_CERTIFICATE_SECONDS, key, certificate, &pin, problem);
+  if (!r)
+    r = save_request(kit->folder, CNS_RENEWAL_FILE, kit->config.name, certificate,
+                     cns_identity_get_public(kit->identity), &pin, ret_digest, problem);
+  free(key);
+  free(certificate);
+  return r;
+}
+
+int cns_renewal_create(const char *folder, int64_t now_seconds, struct cns_digest *ret_digest,
+                       struct cns_problem *problem) {
+  struct cns_kit kit = {0};
+  int r = cns_kit_load_expired(folder, CNS_KIT_HOSPITAL, now_seconds, &kit, problem);
+  if (!r) r = renew_pair(&kit, now_seconds, ret_digest, problem);
+  cns_kit_deinit(&kit);
   return r;
 }
 
@@ -97,6 +139,7 @@ static int read_request(const cJSON *json, struct cns_request *request, struct c
   if (!r) r = cns_json_get_string(json, "", "certificate", CNS_CERTIFICATE_BYTES_MAX, &certificate, problem);
   if (!r) r = cns_certificate_pin_pem(certificate, strlen(certificate), "certificate", &pin, &until, problem);
   if (r) return r;
+  request->pin_until = until;
   if ((r = cns_kit_check_name(name, problem))) return r;
   if (memcmp(pin.bytes, request->pin.bytes, sizeof pin.bytes) != 0)
     return cns_problem_set(problem, CNS_ERR_SIGNATURE, "tls is not the pin of the certificate");

@@ -157,13 +157,17 @@ static int check_self(const char *folder, const struct response *response, struc
   struct cns_tls_pin pin;
   const struct cns_tls_pin *wanted = NULL;
   int64_t until = 0;
-  char *path = cns_kit_path(folder, "tls.crt");
-  int r = path ? load_identity(folder, &identity, problem) : CNS_ERR_MEMORY;
+  char *key = NULL, *path = NULL;
+  int r = load_identity(folder, &identity, problem);
+  if (r) return r;
+  bool found = find_party(response, accepted, &identity, &wanted);
+  struct cns_tls_pin none = {0};
+  r = cns_kit_find_certificate(folder, found ? wanted : &none, &key, &path, problem);
   if (!r) r = cns_certificate_pin(path, &pin, &until, problem);
+  free(key);
   free(path);
   if (r) return r;
-  if (!find_party(response, accepted, &identity, &wanted) ||
-      memcmp(wanted->bytes, pin.bytes, sizeof pin.bytes) != 0)
+  if (!found || memcmp(wanted->bytes, pin.bytes, sizeof pin.bytes) != 0)
     return cns_problem_set(
         problem, CNS_ERR_REFUSED,
         "the response is for %s, and the roster doesn't have the keys of %s under that name", response->name,

@@ -230,6 +230,7 @@ static int print_json(struct status *status) {
   status->rounds = NULL;
   int r = cns_status_pause_json(status->kit.config.state_path, CNS_PAUSE_FILE, "pause", json);
   if (!r) r = add_budget(status, json);
+  if (!r) r = cns_status_expiry_json(&status->kit, json);
   if (!r) return cns_cli_print_json(json);
   cJSON_Delete(json);
   return cns_cli_fail(r, NULL);
@@ -269,6 +270,7 @@ static int print_text(const struct status *status) {
   cns_status_pause_print(status->kit.config.state_path, CNS_PAUSE_FILE, "The study is ", ".");
   if (status->done) printf("Model after round %" PRIu64 ": %s\n", status->done, status->model);
   print_budget(status);
+  cns_status_expiry_print(&status->kit, "");
   cJSON_ArrayForEach(row, status->quarantine) printf("Hospital %s is in quarantine since round %.0f.\n",
                                                      text_of(row, "name"), number_of(row, "round"));
   cJSON_ArrayForEach(row, status->rounds) print_round(row);

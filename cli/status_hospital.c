@@ -110,6 +110,7 @@ static int print_json(const struct status *status) {
     cJSON_AddNumberToObject(json, "patients", status->consent.patients);
     r = cns_json_add_time(json, "consent_given_at", status->consent.given_at);
   }
+  if (!r) r = cns_status_expiry_json(kit, json);
   cJSON_AddNumberToObject(json, "rounds_planned", status->site.plan.rounds);
   cJSON_AddNumberToObject(json, "model_round", (double)status->model_round);
   if (!r && status->site.store)
@@ -169,6 +170,7 @@ static int print_text(const struct status *status) {
     cns_budget_status_print(CNS_KIT_HOSPITAL, &status->site, stdout);
     printf("\n");
   }
+  cns_status_expiry_print(kit, "  expires  ");
   if (status->signed_any)
     printf("  signed   last for round %" PRIu64 " attempt %u\n", status->signed_round,
            status->signed_attempt);

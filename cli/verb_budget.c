@@ -18,7 +18,9 @@ static int show(int argc, char **argv) {
       "What the rounds so far have cost in privacy, towards whom, and what is left, by the ledger of\n"
       "a coordinator's or a hospital's kit; its daemon may be running.\n\n"
       "  consilium budget statement KIT   the same as a page for a dossier, with all parameters\n"
-      "  consilium budget ledger KIT      the ledger's entries",
+      "  consilium budget ledger KIT      the ledger's entries\n"
+      "  consilium budget carry KIT       at the coordinator: what a hospital's lost ledger must hold\n"
+      "  consilium budget take KIT FILE   at that hospital: takes it into the new ledger",
       table, 1, 1};
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
@@ -90,5 +92,7 @@ static int statement(int argc, char **argv) {
 int cns_cli_budget(int argc, char **argv) {
   if (argc > 1 && strcmp(argv[1], "statement") == 0) return statement(argc - 1, argv + 1);
   if (argc > 1 && strcmp(argv[1], "ledger") == 0) return cns_cli_budget_ledger(argc - 1, argv + 1);
+  if (argc > 1 && strcmp(argv[1], "carry") == 0) return cns_cli_budget_carry(argc - 1, argv + 1);
+  if (argc > 1 && strcmp(argv[1], "take") == 0) return cns_cli_budget_take(argc - 1, argv + 1);
   return show(argc, argv);
 }

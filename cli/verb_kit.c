@@ -55,6 +55,38 @@ int cns_cli_kit_request(int argc, char **argv) {
   return r ? cns_cli_fail(r, &problem) : print_request(argv[1], name, &digest, json);
 }
 
+int cns_cli_kit_renew(int argc, char **argv) {
+  bool json = false;
+  int operands = 0;
+  struct cns_problem problem = {0};
+  struct cns_digest digest;
+  char spoken[CNS_DIGEST_SPOKEN_CHARS];
+  const struct cns_option table[] = {{"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
+                                     {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
+  const struct cns_usage usage = {
+      "kit renew DIR [--json]",
+      "At the hospital: makes a new TLS key and certificate beside those in use, and\n"
+      "DIR/" CNS_RENEWAL_FILE
+      ", for the authority's `consilium roster renew`. The agent goes on meanwhile, and\n"
+      "changes over by itself when the coordinator sends it the roster with the new certificate.",
+      table, 1, 1};
+  int r = cns_cli_parse(&usage, argc, argv, &operands);
+  if (r) return cns_cli_parse_exit(r);
+  r = cns_renewal_create(argv[1], (int64_t)time(NULL), &digest, &problem);
+  if (r) return cns_cli_fail(r, &problem);
+  cns_digest_spoken(&digest, spoken);
+  if (json) {
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "folder", argv[1]);
+    cJSON_AddStringToObject(object, "spoken", spoken);
+    return cns_cli_print_json(object);
+  }
+  printf("A new certificate is in %s and not in use yet. Send %s/" CNS_RENEWAL_FILE " to the consortium's\n"
+         "authority (it holds no secret, and is signed with this hospital's identity key).\n",
+         argv[1], argv[1]);
+  return cns_cli_finish(CNS_EXIT_OK);
+}
+
 /* Heard over the telephone, it may be written in groups, as it is shown below. */
 static bool parse_key(const char *text, struct cns_identity_public *ret_key) {
   char digits[2 * CNS_IDENTITY_BYTES + 2];
@@ -139,6 +171,8 @@ int cns_cli_kit(int argc, char **argv) {
       {"revoke", "at the authority: revoke a hospital", cns_cli_kit_revoke},
       {"accept", "at the hospital or the coordinator: check the authority's response, complete the kit",
        cns_cli_kit_accept},
+      {"renew", "at the hospital: make a new TLS certificate, and the request to renew it",
+       cns_cli_kit_renew},
       {"show", "what a kit holds, and whether it is sound", cns_cli_kit_show},
       {NULL, NULL, NULL}};
   return cns_cli_dispatch("consilium kit", "Enrols a hospital whose keys never leave it, and looks at kits.",

@@ -3,21 +3,15 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "cli/cli.h"
 #include "cli/enrol.h"
 #include "cli/verb_kit.h"
 #include "store/kit.h"
 
-/* --federation and --authority, which all three have. */
-struct place {
-  const char *federation;
-  const char *authority;
-  char *default_authority;
-};
-
-static int open_authority(const char *verb, struct place *place, struct cns_authority *ret_authority,
-                          int *ret_code) {
+int cns_place_open(const char *verb, struct cns_place *place, struct cns_authority *ret_authority,
+                   int *ret_code) {
   struct cns_problem problem = {0};
   if (!place->federation) {
     *ret_code = cns_cli_usage_error(verb, "--federation DIR is missing");
@@ -35,15 +29,9 @@ static int open_authority(const char *verb, struct place *place, struct cns_auth
   return r;
 }
 
-/* What the coordinator's owner needs, in place or as a response. */
-struct news {
-  bool here;      /* its kit is, and is up to date */
-  char *response; /* NULL: none without a policy that fits */
-};
-
-static int tell_coordinator(const struct cns_authority *authority, bool policy, struct news *ret_news,
-                            struct cns_problem *problem) {
-  struct news news = {0};
+int cns_news_tell(const struct cns_authority *authority, bool policy, struct cns_news *ret_news,
+                  struct cns_problem *problem) {
+  struct cns_news news = {0};
   int r = policy ? cns_authority_respond(authority, NULL, &news.response, problem) : 0;
   if (!r) r = cns_authority_update_coordinator(authority, &news.here, problem);
   if (r)
@@ -53,12 +41,12 @@ static int tell_coordinator(const struct cns_authority *authority, bool policy, 
   return r;
 }
 
-static void news_json(const struct news *news, cJSON *object) {
+void cns_news_json(const struct cns_news *news, cJSON *object) {
   cJSON_AddBoolToObject(object, "coordinator_updated", news->here);
   if (news->response) cJSON_AddStringToObject(object, "coordinator_response", news->response);
 }
 
-static void print_news(const struct cns_authority *authority, const struct news *news) {
+void cns_news_print(const struct cns_authority *authority, const struct cns_news *news) {
   if (news->response) printf("Response for the coordinator: %s\n", news->response);
   if (news->here)
     printf("The coordinator's kit in %s/" CNS_COORDINATOR_NAME " is up to date%s.\n", authority->federation,
@@ -72,12 +60,39 @@ static void print_news(const struct cns_authority *authority, const struct news 
            authority->federation);
 }
 
+void cns_place_close(struct cns_place *place, struct cns_authority *authority) {
+  cns_authority_deinit(authority);
+  free(place->default_authority);
+}
+
+int cns_place_changed(const struct cns_authority *authority, const char *name, bool json) {
+  struct cns_problem problem = {0};
+  struct cns_news news = {0};
+  int code = 0,
+      r = cns_news_tell(authority, cns_authority_check_policy(authority, NULL) == 0, &news, &problem);
+  if (r) return cns_cli_fail(r, &problem);
+  if (json) {
+    cJSON *object = cJSON_CreateObject();
+    if (name) cJSON_AddStringToObject(object, "name", name);
+    cJSON_AddNumberToObject(object, "roster_version", (double)authority->roster.version);
+    cJSON_AddNumberToObject(object, "hospitals", (double)cns_roster_active_count(&authority->roster));
+    cns_news_json(&news, object);
+    code = cns_cli_print_json(object);
+  } else {
+    cns_news_print(authority, &news);
+    printf("When the coordinator has the roster, send it SIGHUP: it passes it on to the hospitals.\n");
+    code = cns_cli_finish(CNS_EXIT_OK);
+  }
+  free(news.response);
+  return code;
+}
+
 /* What came of a request; problem: why there is no response. */
 struct approval {
   const struct cns_roster_hospital *hospital;
   bool known;
   char *response;
-  struct news news;
+  struct cns_news news;
   struct cns_problem problem;
 };
 
@@ -92,7 +107,7 @@ static int print_approval(const struct cns_authority *authority, const struct ap
     cJSON_AddNumberToObject(object, "roster_version", (double)authority->roster.version);
     cJSON_AddNumberToObject(object, "hospitals", (double)count);
     if (done->response) cJSON_AddStringToObject(object, "response", done->response);
-    news_json(&done->news, object);
+    cns_news_json(&done->news, object);
     return cns_cli_print_json(object);
   }
   if (done->known)
@@ -107,7 +122,7 @@ static int print_approval(const struct cns_authority *authority, const struct ap
            "When all hospitals are approved: consilium policy new, consilium policy sign, consilium kit "
            "issue.\n",
            done->problem.text);
-  print_news(authority, &done->news);
+  cns_news_print(authority, &done->news);
   return cns_cli_finish(CNS_EXIT_OK);
 }
 
@@ -117,7 +132,7 @@ static int finish_approval(const struct cns_authority *authority, uint16_t index
   struct approval done = {.hospital = cns_roster_find(&authority->roster, index), .known = known};
   bool policy = cns_authority_check_policy(authority, &done.problem) == 0;
   int r = policy ? cns_authority_respond(authority, done.hospital, &done.response, &problem) : 0;
-  if (!r) r = tell_coordinator(authority, policy, &done.news, &problem);
+  if (!r) r = cns_news_tell(authority, policy, &done.news, &problem);
   int code = r ? cns_cli_fail(r, &problem) : print_approval(authority, &done, json);
   free(done.response);
   free(done.news.response);
@@ -152,8 +167,8 @@ static int approve(struct cns_authority *authority, const char *path, uint16_t w
   return r ? cns_cli_fail(r, &problem) : finish_approval(authority, index, known, json);
 }
 
-int cns_cli_kit_approve(int argc, char **argv) {
-  struct place place = {0};
+static int approve_verb(const char *verb, const char *synopsis, int argc, char **argv) {
+  struct cns_place place = {0};
   struct cns_authority authority;
   int64_t wish = 0;
   bool yes = false, json = false;
@@ -168,7 +183,7 @@ int cns_cli_kit_approve(int argc, char **argv) {
       {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
-      "kit approve REQUEST --federation DIR [--authority DIR] [--index N] [--yes] [--json]",
+      synopsis,
       "At the authority: checks a hospital's request, adds the hospital to the roster,\n"
       "signs the roster's next version and writes the response, DIR/responses/NAME.kit.json,\n"
       "if there is a signed policy for this roster. It holds no secret.",
@@ -176,12 +191,24 @@ int cns_cli_kit_approve(int argc, char **argv) {
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
   if (json && !yes)
-    return cns_cli_usage_error("kit approve", "--json asks nothing: compare the digest and give --yes");
-  if (open_authority("kit approve", &place, &authority, &code)) return code;
+    return cns_cli_usage_error(verb, "--json asks nothing: compare the digest and give --yes");
+  if (cns_place_open(verb, &place, &authority, &code)) return code;
   code = approve(&authority, argv[1], (uint16_t)wish, yes, json);
   cns_authority_deinit(&authority);
   free(place.default_authority);
   return code;
+}
+
+int cns_cli_kit_approve(int argc, char **argv) {
+  return approve_verb("kit approve",
+                      "kit approve REQUEST --federation DIR [--authority DIR] [--index N] [--yes] [--json]",
+                      argc, argv);
+}
+
+int cns_cli_roster_add(int argc, char **argv) {
+  return approve_verb("roster add",
+                      "roster add REQUEST --federation DIR [--authority DIR] [--index N] [--yes] [--json]",
+                      argc, argv);
 }
 
 static int respond_to_all(const struct cns_authority *authority, cJSON *paths, bool quiet,
@@ -201,7 +228,7 @@ static int respond_to_all(const struct cns_authority *authority, cJSON *paths, b
 
 static int issue(const struct cns_authority *authority, bool json) {
   struct cns_problem problem = {0};
-  struct news news = {0};
+  struct cns_news news = {0};
   cJSON *object = cJSON_CreateObject(), *array = cJSON_AddArrayToObject(object, "responses");
   int r = array ? 0 : CNS_ERR_MEMORY;
   if (!r && cns_roster_active_count(&authority->roster) == 0)
@@ -209,20 +236,20 @@ static int issue(const struct cns_authority *authority, bool json) {
                         "the roster has no hospital yet; approve their requests first");
   if (!r) r = cns_authority_check_policy(authority, &problem);
   if (!r) r = respond_to_all(authority, array, json, &problem);
-  if (!r) r = tell_coordinator(authority, true, &news, &problem);
+  if (!r) r = cns_news_tell(authority, true, &news, &problem);
   if (!r && json) {
-    news_json(&news, object);
+    cns_news_json(&news, object);
     free(news.response);
     return cns_cli_print_json(object);
   }
-  if (!r) print_news(authority, &news);
+  if (!r) cns_news_print(authority, &news);
   free(news.response);
   cJSON_Delete(object);
   return r ? cns_cli_fail(r, &problem) : cns_cli_finish(CNS_EXIT_OK);
 }
 
 int cns_cli_kit_issue(int argc, char **argv) {
-  struct place place = {0};
+  struct cns_place place = {0};
   struct cns_authority authority;
   bool json = false;
   int operands = 0, code = 0;
@@ -240,60 +267,60 @@ int cns_cli_kit_issue(int argc, char **argv) {
       table, 0, 0};
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
-  if (open_authority("kit issue", &place, &authority, &code)) return code;
+  if (cns_place_open("kit issue", &place, &authority, &code)) return code;
   code = issue(&authority, json);
   cns_authority_deinit(&authority);
   free(place.default_authority);
   return code;
 }
 
-static int revoke(struct cns_authority *authority, const char *name, bool json) {
+static int revoke(struct cns_authority *authority, const char *name, const char *reason, bool json) {
   struct cns_problem problem = {0};
-  struct news news = {0};
-  int r = cns_authority_revoke(authority, name, &problem);
-  if (!r) r = tell_coordinator(authority, cns_authority_check_policy(authority, NULL) == 0, &news, &problem);
+  int r = cns_authority_revoke(authority, name, reason, (int64_t)time(NULL), &problem);
   if (r) return cns_cli_fail(r, &problem);
   size_t count = cns_roster_active_count(&authority->roster);
-  int code = 0;
-  if (json) {
-    cJSON *object = cJSON_CreateObject();
-    cJSON_AddStringToObject(object, "name", name);
-    cJSON_AddNumberToObject(object, "roster_version", (double)authority->roster.version);
-    cJSON_AddNumberToObject(object, "hospitals", (double)count);
-    news_json(&news, object);
-    code = cns_cli_print_json(object);
-  } else {
+  if (!json)
     printf("%s is revoked; the roster has version %" PRIu64 " and %zu hospitals.\n", name,
            authority->roster.version, count);
-    print_news(authority, &news);
-    printf("Next: consilium kit issue, and the responses to the hospitals that stay.\n");
-    code = cns_cli_finish(CNS_EXIT_OK);
-  }
-  free(news.response);
-  return code;
+  return cns_place_changed(authority, name, json);
 }
 
-int cns_cli_kit_revoke(int argc, char **argv) {
-  struct place place = {0};
+static int revoke_verb(const char *verb, const char *synopsis, int argc, char **argv) {
+  struct cns_place place = {0};
   struct cns_authority authority;
+  const char *reason = NULL;
   bool json = false;
   int operands = 0, code = 0;
   const struct cns_option table[] = {
       {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &place.federation, 0, 0},
       {"authority", "DIR", "the authority's folder (default: authority in the federation)", CNS_OPTION_TEXT,
        &place.authority, 0, 0},
+      {"reason", "TEXT", "why; all parties can read it in the roster", CNS_OPTION_TEXT, &reason, 0, 0},
       {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
-      "kit revoke NAME --federation DIR [--authority DIR] [--json]",
+      synopsis,
       "At the authority: marks the hospital as revoked, for good, and signs the roster's next\n"
       "version. Its name, index and keys are not used again.",
       table, 1, 1};
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
-  if (open_authority("kit revoke", &place, &authority, &code)) return code;
-  code = revoke(&authority, argv[1], json);
-  cns_authority_deinit(&authority);
-  free(place.default_authority);
+  if (reason && !cns_roster_is_reason(reason))
+    return cns_cli_usage_error(verb, "--reason must be 1 to %d printable characters", CNS_REASON_MAX);
+  if (cns_place_open(verb, &place, &authority, &code)) return code;
+  code = revoke(&authority, argv[1], reason, json);
+  cns_place_close(&place, &authority);
   return code;
+}
+
+int cns_cli_kit_revoke(int argc, char **argv) {
+  return revoke_verb("kit revoke",
+                     "kit revoke NAME --federation DIR [--authority DIR] [--reason TEXT] [--json]", argc,
+                     argv);
+}
+
+int cns_cli_roster_revoke(int argc, char **argv) {
+  return revoke_verb("roster revoke",
+                     "roster revoke NAME --federation DIR [--authority DIR] [--reason TEXT] [--json]", argc,
+                     argv);
 }

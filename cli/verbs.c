@@ -8,6 +8,7 @@ const struct cns_verb cns_verbs[] = {
     {"preflight", "check, before a start, what a hospital or a coordinator needs", cns_cli_preflight},
     {"hospital", "run a hospital's agent", cns_cli_hospital},
     {"kit", "enrol a hospital whose keys never leave it; look at a kit", cns_cli_kit},
+    {"roster", "add, renew, replace or revoke a hospital while rounds run; show a roster", cns_cli_roster},
     {"policy", "show, make or sign the privacy officers' policy", cns_cli_policy},
     {"quarantine", "see which hospitals are out after a flag, and let one in again", cns_cli_quarantine},
     {"coordinator", "run the coordinator of a federation", cns_cli_coordinator},

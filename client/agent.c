@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "client/agent_internal.h"
 #include "client/way_out.h"
@@ -91,6 +92,7 @@ static void on_open(void *context, struct cns_link *link, const struct cns_peer 
   if (may_log_link(agent))
     cns_client_log(&agent->log, "connected", "connected to the coordinator at %s (%s)", cns_link_remote(link),
                    cns_link_peer_software(link));
+  cns_agent_look_at_expiry(agent, (int64_t)time(NULL));
   cns_agent_join(agent);
   check_over(agent);
   cns_agent_download_resume(agent);
@@ -166,12 +168,24 @@ static int dial(struct cns_agent *agent, struct cns_problem *problem) {
   return r;
 }
 
+int cns_agent_redial(struct cns_agent *agent, struct cns_problem *problem) {
+  agent->closed_links = cns_agent_traffic(agent);
+  agent->link = NULL;
+  if (agent->round && agent->round->uploader) cns_uploader_pause(agent->round->uploader);
+  cns_agent_download_lost(agent);
+  agent->dialer = cns_dialer_free(agent->dialer);
+  agent->peers = cns_peers_free(agent->peers);
+  return dial(agent, problem);
+}
+
 /* ---- life ---- */
 
 static void destroy(struct cns_agent *agent) {
   cns_model_map_free(agent->map);
   cns_registry_free(agent->registry);
   cns_site_deinit(&agent->site);
+  cns_roster_deinit(&agent->next_roster);
+  cns_document_deinit(&agent->next_document);
   free(agent->consent);
   free(agent);
 }
@@ -188,6 +202,7 @@ static void on_timer_closed(uv_handle_t *handle) {
 
 void cns_agent_work_ended(struct cns_agent *agent) {
   agent->works--;
+  if (!agent->closing) cns_agent_roster_adopt(agent);
   maybe_destroy(agent);
 }
 

@@ -9,6 +9,7 @@
 #include "client/sketching.h"
 #include "client/uploader.h"
 #include "client/work.h"
+#include "protocol/expiry.h"
 #include "protocol/hospital.h"
 #include "protocol/manifest.h"
 #include "protocol/pause.h"
@@ -107,6 +108,11 @@ struct cns_agent {
   double alert_said;
   struct cns_client_lines heads;
 
+  struct cns_roster next_roster; /* if has_next: in force when no round and no work uses the present one */
+  struct cns_document next_document;
+  bool has_next;
+  struct cns_expiry roster_expiry, policy_expiry, certificate_expiry;
+
   bool last_model_asked, finished;
   uv_timer_t timer; /* waits for the last model */
   bool timer_closed;
@@ -132,6 +138,22 @@ void cns_agent_decline(struct cns_agent *agent, const struct cns_digest *digest,
 void cns_agent_work_ended(struct cns_agent *agent);
 /* The model after the last round is here, or will not come. Call last. */
 void cns_agent_finish(struct cns_agent *agent);
+
+/* Lets the link go and dials anew, with the kit's certificate as it is now. */
+CNS_MUST_CHECK int cns_agent_redial(struct cns_agent *agent, struct cns_problem *problem);
+
+/* ---- roster.c: newer rosters, over the wire ---- */
+
+/* Of the newest that is held, in force or not yet. */
+uint64_t cns_agent_roster_version(const struct cns_agent *agent);
+/* Verifies, keeps durably, and adopts it as soon as no round is under way. */
+void cns_agent_roster_shown(struct cns_agent *agent, const uint8_t *data, size_t len);
+/* What expires within 60, 30 and 7 days, or has, is logged once each. */
+void cns_agent_look_at_expiry(struct cns_agent *agent, int64_t now_seconds);
+/* What waits is in force, if nothing uses the roster before it. */
+void cns_agent_roster_adopt(struct cns_agent *agent);
+/* Before a round that was announced under this roster is begun: one under another roster is over. */
+void cns_agent_roster_announced(struct cns_agent *agent, const struct cns_digest *roster);
 
 /* ---- session.c ---- */
 

@@ -399,6 +399,7 @@ void cns_agent_announced(struct cns_agent *agent, const uint8_t *data, size_t le
   if (!r && cns_agent_in_round(agent, &digest)) {
     again(agent);
   } else {
+    if (!r) cns_agent_roster_announced(agent, &descriptor.roster);
     if (!r) r = begin(agent, data, len, &descriptor, &digest, &problem);
     if (r && !problem.text[0])
       cns_problem_set(&problem, r, "the round can't be joined (%s)", cns_error_name(r));

@@ -9,6 +9,7 @@ void cns_agent_join(struct cns_agent *agent) {
   cns_agent_pause_forget(agent);
   cns_writer_init(&frame, CNS_FRAME_CONTROL_MAX);
   cns_write_u64(&frame, agent->model_round);
+  cns_write_u64(&frame, cns_agent_roster_version(agent));
   cns_write_blob(&frame, agent->consent, agent->consent_len);
   cns_agent_send(agent, CNS_WIRE_JOIN, &frame);
   cns_writer_deinit(&frame);
@@ -138,6 +139,9 @@ void cns_agent_frame(struct cns_agent *agent, uint8_t type, const uint8_t *data,
     break;
   case CNS_WIRE_ABANDONED:
     cns_agent_abandoned(agent, data, len);
+    break;
+  case CNS_WIRE_ROSTER:
+    cns_agent_roster_shown(agent, data, len);
     break;
   case CNS_WIRE_MODEL:
     cns_agent_download_frame(agent, data, len);

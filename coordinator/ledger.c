@@ -224,6 +224,15 @@ static void compare_heads(struct cns_server *s, struct cns_session *session,
       session->ledger_known = true;
     return;
   }
+  int r = cns_carried_accept(s, session->hospital, head, kept, why);
+  /* A crash in between costs another statement, and lets no second ledger in. */
+  if (r == 0) r = cns_carried_done(s, session->hospital, &problem);
+  if (r == 0) r = keep_head(s, session, data, len, &problem);
+  if (r == 0) {
+    session->ledger_known = true;
+    return;
+  }
+  if (r != CNS_ERR_NOT_FOUND && problem.text[0]) snprintf(why, sizeof why, "%.190s", problem.text);
   send_head(session, kept);
   refuse_ledger(s, session, why);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * SIGHUP: the roster is read again from the kit. Whom a newer one revokes is cut
- * off at once. The running round keeps the roster that it was announced under;
- * the new one is in force from the next round on.
+ * off at once, and all others are sent it. The running round keeps the roster that it was
+ * announced under; the new one is in force from the next round on.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "coordinator/server_internal.h"
+#include "protocol/roster_change.h"
 
 int cns_reload_set_peers(struct cns_server *s, const struct cns_roster *roster) {
   struct cns_peer *list = calloc(roster->hospital_count ? roster->hospital_count : 1, sizeof *list);
@@ -38,32 +39,53 @@ void cns_reload_set_sessions(struct cns_server *s) {
   }
 }
 
-/* Each session stays the session of the same hospital. */
-static bool only_adds_and_revokes(const struct cns_roster *old, const struct cns_roster *next) {
-  if (strcmp(old->consortium, next->consortium) != 0 || next->hospital_count < old->hospital_count ||
-      !cns_identity_public_equal(&old->coordinator.identity, &next->coordinator.identity) ||
-      memcmp(&old->coordinator_pin, &next->coordinator_pin, sizeof old->coordinator_pin) != 0)
-    return false;
-  for (size_t k = 0; k < old->hospital_count; k++)
-    if (old->hospitals[k].index != next->hospitals[k].index) return false;
-  return true;
-}
-
 static int check(const struct cns_server *s, const struct cns_kit *next, struct cns_problem *problem) {
-  uint64_t version = s->has_next ? s->next.roster.version : s->kit.roster.version;
-  if (next->roster.version <= version)
-    return cns_problem_set(problem, CNS_ERR_REFUSED,
-                           "the kit's has version %" PRIu64 ", and version %" PRIu64 " is known already",
-                           next->roster.version, version);
+  const struct cns_roster *now = s->has_next ? &s->next.roster : &s->kit.roster;
+  int r = cns_roster_check_successor(now, &next->roster, problem);
+  if (r == CNS_ROSTER_SAME)
+    return cns_problem_set(problem, CNS_ERR_REFUSED, "version %" PRIu64 " is known already", now->version);
+  if (r == CNS_ROSTER_FORK) return CNS_ERR_REFUSED;
+  if (r < 0) return r;
   if (!cns_digest_equal(&next->policy.digest, &s->kit.policy.digest) ||
       !cns_digest_equal(&next->study_document.digest, &s->kit.study_document.digest))
     return cns_problem_set(problem, CNS_ERR_REFUSED,
                            "policy or study are others too: start the coordinator again for that");
-  if (!only_adds_and_revokes(&s->kit.roster, &next->roster))
-    return cns_problem_set(
-        problem, CNS_ERR_REFUSED,
-        "it does more than add and revoke hospitals: start the coordinator again for that");
   return 0;
+}
+
+void cns_reload_send(struct cns_server *s, struct cns_session *session, uint64_t version) {
+  const struct cns_kit *kit = s->has_next ? &s->next : &s->kit;
+  uint8_t *data = NULL;
+  size_t len = 0;
+  struct cns_writer writer;
+  if (version >= kit->roster.version) return;
+  if (cns_document_serialize("roster", &kit->roster_document, &data, &len) == 0) {
+    cns_writer_init(&writer, CNS_FRAME_CONTROL_MAX);
+    cns_write_bytes(&writer, data, len);
+    cns_session_send(session, CNS_WIRE_ROSTER, &writer);
+    cns_writer_deinit(&writer);
+  }
+  free(data);
+}
+
+/* Who is cut off is told why by its link; the running round needn't wait for it. */
+static void tell_all(struct cns_server *s) {
+  for (size_t k = 0; k < s->session_count; k++) {
+    struct cns_session *session = &s->sessions[k];
+    const struct cns_roster_hospital *now = cns_roster_find(&s->next.roster, session->hospital->index);
+    if (now && now->revoked)
+      cns_session_leave_out(s, session);
+    else if (session->joined)
+      cns_reload_send(s, session, s->kit.roster.version);
+  }
+}
+
+static void say_taken_over(struct cns_server *s) {
+  char change[CNS_ROSTER_CHANGE_CHARS];
+  cns_roster_describe_change(&s->kit.roster, &s->next.roster, change);
+  cns_report(s, "roster", "the roster has version %" PRIu64 " now, with %zu hospitals (%s); %s",
+             s->next.roster.version, cns_roster_active_count(&s->next.roster), change,
+             s->machine ? "the running round ends under the one before" : "it is in force");
 }
 
 void cns_reload(struct cns_server *s) {
@@ -81,9 +103,8 @@ void cns_reload(struct cns_server *s) {
   cns_kit_deinit(&s->next);
   s->next = next;
   s->has_next = true;
-  cns_report(s, "roster", "the roster has version %" PRIu64 " now, with %zu hospitals; %s",
-             next.roster.version, cns_roster_active_count(&next.roster),
-             s->machine ? "the running round ends under the one before" : "it is in force");
+  say_taken_over(s);
+  tell_all(s);
   if (s->listener) cns_listener_recheck(s->listener);
   cns_reload_adopt(s);
 }

@@ -441,6 +441,7 @@ void cns_schedule_tick(struct cns_server *s) {
   if (s->stopping) return;
   cns_pause_look(s);
   if (s->job_running) return;
+  cns_expiry_tick(s);
   if (s->machine) {
     cns_round_advance(s);
     return;

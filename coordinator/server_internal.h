@@ -16,6 +16,7 @@
 #include "net/link.h"
 #include "protocol/consent.h"
 #include "protocol/coordinator.h"
+#include "protocol/expiry.h"
 #include "protocol/manifest.h"
 #include "protocol/pause.h"
 #include "protocol/wire.h"
@@ -72,6 +73,8 @@ enum cns_server_entry {
 #define CNS_SERVER_WORN_OUT_MS 300000
 /* Between looks whether a new month has come. */
 #define CNS_SERVER_MONTH_MS 3600000
+/* Between looks at what expires. */
+#define CNS_SERVER_EXPIRY_MS 60000
 #define CNS_SERVER_MODELS_KEPT 10
 /* Between attempts to erase what a full disk kept from being erased. */
 #define CNS_SERVER_ERASE_PAUSE_MS 30000
@@ -109,6 +112,7 @@ struct cns_session {
   uint32_t patients;
   unsigned strikes; /* in the running round */
   struct cns_lines lines, heads;
+  struct cns_expiry expiry; /* of its certificate */
   /* model download */
   bool streaming;
   uint64_t stream_at;
@@ -160,6 +164,8 @@ struct cns_server {
   struct cns_kit kit;
   struct cns_kit next; /* if has_next: whose roster is in force from the next round on */
   bool has_next;
+  struct cns_expiry roster_expiry, policy_expiry, certificate_expiry;
+  uint64_t expiry_looked_ms;
   struct cns_plan plan;
   struct cns_digest study;
   struct cns_table test; /* public; without rows: none */
@@ -433,8 +439,26 @@ CNS_MUST_CHECK int cns_reload_set_peers(struct cns_server *server, const struct 
 void cns_reload_set_sessions(struct cns_server *server);
 /* Reads the kit's roster; refused with a word unless it is a newer one. */
 void cns_reload(struct cns_server *server);
+/* The newest roster, if it is newer than `version`: before anything is announced under it. */
+void cns_reload_send(struct cns_server *server, struct cns_session *session, uint64_t version);
 /* Between rounds: what was read is in force. */
 void cns_reload_adopt(struct cns_server *server);
+
+/* carried.c */
+/* A hospital shows another ledger than before (why: how it differs, room for 200 characters). May it?
+ * Only under a statement of charges that was made for the key that it has now, and with as many entries
+ * as are stated. CNS_ERR_NOT_FOUND: there is no such statement; else ret_why says what is wrong. */
+CNS_MUST_CHECK int cns_carried_accept(struct cns_server *server, const struct cns_roster_hospital *hospital,
+                                      const struct cns_ledger_head *head, const struct cns_ledger_head *kept,
+                                      char ret_why[static 200]);
+/* The statement serves once: before the new head is kept. */
+CNS_MUST_CHECK int cns_carried_done(struct cns_server *server, const struct cns_roster_hospital *hospital,
+                                    struct cns_problem *problem);
+
+/* expiry.c */
+/* Now and then: what expires within 60, 30 and 7 days, or has, is said once each. */
+void cns_expiry_tick(struct cns_server *server);
+void cns_expiry_look(struct cns_server *server, int64_t now_seconds);
 
 /* pause.c: an operator's order in the state folder */
 /* After a replay. CNS_ERR_FORMAT, and errors of the disk. */

@@ -154,7 +154,7 @@ static void take_join(struct cns_server *s, struct cns_session *session, const u
     return;
   }
   cns_reader_init(&reader, data, len);
-  uint64_t round = cns_read_u64(&reader);
+  uint64_t round = cns_read_u64(&reader), roster_version = cns_read_u64(&reader);
   const uint8_t *bytes = cns_read_blob(&reader, CNS_JSON_BYTES_MAX, &consent_len);
   int r = cns_reader_finish(&reader);
   if (r < 0)
@@ -172,6 +172,7 @@ static void take_join(struct cns_server *s, struct cns_session *session, const u
   session->joined = session->seen = true;
   session->joined_ms = cns_server_now(s);
   session->brought_chunk = false;
+  cns_reload_send(s, session, roster_version);
   if (round < s->completed) cns_session_send_manifest(s, session);
   cns_budget_greet(s, session);
   cns_abandoning_ask(s, session);

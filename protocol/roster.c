@@ -11,6 +11,13 @@
 #define HOSPITAL_NAME_MAX 32
 
 /* Text a person sees in logs and tables: no control characters, not blank. */
+bool cns_roster_is_reason(const char *text) {
+  size_t len = strlen(text);
+  for (size_t i = 0; i < len; i++)
+    if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F) return false;
+  return len > 0 && len <= CNS_REASON_MAX;
+}
+
 bool cns_roster_is_text(const char *text) {
   size_t len = strlen(text);
   bool visible = false;
@@ -125,9 +132,32 @@ static int read_officers(const cJSON *json, struct cns_roster *roster, struct cn
   return r;
 }
 
+static int read_optional_time(const cJSON *item, const char *path, const char *name, int64_t *ret_time,
+                              struct cns_problem *problem) {
+  if (!cJSON_HasObjectItem(item, name)) return 0;
+  return cns_json_get_time(item, path, name, ret_time, problem);
+}
+
+static int read_revocation(const cJSON *item, const char *path, struct cns_roster_hospital *hospital,
+                           struct cns_problem *problem) {
+  const char *reason = NULL;
+  int r = read_optional_time(item, path, "revoked_at", &hospital->revoked_at, problem);
+  if (!r && cJSON_HasObjectItem(item, "reason"))
+    r = cns_json_get_string(item, path, "reason", CNS_REASON_MAX, &reason, problem);
+  if (r) return r;
+  if ((hospital->revoked_at || reason) && !hospital->revoked)
+    return cns_problem_set(problem, CNS_ERR_FORMAT, "%s says when or why it was revoked, but it isn't", path);
+  if (!reason) return 0;
+  if (!cns_roster_is_reason(reason))
+    return cns_problem_set(problem, CNS_ERR_FORMAT, "%s.reason must be printable", path);
+  memcpy(hospital->reason, reason, strlen(reason) + 1);
+  return 0;
+}
+
 static int read_hospital(const cJSON *item, const char *path, struct cns_roster_hospital *ret_hospital,
                          struct cns_problem *problem) {
-  static const char *const fields[] = {"index", "name", "identity", "tls", "revoked", NULL};
+  static const char *const fields[] = {"index",     "name",       "identity", "tls", "revoked",
+                                       "tls_until", "revoked_at", "reason",   NULL};
   struct cns_party party;
   int64_t index = 0;
   int r = cns_json_only(item, path, fields, problem);
@@ -135,6 +165,8 @@ static int read_hospital(const cJSON *item, const char *path, struct cns_roster_
   if (!r) r = get_party(item, path, &party, problem);
   if (!r) r = cns_json_get_hex(item, path, "tls", CNS_TLS_PIN_BYTES, ret_hospital->pin.bytes, problem);
   if (!r) r = cns_json_get_bool(item, path, "revoked", &ret_hospital->revoked, problem);
+  if (!r) r = read_optional_time(item, path, "tls_until", &ret_hospital->pin_until, problem);
+  if (!r) r = read_revocation(item, path, ret_hospital, problem);
   if (r) return r;
   if (!cns_roster_is_name(party.name))
     return cns_problem_set(problem, CNS_ERR_FORMAT,
@@ -309,6 +341,10 @@ static int add_hospital(cJSON *array, const struct cns_roster_hospital *hospital
       !cJSON_AddBoolToObject(item, "revoked", hospital->revoked))
     return CNS_ERR_MEMORY;
   int r = cns_json_add_hex(item, "identity", hospital->identity.bytes, sizeof hospital->identity.bytes);
+  if (!r && hospital->pin_until) r = cns_json_add_time(item, "tls_until", hospital->pin_until);
+  if (!r && hospital->revoked_at) r = cns_json_add_time(item, "revoked_at", hospital->revoked_at);
+  if (!r && hospital->reason[0] && !cJSON_AddStringToObject(item, "reason", hospital->reason))
+    r = CNS_ERR_MEMORY;
   return r ? r : cns_json_add_hex(item, "tls", hospital->pin.bytes, sizeof hospital->pin.bytes);
 }
 

@@ -13,7 +13,9 @@
  *               certificate's subject public key info; address: nng URL that
  *               hospitals dial
  *   officers    [{"name", "identity"}], 1..16
- *   hospitals   [{"index", "name", "identity", "tls", "revoked"}], sorted by index;
+ *   hospitals   [{"index", "name", "identity", "tls", "revoked"}], sorted by index; if known also
+ *               "tls_until", UTC time: end of the certificate's validity; of a revoked one
+ *               "revoked_at", UTC time, and "reason", 1..120 printable characters for everybody;
  *               names: 1..32 of a-z 0-9 . _ - (not . or - first); names and pins
  *               unique; may be empty. An identity belongs to one party only.
  */
@@ -25,6 +27,7 @@
 #define CNS_NAME_MAX 64
 #define CNS_OFFICERS_MAX 16
 #define CNS_ADDRESS_MAX 255
+#define CNS_REASON_MAX 120
 
 struct cns_party {
   char name[CNS_NAME_MAX + 1];
@@ -37,6 +40,9 @@ struct cns_roster_hospital {
   char name[CNS_NAME_MAX + 1];
   struct cns_identity_public identity;
   struct cns_tls_pin pin;
+  int64_t pin_until;  /* seconds since 1970; 0: not told */
+  int64_t revoked_at; /* 0: not told */
+  char reason[CNS_REASON_MAX + 1];
 };
 
 struct cns_roster {
@@ -71,6 +77,8 @@ CNS_MUST_CHECK int cns_roster_check_address(const char *address, struct cns_prob
 size_t cns_roster_active_count(const struct cns_roster *roster);
 /* 1..CNS_NAME_MAX bytes without control characters, and not blank. */
 bool cns_roster_is_text(const char *text);
+/* 1..CNS_REASON_MAX bytes without control characters. */
+bool cns_roster_is_reason(const char *text);
 /* 1..32 of a-z 0-9 . _ - and not beginning with . or - */
 bool cns_roster_is_name(const char *name);
 /* Within valid_from..valid_until? CNS_ERR_REFUSED with a sentence. */

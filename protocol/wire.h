@@ -6,14 +6,13 @@
  *
  * Course of a session. After the link is open the coordinator sends TIME, and the hospital JOIN
  * and, under a policy with noise, LEDGER of its own ledger and of the coordinator's, if it keeps one; the
- * coordinator answers with MANIFEST if there is a model newer than the
- * hospital's, then NOTICE while it waits. A round: ANNOUNCE, [MODEL_GET,
- * MODEL chunks,] training, ANSWER (keys), REQUEST, ANSWER (shares), REQUEST,
- * ANSWER (ready), REQUEST (upload), UPLOAD_OPEN, UPLOAD_FROM, CHUNKs, ANSWER
- * (upload), RECEIPT, [REQUEST, ANSWER (audit), and of those whose sketches
- * contradict each other (dispute),] REQUEST, ANSWER (agree), REQUEST, ANSWER
- * (unmask), [REQUEST, ANSWER (forfeit), as often as needed,] then MANIFEST or ENDED. After a lost connection:
- * JOIN, then the coordinator sends again whatever it still awaits (ANNOUNCE or REQUEST).
+ * coordinator answers with ROSTER if there is a newer one (and sends it whenever it takes one
+ * over), MANIFEST if there is a model newer than the hospital's, then NOTICE while it waits. A round:
+ * ANNOUNCE, [MODEL_GET, MODEL chunks,] training, ANSWER (keys), REQUEST, ANSWER (shares), REQUEST, ANSWER
+ * (ready), REQUEST (upload), UPLOAD_OPEN, UPLOAD_FROM, CHUNKs, ANSWER (upload), RECEIPT, [REQUEST, ANSWER
+ * (audit), and of those whose sketches contradict each other (dispute),] REQUEST, ANSWER (agree), REQUEST,
+ * ANSWER (unmask), [REQUEST, ANSWER (forfeit), as often as needed,] then MANIFEST or ENDED. After a lost
+ * connection: JOIN, then the coordinator sends again whatever it still awaits (ANNOUNCE or REQUEST).
  */
 #pragma once
 
@@ -35,8 +34,10 @@ enum cns_wire_type {
   CNS_WIRE_PAUSED = 28,  /* cns_pause_write: no round begins until state none comes */
   CNS_WIRE_TIME = 29,    /* seconds since 1970 u64: the coordinator's clock, when the link is open */
   CNS_WIRE_REFUSED = 25, /* phase u8, sentence blob: your answer was not accepted */
+  CNS_WIRE_ROSTER = 30,  /* signed roster, newer than the hospital's: in force from the next round on */
   /* hospital to coordinator */
-  CNS_WIRE_JOIN = 48,    /* round of the newest manifest held u64 (0: none), signed consent document blob */
+  CNS_WIRE_JOIN = 48,    /* round of the newest manifest held u64 (0: none), version of the roster held u64,
+                            signed consent document blob */
   CNS_WIRE_ANSWER = 49,  /* a machine's answer */
   CNS_WIRE_DECLINE = 50, /* R (32), sentence blob: why we take no part (any more) */
   CNS_WIRE_UPLOAD_OPEN = 51, /* R (32): where shall I (re)start? */

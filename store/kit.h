@@ -7,8 +7,10 @@
  *   authority.pub  the authority's key, hex: the only root of trust
  *   identity.key   Ed25519 seed (0600), in the roster and not revoked
  *   tls.key        (0600), belongs to tls.crt
- *   tls.crt        its pin is the roster's
- *   roster.json    signed by the authority, valid now
+ *   tls.crt        its pin is the roster's; after a renewal, of a second pair, tls.next.key and
+ *                  tls.next.crt, the one whose pin the roster has is in use
+ *   roster.json    signed by the authority, valid now; a hospital's agent keeps newer ones that
+ *                  it was sent in the state folder, as roster.accepted.json: the newest counts
  *   policy.json    signed by one of the roster's officers, valid now, fits the roster
  *   study.json     signed by the authority; its content is the caller's to parse
  *   config.json    {"role": "coordinator", "listen": URL, "state": PATH} and, where the policy's
@@ -85,6 +87,7 @@ struct cns_kit {
   struct cns_identity *identity;
   struct cns_identity_public authority;
   struct cns_tls_pin pin;
+  int64_t certificate_until; /* of the one in use */
   struct cns_roster roster;
   struct cns_policy policy;
   /* What was verified, byte for byte. study.payload is what cns_plan_parse takes. */
@@ -98,11 +101,19 @@ struct cns_kit {
  * with a sentence that names the file. */
 CNS_MUST_CHECK int cns_kit_load(const char *folder, enum cns_kit_role role, int64_t now_seconds,
                                 struct cns_kit *ret_kit, struct cns_problem *problem);
+/* The same though its own certificate is past its date, for renewing it. */
+CNS_MUST_CHECK int cns_kit_load_expired(const char *folder, enum cns_kit_role role, int64_t now_seconds,
+                                        struct cns_kit *ret_kit, struct cns_problem *problem);
 void cns_kit_deinit(struct cns_kit *kit); /* also fine on a zeroed struct */
 
 /* Is it the name of one of the kit's own files, which a study's model file may
  * not have? */
 bool cns_kit_reserves(const char *name);
+#define CNS_KIT_ROSTER_ACCEPTED "roster.accepted.json" /* in the state folder */
+/* Which of a kit's two pairs of TLS key and certificate has this pin? Malloc'd paths; of tls.key and
+ * tls.crt if neither has. */
+CNS_MUST_CHECK int cns_kit_find_certificate(const char *folder, const struct cns_tls_pin *pin, char **ret_key,
+                                            char **ret_certificate, struct cns_problem *problem);
 /* Path of a file in the kit (malloc'd), e.g. the study's initial model. */
 char *cns_kit_path(const char *folder, const char *name);
 
@@ -141,6 +152,9 @@ CNS_MUST_CHECK int cns_kit_authority_save(const char *folder, const struct cns_i
 /* The roster of a kit or of an authority's folder, verified under its authority.pub. */
 CNS_MUST_CHECK int cns_kit_roster_load(const char *folder, struct cns_roster *ret_roster,
                                        struct cns_problem *problem);
+/* The same, and of a hospital's kit the newer one that its agent was sent, if there is one. */
+CNS_MUST_CHECK int cns_kit_roster_newest(const char *folder, struct cns_roster *ret_roster,
+                                         struct cns_problem *problem);
 /* A file of the folder as a document, without looking at signatures. */
 CNS_MUST_CHECK int cns_kit_document_load(const char *folder, const char *name, const char *kind,
                                          struct cns_document *ret_document, struct cns_problem *problem);

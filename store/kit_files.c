@@ -16,7 +16,8 @@
 bool cns_kit_reserves(const char *name) {
   static const char *const names[] = {AUTHORITY_FILE, CONFIG_FILE,   "identity.key", "tls.key",
                                       "tls.crt",      "roster.json", "policy.json",  "study.json",
-                                      "request.json", "data.csv",    "state"};
+                                      "request.json", "data.csv",    "state",        "tls.next.key",
+                                      "tls.next.crt", "renewal.json"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
     if (strcmp(names[i], name) == 0) return true;
   return false;

@@ -28,7 +28,7 @@ struct fake_peer {
   size_t log_len;
   struct cns_link *link;
   int opened, joined, answers, declines, upload_opens, model_gets, abandons, finished;
-  uint64_t joined_round;
+  uint64_t joined_round, roster_version;
   struct cns_wire_word declined;
   uint32_t weight;
   bool out; /* of the present round */

@@ -277,6 +277,7 @@ static void take_join(struct fake *fake, struct fake_peer *peer, const uint8_t *
   size_t consent_len = 0;
   cns_reader_init(&reader, data, len);
   peer->joined_round = cns_read_u64(&reader);
+  peer->roster_version = cns_read_u64(&reader);
   const uint8_t *document = cns_read_blob(&reader, 1u << 20, &consent_len);
   assert_int_equal(cns_reader_finish(&reader), 0);
   if (cns_consent_open(document, consent_len, "consent", &fake->kit.roster, &consent, &problem))

@@ -94,6 +94,7 @@ static void join(void) {
   struct cns_writer frame;
   cns_writer_init(&frame, CNS_FRAME_CONTROL_MAX);
   cns_write_u64(&frame, MODE("silent") ? UINT64_MAX : 0);
+  cns_write_u64(&frame, rogue.kit.roster.version);
   cns_write_blob(&frame, document, len);
   check(cns_writer_finish(&frame), "JOIN", NULL);
   put(CNS_WIRE_JOIN, frame.data, frame.len);
