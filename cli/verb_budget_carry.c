@@ -68,7 +68,7 @@ static int carry_over(const struct cns_budget_view *view, const char *name, cons
                            name);
   char *folder = cns_kit_path(kit->config.state_path, "ledgers");
   int r = folder ? fill(view, hospital, folder, carry, problem) : CNS_ERR_MEMORY;
-  if (!r) r = cns_carry_issue(carry, kit->identity, &data, &len);
+  if (!r) r = cns_carry_issue(carry, kit->identity, &data, &len, problem);
   if (!r) r = save(folder, carry, data, len, out, problem);
   free(data);
   free(folder);
@@ -114,10 +114,9 @@ static int check_for_us(const struct cns_site *site, const struct cns_carry *car
   else if (carry->index != kit->config.index ||
            !cns_identity_public_equal(&carry->identity, cns_identity_get_public(kit->identity)))
     what = "another hospital, or other keys of this one";
-  else if (!site->ledger)
+  else if (site->kit.policy.noise_placement == CNS_NOISE_NONE)
     what = "a study in which nothing is charged";
-  if (!what) return 0;
-  return cns_problem_set(problem, CNS_ERR_REFUSED, "the statement is for %s", what);
+  return what ? cns_problem_set(problem, CNS_ERR_REFUSED, "the statement is for %s", what) : 0;
 }
 
 /* A copy of the lost ledger's head, from whoever kept one, must not be newer than the coordinator's. */
@@ -141,9 +140,8 @@ static int check_copy(const struct cns_carry *carry, const char *path, struct cn
 
 /* An old copy of the lost ledger can't be gone on with, since its end was shown to the coordinator. What it
  * holds, of all studies, counts. */
-static int take_backup(const struct cns_site *site, const char *path, size_t *ret_added,
+static int read_backup(const struct cns_site *site, const char *path, struct cns_carry *ret_carry,
                        struct cns_problem *problem) {
-  struct cns_carry carry = {0};
   struct cns_digest subject;
   struct cns_identity *owner = NULL;
   struct cns_ledger *ledger = NULL;
@@ -159,12 +157,23 @@ static int take_backup(const struct cns_site *site, const char *path, size_t *re
                         "one is begun",
                         path);
   if (!r) r = cns_ledger_open_readonly(path, cns_identity_get_public(owner), &subject, &ledger, problem);
-  if (!r) r = cns_carry_collect(ledger, NULL, &carry, problem);
-  if (!r) r = cns_carry_import(&carry, site->ledger, NULL, NULL, ret_added, problem);
-  cns_carry_deinit(&carry);
+  if (!r) r = cns_carry_collect(ledger, NULL, ret_carry, problem);
   cns_ledger_free(ledger);
   cns_identity_free(owner);
   free(key);
+  return r;
+}
+
+/* In one piece: the statement's attempts in the ledger and not the backup's, or the other way, would pass for
+ * all of it. ret_added: of the backup, and of the statement. */
+static int take_in(struct cns_site *site, const struct cns_carry *carry, const char *backup,
+                   size_t ret_added[static 2], struct cns_problem *problem) {
+  struct cns_carry old = {0};
+  const struct cns_carry_source sources[] = {{&old, NULL, NULL}, {carry, &site->study, &site->data_set}};
+  int r = cns_site_open_carried(site, carry, problem);
+  if (!r) r = read_backup(site, backup, &old, problem);
+  if (!r) r = cns_carry_import(sources, 2, site->ledger, (int64_t)time(NULL), ret_added, problem);
+  cns_carry_deinit(&old);
   return r;
 }
 
@@ -187,7 +196,7 @@ int cns_cli_budget_take(int argc, char **argv) {
   struct cns_problem problem = {0};
   const char *copy = NULL, *backup = NULL;
   uint8_t *data = NULL;
-  size_t len = 0, added = 0, from_backup = 0;
+  size_t len = 0, added[2] = {0};
   int operands = 0;
   const struct cns_option table[] = {
       {"backup", "FILE", "an old copy of the lost ledger, with FILE.key beside it", CNS_OPTION_TEXT, &backup,
@@ -202,13 +211,12 @@ int cns_cli_budget_take(int argc, char **argv) {
   int r = cns_cli_parse(&usage, argc, argv, &operands);
   if (r) return cns_cli_parse_exit(r);
   r = cns_file_read(argv[2], CNS_JSON_BYTES_MAX, &data, &len, &problem);
-  if (!r) r = cns_site_open(argv[1], &site, &problem);
+  if (!r) r = cns_site_open_without_ledger(argv[1], &site, &problem);
   if (!r) r = cns_carry_open(data, len, argv[2], &site.kit.roster.coordinator.identity, &carry, &problem);
   if (!r) r = check_for_us(&site, &carry, &problem);
   if (!r) r = check_copy(&carry, copy, &problem);
-  if (!r) r = take_backup(&site, backup, &from_backup, &problem);
-  if (!r) r = cns_carry_import(&carry, site.ledger, &site.study, &site.data_set, &added, &problem);
-  if (!r) print_taken(&carry, backup, from_backup, added);
+  if (!r) r = take_in(&site, &carry, backup, added, &problem);
+  if (!r) print_taken(&carry, backup, added[0], added[1]);
   free(data);
   cns_carry_deinit(&carry);
   cns_site_deinit(&site);

@@ -128,7 +128,7 @@ static int open_kit(const char *kit_folder, struct cns_site *site, struct cns_pr
   return r;
 }
 
-static int open_site(const char *kit_folder, bool with_table, struct cns_site *ret_site,
+static int open_site(const char *kit_folder, bool with_table, bool with_ledger, struct cns_site *ret_site,
                      struct cns_problem *problem) {
   struct cns_site site = {0};
   int r = open_kit(kit_folder, &site, problem);
@@ -137,7 +137,7 @@ static int open_site(const char *kit_folder, bool with_table, struct cns_site *r
   if (!r) r = open_store(&site, problem);
   /* A policy that isn't accepted keeps nobody from taking a consent back. */
   if (!r && with_table) r = cns_site_accept_policy(&site, problem);
-  if (!r && with_table && site.kit.policy.noise_placement != CNS_NOISE_NONE)
+  if (!r && with_ledger && site.kit.policy.noise_placement != CNS_NOISE_NONE)
     r = cns_site_open_ledger(&site, problem);
   if (r)
     cns_site_deinit(&site);
@@ -165,11 +165,16 @@ int cns_site_open_readonly(const char *kit_folder, struct cns_site *ret_site, st
 }
 
 int cns_site_open(const char *kit_folder, struct cns_site *ret_site, struct cns_problem *problem) {
-  return open_site(kit_folder, true, ret_site, problem);
+  return open_site(kit_folder, true, true, ret_site, problem);
+}
+
+int cns_site_open_without_ledger(const char *kit_folder, struct cns_site *ret_site,
+                                 struct cns_problem *problem) {
+  return open_site(kit_folder, true, false, ret_site, problem);
 }
 
 int cns_site_open_record(const char *kit_folder, struct cns_site *ret_site, struct cns_problem *problem) {
-  return open_site(kit_folder, false, ret_site, problem);
+  return open_site(kit_folder, false, false, ret_site, problem);
 }
 
 void cns_site_deinit(struct cns_site *site) {

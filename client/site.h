@@ -6,6 +6,7 @@
 #include "client/trainer.h"
 #include "model/table.h"
 #include "protocol/consent.h"
+#include "store/carry.h"
 #include "store/charge.h"
 #include "store/hospital_store.h"
 #include "store/kit.h"
@@ -31,6 +32,14 @@ struct cns_site {
  * accepted last and the authority hasn't signed it too. Zero or unset before. */
 CNS_MUST_CHECK int cns_site_open(const char *kit_folder, struct cns_site *ret_site,
                                  struct cns_problem *problem);
+/* The same with site->ledger NULL, since it is lost or an old one; the new one is opened (and begun, with its
+ * key) by cns_site_open_carried, for what the coordinator states to be taken in. CNS_ERR_REFUSED: the
+ * statement ends before the last round in the hospital's own record; or the ledger there has the key of the
+ * lost one. */
+CNS_MUST_CHECK int cns_site_open_without_ledger(const char *kit_folder, struct cns_site *ret_site,
+                                                struct cns_problem *problem);
+CNS_MUST_CHECK int cns_site_open_carried(struct cns_site *site, const struct cns_carry *carry,
+                                         struct cns_problem *problem);
 /* Without the table: enough to withdraw a consent. The policy needn't be one to accept. */
 CNS_MUST_CHECK int cns_site_open_record(const char *kit_folder, struct cns_site *ret_site,
                                         struct cns_problem *problem);

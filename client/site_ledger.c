@@ -52,7 +52,9 @@ static int load_owner(const char *ledger, const char *path, struct cns_identity 
     return cns_problem_set(
         problem, CNS_ERR_STATE,
         "%s is not there, but its key is: it was lost or taken away. Restore the newest copy of "
-        "it. Only if no study was ever run on these data: remove %s, and begin anew",
+        "it. If there is none, what it held is carried into a new one with a key of its own (consilium "
+        "budget "
+        "carry): move %s away first",
         ledger, path);
   }
   if (r && problem) *problem = found;
@@ -96,22 +98,41 @@ static int open_locked(struct cns_site *site, const char *path, const char *key,
   return r;
 }
 
-/* A round that this hospital signed was reserved before. With site->ledger NULL: there is no file,
- * and none is made where one is missing. */
+/* The last attempt that this hospital signed; zeros if there is none. */
+static int read_signed(const struct cns_site *site, uint64_t *ret_round, uint32_t *ret_attempt,
+                       struct cns_digest *ret_digest, struct cns_problem *problem) {
+  *ret_round = 0;
+  *ret_attempt = 0;
+  int r = cns_hospital_store_signed_round(site->store, &site->study, ret_round, ret_attempt, ret_digest);
+  if (r == CNS_ERR_NOT_FOUND) return 0;
+  return r ? cns_problem_set(problem, r, "the record of rounds can't be read (%s)", cns_error_name(r)) : 0;
+}
+
+static bool reaches(uint64_t last_round, uint32_t last_attempt, uint64_t round, uint32_t attempt) {
+  return last_round > round || (last_round == round && last_attempt >= attempt);
+}
+
+/* A round that this hospital signed was reserved before. A ledger into which a lost one's charges were
+ * carried lacks those that came to nothing, and goes on behind them. With site->ledger NULL: there is no
+ * file, and none is made where one is missing. */
 static int check_signed_rounds(const struct cns_site *site, const char *path, struct cns_problem *problem) {
-  uint64_t round;
-  uint32_t attempt;
+  uint64_t round, last = 0;
+  uint32_t attempt, last_attempt = 0;
   struct cns_digest digest;
   enum cns_ledger_kind known = 0;
-  int r = cns_hospital_store_signed_round(site->store, &site->study, &round, &attempt, &digest);
-  if (r == CNS_ERR_NOT_FOUND) return 0;
-  if (r) return cns_problem_set(problem, r, "the record of rounds can't be read (%s)", cns_error_name(r));
+  int r = read_signed(site, &round, &attempt, &digest, problem);
+  if (r || round == 0) return r;
   if (site->ledger) r = cns_ledger_state(site->ledger, &digest, &known, problem);
-  if (r || (int)known != 0 || round <= site->kit.config.lost_through) return r;
+  if (!r && site->ledger)
+    r = cns_ledger_last_attempt(site->ledger, &site->study, &last, &last_attempt, problem);
+  if (r == CNS_ERR_NOT_FOUND) r = 0;
+  if (r || (int)known != 0 || reaches(last, last_attempt, round, attempt)) return r;
+  if (round <= site->kit.config.lost_through) return 0;
   return cns_problem_set(
       problem, CNS_ERR_REFUSED,
       "%s lacks round %llu of this study, in which this hospital took part. It was restored from an old "
-      "copy: restore the newest one; or the table lies elsewhere now: name its ledger in config.json; or "
+      "copy: restore the newest one; or it was lost: what it cost is carried over (consilium budget carry); "
+      "or the table lies elsewhere now: name its ledger in config.json; or "
       "the study ran without noise before: a budget needs a study of its own",
       path, (unsigned long long)round);
 }
@@ -133,6 +154,54 @@ static int check_beside_link(const struct cns_site *site, const char *path, stru
                         "which one counts (\"ledger\"), or move the older one there with its key",
                         beside, path);
   free(beside);
+  return r;
+}
+
+/* A statement from before this hospital's last round would leave out what that one cost. */
+static int check_reaches_record(const struct cns_site *site, const struct cns_carry *carry,
+                                struct cns_problem *problem) {
+  uint64_t round, last;
+  uint32_t attempt, last_attempt;
+  struct cns_digest digest;
+  if (!carry->has_head && carry->count == 0)
+    return cns_problem_set(
+        problem, CNS_ERR_REFUSED,
+        "the statement says that nothing was charged, and that no ledger of this hospital was "
+        "ever shown: if that is so, the agent is simply started; if not, it isn't right");
+  int r = read_signed(site, &round, &attempt, &digest, problem);
+  if (r || round == 0) return r;
+  cns_carry_last(carry, &last, &last_attempt);
+  if (reaches(last, last_attempt, round, attempt)) return 0;
+  return cns_problem_set(
+      problem, CNS_ERR_REFUSED,
+      "the statement ends with round %llu, attempt %u, and by this hospital's own record it "
+      "took part in round %llu, attempt %u: ask the coordinator for a newer one",
+      (unsigned long long)last, last_attempt, (unsigned long long)round, attempt);
+}
+
+/* The owner of the lost one goes on with it, or gives it up: the coordinator takes no other from that key. */
+static int check_new_owner(const struct cns_site *site, const struct cns_carry *carry, const char *path,
+                           struct cns_problem *problem) {
+  const struct cns_identity_public *owner = cns_identity_get_public(site->ledger_identity);
+  if (!carry->has_head || !cns_identity_public_equal(&carry->head.owner, owner)) return 0;
+  return cns_problem_set(
+      problem, CNS_ERR_REFUSED,
+      "%s has the key of the ledger that is said to be lost. If it is the newest copy, nothing "
+      "needs to be carried over; if it is an older one, move it and its key elsewhere, for "
+      "--backup: the new ledger needs a key of its own",
+      path);
+}
+
+int cns_site_open_carried(struct cns_site *site, const struct cns_carry *carry, struct cns_problem *problem) {
+  char *path = cns_site_ledger_path(site), *key = path ? with(path, ".key") : NULL;
+  int r = key ? 0 : cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  if (!r) r = check_reaches_record(site, carry, problem);
+  if (!r) r = check_beside_link(site, path, problem);
+  if (!r) r = open_locked(site, path, key, problem);
+  if (!r) r = check_new_owner(site, carry, path, problem);
+  if (r) cns_problem_prefix(problem, r, "the privacy ledger of the data");
+  free(path);
+  free(key);
   return r;
 }
 

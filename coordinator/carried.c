@@ -2,8 +2,8 @@
 /*
  * A hospital that has lost its ledger begins another one. It is let in once, if this coordinator's operator
  * has made a statement of charges for the identity key that the roster has for it now (`consilium budget
- * carry`, which leaves a copy in <state>/ledgers/<index>.carried), and if the new ledger has at least the
- * entries that taking the statement in makes.
+ * carry`, which leaves a copy in <state>/ledgers/<index>.carried), if the lost ledger wasn't shown again
+ * since, and if the new one has at least the entries that taking the statement in makes.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -35,30 +35,39 @@ static int load(const struct cns_server *s, const struct cns_roster_hospital *ho
   return r;
 }
 
-int cns_carried_accept(struct cns_server *s, const struct cns_roster_hospital *hospital,
-                       const struct cns_ledger_head *head, const struct cns_ledger_head *kept,
-                       char ret_why[static 200]) {
+static int check_whose(const struct cns_server *s, const struct cns_roster_hospital *hospital,
+                       const struct cns_carry *carry, struct cns_problem *problem) {
+  if (strcmp(carry->consortium, s->kit.roster.consortium) != 0 || strcmp(carry->study, s->plan.name) != 0 ||
+      carry->index != hospital->index)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "the statement of charges in %s is for another study or hospital", s->heads);
+  if (!cns_identity_public_equal(&carry->identity, &hospital->identity))
+    return cns_problem_set(
+        problem, CNS_ERR_REFUSED,
+        "the statement of charges was made for an identity key that the hospital had before: "
+        "make a new one (consilium budget carry)");
+  return 0;
+}
+
+int cns_carried_accept(struct cns_server *s, struct cns_session *session, const struct cns_ledger_head *head,
+                       const struct cns_ledger_head *kept, struct cns_problem *problem) {
   struct cns_carry carry = {0};
-  struct cns_problem problem = {0};
-  int r = load(s, hospital, &carry, &problem);
-  if (r == CNS_ERR_NOT_FOUND) return r;
-  if (r < 0) {
-    snprintf(ret_why, 200, "%.190s", problem.text);
-    return r;
-  }
-  uint64_t entries = cns_carry_entries(&carry);
-  if (carry.index != hospital->index || !cns_identity_public_equal(&carry.identity, &hospital->identity))
-    r = CNS_ERR_NOT_FOUND; /* of an earlier machine */
-  else if (!cns_digest_equal(&head->subject, &kept->subject) || head->sequence < entries) {
-    r = CNS_ERR_REFUSED;
-    snprintf(ret_why, 200,
-             "its new privacy ledger has %" PRIu64 " entries, and the statement of charges makes %" PRIu64
-             ": there, consilium budget take",
-             head->sequence, entries);
-  } else
+  const struct cns_roster_hospital *hospital = session->hospital;
+  /* A statement of thousands of attempts takes a moment to read. */
+  if (!cns_report_within(s, &session->strangers, CNS_SERVER_STRANGERS_MAX))
+    return cns_problem_set(problem, CNS_ERR_REFUSED, "it has shown others too often: start the agent again");
+  int r = load(s, hospital, &carry, problem);
+  if (r == CNS_ERR_NOT_FOUND)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "the newest copy must be restored; if there is none: consilium budget carry");
+  if (!r) r = check_whose(s, hospital, &carry, problem);
+  if (!r) r = cns_carry_allows(&carry, kept, head, problem);
+  if (!r)
     cns_report(s, "ledger",
-               "hospital %s has a new privacy ledger, with the %zu attempts in it that were charged before",
-               hospital->name, carry.count);
+               "hospital %s goes on with a new privacy ledger of %" PRIu64
+               " entries in the place of one with %" PRIu64
+               "; that the %zu attempts of the statement of charges are among them can't be seen from here",
+               hospital->name, head->sequence, kept->sequence, carry.count);
   cns_carry_deinit(&carry);
   return r;
 }

@@ -200,41 +200,48 @@ static void refuse_ledger(struct cns_server *s, struct cns_session *session, con
     cns_report(s, "ledger", "hospital %s takes no part: %s", session->hospital->name, why);
 }
 
-/* Longer than the one kept, or the same. */
+/* Of the ledger that was shown before: 0 if it is longer than the head that is kept, or the same. */
+static int compare_entries(const struct cns_ledger_head *kept, const struct cns_ledger_head *head,
+                           struct cns_problem *problem) {
+  if (head->sequence < kept->sequence)
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "its privacy ledger ends at entry %" PRIu64 ", and one with %" PRIu64
+                           " entries was shown before: the file was restored from an old copy",
+                           head->sequence, kept->sequence);
+  if (head->sequence == kept->sequence && !cns_digest_equal(&head->digest, &kept->digest))
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "it has shown two privacy ledgers with different entries %" PRIu64,
+                           head->sequence);
+  return 0;
+}
+
+/* Only one of another owner can be a new one in the place of one that is lost: what the same key has signed
+ * before is never given up. */
+static int check_other_ledger(struct cns_server *s, struct cns_session *session,
+                              const struct cns_ledger_head *kept, const struct cns_ledger_head *head,
+                              struct cns_problem *problem) {
+  static const char another[] = "its privacy ledger is another than the one shown before";
+  if (cns_identity_public_equal(&kept->owner, &head->owner))
+    return cns_problem_set(problem, CNS_ERR_REFUSED, "%s", another);
+  int r = cns_carried_accept(s, session, head, kept, problem);
+  if (r < 0) return cns_problem_prefix(problem, r, "%s", another);
+  /* A crash in between costs another statement, and lets no second ledger in. */
+  return cns_carried_done(s, session->hospital, problem);
+}
+
 static void compare_heads(struct cns_server *s, struct cns_session *session,
                           const struct cns_ledger_head *kept, const struct cns_ledger_head *head,
                           const uint8_t *data, size_t len) {
   struct cns_problem problem = {0};
-  char why[200];
-  if (!cns_identity_public_equal(&kept->owner, &head->owner) ||
-      !cns_digest_equal(&kept->subject, &head->subject))
-    snprintf(why, sizeof why, "its privacy ledger is another than the one shown before");
-  else if (head->sequence < kept->sequence)
-    snprintf(why, sizeof why,
-             "its privacy ledger ends at entry %" PRIu64 ", and one with %" PRIu64
-             " entries was shown before: the file was restored from an old copy",
-             head->sequence, kept->sequence);
-  else if (head->sequence == kept->sequence && !cns_digest_equal(&head->digest, &kept->digest))
-    snprintf(why, sizeof why, "it has shown two privacy ledgers with different entries %" PRIu64,
-             head->sequence);
-  else {
-    if (head->sequence > kept->sequence && keep_head(s, session, data, len, &problem) < 0)
-      refuse_ledger(s, session, problem.text);
-    else
-      session->ledger_known = true;
-    return;
-  }
-  int r = cns_carried_accept(s, session->hospital, head, kept, why);
-  /* A crash in between costs another statement, and lets no second ledger in. */
-  if (r == 0) r = cns_carried_done(s, session->hospital, &problem);
-  if (r == 0) r = keep_head(s, session, data, len, &problem);
-  if (r == 0) {
+  bool same = cns_identity_public_equal(&kept->owner, &head->owner) &&
+              cns_digest_equal(&kept->subject, &head->subject);
+  int r = same ? compare_entries(kept, head, &problem) : check_other_ledger(s, session, kept, head, &problem);
+  if (r < 0) send_head(session, kept);
+  if (r == 0 && (!same || head->sequence > kept->sequence)) r = keep_head(s, session, data, len, &problem);
+  if (r < 0)
+    refuse_ledger(s, session, problem.text);
+  else
     session->ledger_known = true;
-    return;
-  }
-  if (r != CNS_ERR_NOT_FOUND && problem.text[0]) snprintf(why, sizeof why, "%.190s", problem.text);
-  send_head(session, kept);
-  refuse_ledger(s, session, why);
 }
 
 void cns_budget_shown(struct cns_server *s, struct cns_session *session, const uint8_t *data, size_t len) {

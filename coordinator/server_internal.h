@@ -89,6 +89,8 @@ enum cns_server_entry {
 #define CNS_SERVER_LINES_MS 10000
 /* Heads of its ledger that a hospital may show in that time: each is written to the disk. */
 #define CNS_SERVER_HEADS_MAX 200
+/* And heads of another ledger than before. */
+#define CNS_SERVER_STRANGERS_MAX 5
 /* Failed attempts of the present round that are remembered for abandoning; a
  * policy allows at most 10 spent updates of one parent. */
 #define CNS_SERVER_ABANDONINGS_MAX 16
@@ -111,7 +113,7 @@ struct cns_session {
   uint64_t gone_since_ms; /* when a link was lost that had lasted or brought a chunk */
   uint32_t patients;
   unsigned strikes; /* in the running round */
-  struct cns_lines lines, heads;
+  struct cns_lines lines, heads, strangers;
   struct cns_expiry expiry; /* of its certificate */
   /* model download */
   bool streaming;
@@ -445,12 +447,12 @@ void cns_reload_send(struct cns_server *server, struct cns_session *session, uin
 void cns_reload_adopt(struct cns_server *server);
 
 /* carried.c */
-/* A hospital shows another ledger than before (why: how it differs, room for 200 characters). May it?
- * Only under a statement of charges that was made for the key that it has now, and with as many entries
- * as are stated. CNS_ERR_NOT_FOUND: there is no such statement; else ret_why says what is wrong. */
-CNS_MUST_CHECK int cns_carried_accept(struct cns_server *server, const struct cns_roster_hospital *hospital,
+/* A hospital shows a ledger of another owner than before. May it? Only under a statement of charges that was
+ * made for the key that it has now, of the very head that is kept, and with as many entries as are stated.
+ * 0: yes, and it is said; negative, with a sentence: no. */
+CNS_MUST_CHECK int cns_carried_accept(struct cns_server *server, struct cns_session *session,
                                       const struct cns_ledger_head *head, const struct cns_ledger_head *kept,
-                                      char ret_why[static 200]);
+                                      struct cns_problem *problem);
 /* The statement serves once: before the new head is kept. */
 CNS_MUST_CHECK int cns_carried_done(struct cns_server *server, const struct cns_roster_hospital *hospital,
                                     struct cns_problem *problem);

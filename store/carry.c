@@ -55,7 +55,8 @@ int cns_carry_collect(struct cns_ledger *ledger, const struct cns_digest *study,
                            CNS_CARRY_ROUNDS_MAX);
   if (r) return r;
   for (size_t k = 0; k < carry->count; k++)
-    if (carry->rounds[k].refunded != CNS_LEDGER_EVERYONE) carry->rounds[kept++] = carry->rounds[k];
+    if (carry->rounds[k].refunded != CNS_LEDGER_EVERYONE || (study && k + 1 == carry->count))
+      carry->rounds[kept++] = carry->rounds[k];
   carry->count = kept;
   return 0;
 }
@@ -109,14 +110,29 @@ static int fill(cJSON *json, const struct cns_carry *carry) {
 }
 
 int cns_carry_issue(const struct cns_carry *carry, const struct cns_identity *coordinator, uint8_t **ret_data,
-                    size_t *ret_len) {
+                    size_t *ret_len, struct cns_problem *problem) {
+  uint8_t *data = NULL;
+  size_t len = 0;
   cJSON *json = cJSON_CreateObject();
   int r = fill(json, carry);
-  if (r) {
+  if (r)
     cJSON_Delete(json);
-    return r;
+  else
+    r = cns_document_issue(KIND, json, ROLE, coordinator, &data, &len);
+  if (!r && len > CNS_JSON_BYTES_MAX) r = CNS_ERR_LIMIT;
+  if (!r) {
+    *ret_data = data;
+    *ret_len = len;
+    return 0;
   }
-  return cns_document_issue(KIND, json, ROLE, coordinator, ret_data, ret_len);
+  free(data);
+  if (r == CNS_ERR_LIMIT)
+    return cns_problem_set(
+        problem, r,
+        "%zu attempts are too many for one statement of charges, which may have %u bytes: "
+        "the hospital goes by the other way of docs/operating.md, \"A ledger that is lost\"",
+        carry->count, CNS_JSON_BYTES_MAX);
+  return cns_problem_set(problem, r, "the statement of charges can't be made (%s)", cns_error_name(r));
 }
 
 static int read_cost(const cJSON *item, const char *path, const char *name, struct cns_budget_cost *cost,
@@ -143,7 +159,7 @@ static int read_round(const cJSON *item, const char *path, struct cns_carried_ro
   int r = cns_json_only(item, path, fields, problem);
   if (!r) r = cns_json_get_int(item, path, "round", 1, INT64_C(1) << 53, &number, problem);
   if (!r) r = cns_json_get_int(item, path, "attempt", 1, UINT32_MAX, &attempt, problem);
-  if (!r) r = cns_json_get_int(item, path, "refunded", 0, CNS_LEDGER_EVERYONE - 1, &refunded, problem);
+  if (!r) r = cns_json_get_int(item, path, "refunded", 0, CNS_LEDGER_EVERYONE, &refunded, problem);
   if (!r) r = cns_json_get_hex(item, path, "descriptor", CNS_DIGEST_BYTES, round->descriptor.bytes, problem);
   if (!r) r = cns_json_get_time(item, path, "time", &carried->time, problem);
   if (!r) r = read_cost(item, path, "readers", &round->costs[CNS_LEDGER_READERS], problem);
@@ -236,54 +252,43 @@ void cns_carry_deinit(struct cns_carry *carry) {
   *carry = (struct cns_carry){0};
 }
 
-/* ---- into a hospital's ledger ---- */
+/* ---- what it allows, at the coordinator ---- */
 
 uint64_t cns_carry_entries(const struct cns_carry *carry) {
-  uint64_t count = 0;
-  for (size_t k = 0; k < carry->count; k++)
-    count += carry->rounds[k].refunded ? 3 : 2;
-  return count;
+  return 2 * (uint64_t)carry->count;
 }
 
-static int contradicts(const struct cns_ledger_round *round, enum cns_ledger_kind known,
-                       struct cns_problem *problem) {
-  return cns_problem_set(
-      problem, CNS_ERR_REFUSED,
-      "round %llu, attempt %u, was charged by the coordinator and is in this ledger as %s: "
-      "the two contradict each other; the consortium decides",
-      (unsigned long long)round->round, round->attempt, cns_ledger_kind_name(known));
-}
-
-/* A kept copy may end in the middle of a round. */
-static int import_round(const struct cns_carried_round *carried, const struct cns_ledger_round *round,
-                        struct cns_ledger *ledger, bool *ret_added, struct cns_problem *problem) {
-  enum cns_ledger_kind known = 0;
-  const struct cns_digest *descriptor = &round->descriptor;
-  int r = cns_ledger_state(ledger, descriptor, &known, problem);
-  if (r) return r;
-  *ret_added = (int)known == 0 || known == CNS_LEDGER_RESERVED;
-  if (known == CNS_LEDGER_CANCELLED || (known == CNS_LEDGER_REFUNDED && carried->refunded == 0))
-    return contradicts(round, known, problem);
-  if (!*ret_added) return 0;
-  if ((int)known == 0) r = cns_ledger_reserve(ledger, round, NULL, 0, carried->time, NULL, problem);
-  if (!r) r = cns_ledger_charge(ledger, descriptor, carried->time, problem);
-  if (!r && carried->refunded)
-    r = cns_ledger_refund(ledger, descriptor, carried->refunded, carried->time, problem);
-  return r;
-}
-
-int cns_carry_import(const struct cns_carry *carry, struct cns_ledger *ledger, const struct cns_digest *study,
-                     const struct cns_digest *data_set, size_t *ret_added, struct cns_problem *problem) {
-  size_t added = 0;
+void cns_carry_last(const struct cns_carry *carry, uint64_t *ret_round, uint32_t *ret_attempt) {
+  *ret_round = 0;
+  *ret_attempt = 0;
   for (size_t k = 0; k < carry->count; k++) {
-    struct cns_ledger_round round = carry->rounds[k].round;
-    bool missing = false;
-    if (study) round.study = *study;
-    if (data_set) round.data_set = *data_set;
-    int r = import_round(&carry->rounds[k], &round, ledger, &missing, problem);
-    if (r) return r;
-    added += missing;
+    const struct cns_ledger_round *round = &carry->rounds[k].round;
+    if (round->round < *ret_round || (round->round == *ret_round && round->attempt < *ret_attempt)) continue;
+    *ret_round = round->round;
+    *ret_attempt = round->attempt;
   }
-  *ret_added = added;
+}
+
+static bool head_equal(const struct cns_ledger_head *a, const struct cns_ledger_head *b) {
+  return cns_identity_public_equal(&a->owner, &b->owner) && cns_digest_equal(&a->subject, &b->subject) &&
+         a->sequence == b->sequence && cns_digest_equal(&a->digest, &b->digest);
+}
+
+int cns_carry_allows(const struct cns_carry *carry, const struct cns_ledger_head *kept,
+                     const struct cns_ledger_head *head, struct cns_problem *problem) {
+  if (!carry->has_head || !head_equal(&carry->head, kept))
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "the statement of charges is of another ledger, or the one that was said to be "
+                           "lost was shown again since: make a new one (consilium budget carry)");
+  if (cns_identity_public_equal(&head->owner, &kept->owner) ||
+      !cns_digest_equal(&head->subject, &kept->subject))
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "a ledger in a lost one's place needs an owner's key of its own");
+  if (head->sequence < cns_carry_entries(carry))
+    return cns_problem_set(
+        problem, CNS_ERR_REFUSED,
+        "its new privacy ledger has %llu entries, and the statement of charges makes %llu: "
+        "there, consilium budget take",
+        (unsigned long long)head->sequence, (unsigned long long)cns_carry_entries(carry));
   return 0;
 }

@@ -10,7 +10,8 @@
  *   {"consortium", "study", "hospital" (index), "name", "identity" (whom it is for: the hospital's key),
  *    "issued_at", "head" (of the lost ledger, the newest that the coordinator kept, hex of
  *    CNS_LEDGER_HEAD_BYTES; "" if it never saw one),
- *    "rounds": [{"round", "attempt", "descriptor", "time", "refunded" (observers, 0..3),
+ *    "rounds": [{"round", "attempt", "descriptor", "time", "refunded" (observers, 0..3; 3: the last
+ *                attempt of all, which came to nothing),
  *                "readers", "coordinator": {"noise_multiplier", "sampling_rate", "rounds", "extra_delta"}}]}
  */
 #pragma once
@@ -40,12 +41,13 @@ struct cns_carry {
 };
 
 /* All rounds of the study (NULL: of all) that count towards somebody, from the coordinator's ledger, or an
- * old copy of a hospital's, into carry->rounds. CNS_ERR_LIMIT for more than CNS_CARRY_ROUNDS_MAX. */
+ * old copy of a hospital's, into carry->rounds; of a study its last attempt too, whatever became of it: how
+ * far the statement goes. CNS_ERR_LIMIT for more than CNS_CARRY_ROUNDS_MAX. */
 CNS_MUST_CHECK int cns_carry_collect(struct cns_ledger *ledger, const struct cns_digest *study,
                                      struct cns_carry *carry, struct cns_problem *problem);
-/* The whole file, malloc'd. */
+/* The whole file, malloc'd. CNS_ERR_LIMIT: it would be larger than CNS_JSON_BYTES_MAX. */
 CNS_MUST_CHECK int cns_carry_issue(const struct cns_carry *carry, const struct cns_identity *coordinator,
-                                   uint8_t **ret_data, size_t *ret_len);
+                                   uint8_t **ret_data, size_t *ret_len, struct cns_problem *problem);
 /* Verifies under the coordinator's key, and the head under its own. Deinit it. */
 CNS_MUST_CHECK int cns_carry_open(const uint8_t *data, size_t len, const char *where,
                                   const struct cns_identity_public *coordinator, struct cns_carry *ret_carry,
@@ -54,11 +56,27 @@ void cns_carry_deinit(struct cns_carry *carry);
 
 /* Entries that a ledger has with all of them in it, at least. */
 uint64_t cns_carry_entries(const struct cns_carry *carry);
-/* Takes them into a hospital's ledger, whatever its limits say; rounds that it knows (from a backup) stay as
- * they are. study NULL: each is of the study that it was collected
- * with. data_set: noted with each; NULL: the one it was collected with. ret_added: how many were missing. The
- * same again adds nothing. CNS_ERR_REFUSED: the ledger has one of them as cancelled or refunded, which
- * contradicts the statement. */
-CNS_MUST_CHECK int cns_carry_import(const struct cns_carry *carry, struct cns_ledger *ledger,
-                                    const struct cns_digest *study, const struct cns_digest *data_set,
-                                    size_t *ret_added, struct cns_problem *problem);
+/* How far it goes; zeros if it has no attempts. */
+void cns_carry_last(const struct cns_carry *carry, uint64_t *ret_round, uint32_t *ret_attempt);
+/* May a ledger with this head take the place of the one whose newest head is kept? The statement must be of
+ * that very head: one that went on since has charges that the statement may lack. CNS_ERR_REFUSED, with a
+ * sentence. Whom and which study the statement is for is the caller's to check. */
+CNS_MUST_CHECK int cns_carry_allows(const struct cns_carry *carry, const struct cns_ledger_head *kept,
+                                    const struct cns_ledger_head *head, struct cns_problem *problem);
+
+/* Where attempts come from. */
+struct cns_carry_source {
+  const struct cns_carry *carry;
+  const struct cns_digest *study;    /* each is of it; NULL: of the one it was collected with */
+  const struct cns_digest *data_set; /* noted with each; NULL: the one it was collected with */
+};
+/* Takes them into a hospital's ledger, all in one transaction or none, whatever its limits say; rounds that
+ * it knows (from a backup) stay as they are. now: seconds since 1970. ret_added: how many were missing, an
+ * element a source. The same again adds nothing. CNS_ERR_REFUSED  the ledger, or another source, has one of
+ * them with other values, or as cancelled or refunded towards somebody towards whom it counts here
+ *   CNS_ERR_RANGE    of a time that is more than CNS_LEDGER_CLOCK_TOLERANCE_SECONDS still to come: all later
+ *                    entries would bear it
+ *   CNS_ERR_LIMIT    no room */
+CNS_MUST_CHECK int cns_carry_import(const struct cns_carry_source *sources, size_t source_count,
+                                    struct cns_ledger *ledger, int64_t now, size_t *ret_added,
+                                    struct cns_problem *problem);

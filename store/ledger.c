@@ -200,6 +200,24 @@ int cns_ledger_state(struct cns_ledger *ledger, const struct cns_digest *descrip
   return 0;
 }
 
+int cns_ledger_last_attempt(struct cns_ledger *ledger, const struct cns_digest *study, uint64_t *ret_round,
+                            uint32_t *ret_attempt, struct cns_problem *problem) {
+  const struct cns_ledger_round *last = NULL;
+  int error = cns_ledger_refresh(ledger, problem);
+  if (error) return error;
+  for (size_t k = 0; k < ledger->book.count; k++) {
+    const struct cns_ledger_round *round = &ledger->book.records[k].round;
+    if (!cns_digest_equal(&round->study, study)) continue;
+    if (!last || round->round > last->round ||
+        (round->round == last->round && round->attempt > last->attempt))
+      last = round;
+  }
+  if (!last) return CNS_ERR_NOT_FOUND;
+  *ret_round = last->round;
+  *ret_attempt = last->attempt;
+  return 0;
+}
+
 int cns_ledger_costs(struct cns_ledger *ledger, const struct cns_digest *study,
                      enum cns_ledger_observer observer, uint32_t month, struct cns_budget_cost **ret_costs,
                      size_t *ret_count, struct cns_problem *problem) {

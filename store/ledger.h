@@ -173,6 +173,11 @@ bool cns_ledger_clock_set_back(const struct cns_ledger *ledger, struct cns_probl
 /* Kind of the last entry of a round; 0 if there is none. */
 CNS_MUST_CHECK int cns_ledger_state(struct cns_ledger *ledger, const struct cns_digest *descriptor,
                                     enum cns_ledger_kind *ret_state, struct cns_problem *problem);
+/* The study's last round in this ledger, and its last attempt, whatever became of it. CNS_ERR_NOT_FOUND (no
+ * sentence): none. */
+CNS_MUST_CHECK int cns_ledger_last_attempt(struct cns_ledger *ledger, const struct cns_digest *study,
+                                           uint64_t *ret_round, uint32_t *ret_attempt,
+                                           struct cns_problem *problem);
 /* Descriptors of a study's rounds that are reserved and no more, in order; malloc'd, NULL
  * if none. */
 CNS_MUST_CHECK int cns_ledger_reserved(struct cns_ledger *ledger, const struct cns_digest *study,

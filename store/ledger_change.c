@@ -77,8 +77,8 @@ bool cns_ledger_clock_set_back(const struct cns_ledger *ledger, struct cns_probl
   return true;
 }
 
-static int append(struct cns_ledger *ledger, enum cns_ledger_kind kind, uint8_t observers,
-                  const struct cns_ledger_round *round, int64_t now, struct cns_problem *problem) {
+int cns_ledger_append(struct cns_ledger *ledger, enum cns_ledger_kind kind, uint8_t observers,
+                      const struct cns_ledger_round *round, int64_t now, struct cns_problem *problem) {
   if (ledger->position.sequence >= ledger->entries_max)
     return cns_problem_set(problem, CNS_ERR_LIMIT, "%s: a privacy ledger has at most %llu entries",
                            ledger->database.path, (unsigned long long)ledger->entries_max);
@@ -109,7 +109,7 @@ static int change(struct cns_ledger *ledger, enum cns_ledger_kind kind, const st
   observe_clock(ledger, now);
   const struct cns_ledger_record *record = cns_ledger_book_find(&ledger->book, descriptor);
   error = decide(record, kind, observers, problem);
-  if (!error) error = append(ledger, kind, observers, &record->round, now, problem);
+  if (!error) error = cns_ledger_append(ledger, kind, observers, &record->round, now, problem);
   return finish(ledger, error, problem);
 }
 
@@ -239,7 +239,7 @@ static int reserve(struct cns_ledger *ledger, const struct cns_ledger_round *rou
     cns_database_rollback(&ledger->database);
     return error;
   }
-  error = append(ledger, CNS_LEDGER_RESERVED, CNS_LEDGER_EVERYONE, round, now, problem);
+  error = cns_ledger_append(ledger, CNS_LEDGER_RESERVED, CNS_LEDGER_EVERYONE, round, now, problem);
   return finish(ledger, error, problem);
 }
 

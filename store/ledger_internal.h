@@ -88,6 +88,13 @@ CNS_MUST_CHECK int cns_ledger_book_reserved(const struct cns_ledger_book *book,
                                             const struct cns_digest *study,
                                             struct cns_digest **ret_descriptors, size_t *ret_count);
 
+/* ---- ledger_change.c ---- */
+
+/* One entry into the open transaction; its time is `now`, or the last entry's if that is later. */
+CNS_MUST_CHECK int cns_ledger_append(struct cns_ledger *ledger, enum cns_ledger_kind kind, uint8_t observers,
+                                     const struct cns_ledger_round *round, int64_t now,
+                                     struct cns_problem *problem);
+
 /* ---- ledger.c ---- */
 
 /* Reads what was added, by whomever. */

@@ -62,6 +62,63 @@ static void a_ledger_that_lacks_a_signed_round_is_not_used(void **state) {
   fake_free(fake);
 }
 
+static struct cns_carry carried_from(struct fake *fake) {
+  struct cns_problem problem = {0};
+  struct cns_carry carry = {.has_head = true, .head = fake->peer[0].head};
+  struct cns_ledger *ledger = noisy_ledger(fake, 0);
+  if (cns_carry_collect(ledger, NULL, &carry, &problem)) fail_msg("%s", problem.text);
+  cns_ledger_free(ledger);
+  return carry;
+}
+
+static void refuses_to_carry(struct fake *fake, const struct cns_carry *carry, const char *why) {
+  struct cns_site site = {0};
+  struct cns_problem problem = {0};
+  if (cns_site_open_without_ledger(fake->peer[0].kit, &site, &problem)) fail_msg("%s", problem.text);
+  assert_int_equal(cns_site_open_carried(&site, carry, &problem), CNS_ERR_REFUSED);
+  if (!strstr(problem.text, why)) fail_msg("'%s'", problem.text);
+  cns_site_deinit(&site);
+}
+
+/* With its key, while the record of rounds is there. */
+static void a_lost_ledger_is_carried_over_beside_the_record(void **state) {
+  (void)state;
+  struct cns_site site = {0};
+  struct cns_problem problem = {0};
+  size_t added = 0;
+  struct fake *fake = noisy_consortium(CNS_UNIT_PATIENT, 3, NULL);
+  fake_start_all(fake);
+  fake_begin(fake);
+  fake_until(fake, fake->completed, 1);
+  struct cns_carry older = carried_from(fake);
+  fake_begin(fake);
+  fake_until(fake, fake->completed, 2);
+  fake_stop(fake, 0);
+  struct cns_carry carry = carried_from(fake);
+  refuses_to_carry(fake, &carry, "has the key of the ledger that is said to be lost");
+  char command[400];
+  snprintf(command, sizeof command, "rm '%s'/data.csv.ledger*", fake->peer[0].kit);
+  noisy_run(command);
+  assert_int_equal(cns_site_open(fake->peer[0].kit, &site, &problem), CNS_ERR_REFUSED);
+  if (!strstr(problem.text, "consilium budget carry")) fail_msg("'%s'", problem.text);
+  refuses_to_carry(fake, &older, "ask the coordinator for a newer one");
+  refuses_to_carry(fake, &(struct cns_carry){0}, "nothing was charged");
+
+  if (cns_site_open_without_ledger(fake->peer[0].kit, &site, &problem)) fail_msg("%s", problem.text);
+  if (cns_site_open_carried(&site, &carry, &problem)) fail_msg("%s", problem.text);
+  const struct cns_carry_source source = {&carry, &site.study, &site.data_set};
+  if (cns_carry_import(&source, 1, site.ledger, carry.head.time, &added, &problem))
+    fail_msg("%s", problem.text);
+  assert_int_equal(added, 2);
+  cns_site_deinit(&site);
+  if (cns_site_open(fake->peer[0].kit, &site, &problem)) fail_msg("%s", problem.text);
+  cns_site_deinit(&site);
+  assert_int_equal(noisy_costs(fake, 0, CNS_LEDGER_READERS), 2);
+  cns_carry_deinit(&older);
+  cns_carry_deinit(&carry);
+  fake_free(fake);
+}
+
 /* Its own head of now, or of before, is no reason. */
 static void a_head_that_fits_changes_nothing(void **state) {
   (void)state;
@@ -219,6 +276,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_hospital_that_lost_its_entries_joins_nothing),
       cmocka_unit_test(a_ledger_that_lacks_a_signed_round_is_not_used),
+      cmocka_unit_test(a_lost_ledger_is_carried_over_beside_the_record),
       cmocka_unit_test(a_head_that_fits_changes_nothing),
       cmocka_unit_test(a_coordinator_that_lost_entries_is_noticed),
       cmocka_unit_test(a_coordinator_with_two_ledgers_is_noticed),

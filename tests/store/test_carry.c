@@ -98,8 +98,34 @@ static void make(uint8_t **ret_data, size_t *ret_len) {
   carry.has_head = true;
   assert_int_equal(cns_carry_collect(theirs, &study, &carry, NULL), 0);
   assert_int_equal(carry.count, 5); /* 1, 2, 4, 5, 8 */
-  assert_int_equal(cns_carry_issue(&carry, coordinator, ret_data, ret_len), 0);
+  assert_int_equal(cns_carry_issue(&carry, coordinator, ret_data, ret_len, NULL), 0);
   cns_carry_deinit(&carry);
+}
+
+static int take(const struct cns_carry *carry, size_t *ret_added, struct cns_problem *problem) {
+  const struct cns_carry_source source = {carry, &study, &subject};
+  return cns_carry_import(&source, 1, ours, TIME + 100, ret_added, problem);
+}
+
+static uint64_t length(struct cns_ledger *ledger) {
+  struct cns_ledger_head head;
+  assert_int_equal(cns_ledger_head(ledger, &head, NULL), 0);
+  return head.sequence;
+}
+
+/* Refused for `why`, with nothing of it in the ledger, which goes on, and is right for who opens it. */
+static void refused_whole(const struct cns_carry *carry, int wanted, const char *why) {
+  struct cns_problem problem = {0};
+  struct cns_ledger *again = NULL;
+  size_t added = 0;
+  uint64_t before = length(ours);
+  assert_int_equal(take(carry, &added, &problem), wanted);
+  if (!strstr(problem.text, why)) fail_msg("'%s'", problem.text);
+  assert_int_equal(length(ours), before);
+  charge(ours, 30, &study);
+  assert_int_equal(cns_ledger_open("ours", hospital, &subject, &again, NULL), 0);
+  assert_int_equal(length(again), before + 2);
+  cns_ledger_free(again);
 }
 
 static void compare_costs(enum cns_ledger_observer observer, size_t wanted) {
@@ -123,15 +149,15 @@ static void test_costs_are_the_same_afterwards(void **state) {
   assert_int_equal(cns_carry_open(data, len, "x", cns_identity_get_public(coordinator), &carry, NULL), 0);
   assert_int_equal(carry.index, 5);
   assert_true(carry.has_head && carry.head.sequence == 2);
-  assert_int_equal(cns_carry_entries(&carry), 11);
-  assert_int_equal(cns_carry_import(&carry, ours, &study, &subject, &added, NULL), 0);
+  assert_int_equal(cns_carry_entries(&carry), 10);
+  assert_int_equal(take(&carry, &added, NULL), 0);
   assert_int_equal(added, 4); /* 1 was there */
   compare_costs(CNS_LEDGER_READERS, 4);
   compare_costs(CNS_LEDGER_COORDINATOR, 5);
   struct cns_ledger_head before, after;
   assert_int_equal(cns_ledger_head(ours, &before, NULL), 0);
   assert_true(before.sequence >= cns_carry_entries(&carry));
-  assert_int_equal(cns_carry_import(&carry, ours, &study, &subject, &added, NULL), 0);
+  assert_int_equal(take(&carry, &added, NULL), 0);
   assert_int_equal(added, 0);
   assert_int_equal(cns_ledger_head(ours, &after, NULL), 0);
   assert_int_equal(before.sequence, after.sequence);
@@ -147,7 +173,7 @@ static void test_no_budget_is_left_that_was_spent(void **state) {
   fill(theirs);
   make(&data, &len);
   assert_int_equal(cns_carry_open(data, len, "x", cns_identity_get_public(coordinator), &carry, NULL), 0);
-  assert_int_equal(cns_carry_import(&carry, ours, &study, &subject, &added, NULL), 0);
+  assert_int_equal(take(&carry, &added, NULL), 0);
   struct cns_ledger_round next = round_of(20, &study);
   struct cns_budget_cost *costs = NULL;
   size_t count = 0;
@@ -193,10 +219,165 @@ static void test_a_contradiction_is_refused(void **state) {
   assert_int_equal(cns_ledger_reserve(ours, &two, NULL, 0, TIME, NULL, NULL), 0);
   assert_int_equal(cns_ledger_cancel(ours, &two.descriptor, TIME, NULL), 0);
   assert_int_equal(cns_carry_open(data, len, "x", cns_identity_get_public(coordinator), &carry, NULL), 0);
-  assert_int_equal(cns_carry_import(&carry, ours, &study, &subject, &added, &problem), CNS_ERR_REFUSED);
+  assert_int_equal(take(&carry, &added, &problem), CNS_ERR_REFUSED);
   assert_non_null(strstr(problem.text, "contradict"));
   cns_carry_deinit(&carry);
   free(data);
+}
+
+/* An agent that starts behind half of it would cancel the rest. */
+static void test_all_of_it_or_nothing(void **state) {
+  struct cns_carry carry = {0};
+  fill(theirs);
+  assert_int_equal(cns_carry_collect(theirs, &study, &carry, NULL), 0);
+  struct cns_ledger_round five = round_of(5, &study);
+  assert_int_equal(cns_ledger_reserve(ours, &five, NULL, 0, TIME, NULL, NULL), 0);
+  assert_int_equal(cns_ledger_cancel(ours, &five.descriptor, TIME, NULL), 0);
+  refused_whole(&carry, CNS_ERR_REFUSED, "contradict");
+  cns_carry_deinit(&carry);
+}
+
+/* A backup that knows a round as refunded towards more than the coordinator says. */
+static void test_a_larger_refund_is_refused(void **state) {
+  struct cns_carry carry = {0};
+  fill(theirs);
+  assert_int_equal(cns_carry_collect(theirs, &study, &carry, NULL), 0);
+  charge(ours, 5, &study);
+  struct cns_ledger_round five = round_of(5, &study);
+  assert_int_equal(cns_ledger_refund(ours, &five.descriptor, CNS_LEDGER_EVERYONE, TIME + 9, NULL), 0);
+  refused_whole(&carry, CNS_ERR_REFUSED, "as refunded to more observers");
+  cns_carry_deinit(&carry);
+}
+
+/* The cheap one first. */
+static void test_one_attempt_with_two_costs_is_refused(void **state) {
+  struct cns_carried_round two[] = {{.round = round_of(1, &study), .time = TIME},
+                                    {.round = round_of(1, &study), .time = TIME}};
+  two[0].round.costs[0].noise_multiplier = 400;
+  const struct cns_carry carry = {.rounds = two, .count = 2};
+  refused_whole(&carry, CNS_ERR_REFUSED, "with other values");
+}
+
+/* Every later entry, of all studies, would count in that month. */
+static void test_a_time_to_come_is_refused(void **state) {
+  struct cns_carried_round two[] = {{.round = round_of(1, &study), .time = TIME},
+                                    {.round = round_of(2, &study), .time = CNS_LEDGER_TIME_MAX}};
+  const struct cns_carry carry = {.rounds = two, .count = 2};
+  size_t added = 0;
+  refused_whole(&carry, CNS_ERR_RANGE, "still to come");
+  two[1].time = TIME + 100 + CNS_LEDGER_CLOCK_TOLERANCE_SECONDS + 1;
+  assert_int_equal(take(&carry, &added, NULL), CNS_ERR_RANGE);
+  two[1].time--;
+  assert_int_equal(take(&carry, &added, NULL), 0);
+  assert_int_equal(added, 2);
+}
+
+/* Both in one piece; what is in both is in once. */
+static void test_a_backup_and_a_statement(void **state) {
+  struct cns_carry carry = {0}, old = {0};
+  struct cns_ledger *backup = NULL;
+  size_t added[2];
+  fill(theirs);
+  assert_int_equal(cns_ledger_open("backup", coordinator, &subject, &backup, NULL), 0);
+  charge(backup, 1, &study);
+  charge(backup, 7, &other);
+  assert_int_equal(cns_carry_collect(theirs, &study, &carry, NULL), 0);
+  assert_int_equal(cns_carry_collect(backup, NULL, &old, NULL), 0);
+  const struct cns_carry_source sources[] = {{&old, NULL, NULL}, {&carry, &study, &subject}};
+  assert_int_equal(cns_carry_import(sources, 2, ours, TIME + 100, added, NULL), 0);
+  assert_int_equal(added[0], 2);
+  assert_int_equal(added[1], 4);
+  assert_int_equal(cns_carry_import(sources, 2, ours, TIME + 100, added, NULL), 0);
+  assert_int_equal(added[0] + added[1], 0);
+  compare_costs(CNS_LEDGER_READERS, 4);
+  cns_ledger_free(backup);
+  cns_carry_deinit(&carry);
+  cns_carry_deinit(&old);
+}
+
+/* A hospital that signed the last attempt, which came to nothing, is known to be through. */
+static void test_the_last_attempt_is_stated_whatever_became_of_it(void **state) {
+  struct cns_carry carry, made = {.consortium = "c", .study = "trial", .index = 5, .name = "h5"};
+  uint64_t round = 0;
+  uint32_t attempt = 0;
+  uint8_t *data = NULL;
+  size_t len = 0, added = 0, count = 0;
+  struct cns_ledger_round two = round_of(2, &study);
+  struct cns_budget_cost *costs = NULL;
+  made.identity = *cns_identity_get_public(hospital);
+  charge(theirs, 1, &study);
+  assert_int_equal(cns_ledger_reserve(theirs, &two, NULL, 0, TIME + 9, NULL, NULL), 0);
+  assert_int_equal(cns_ledger_cancel(theirs, &two.descriptor, TIME + 9, NULL), 0);
+  assert_int_equal(cns_carry_collect(theirs, &study, &made, NULL), 0);
+  assert_int_equal(cns_carry_issue(&made, coordinator, &data, &len, NULL), 0);
+  assert_int_equal(cns_carry_open(data, len, "x", cns_identity_get_public(coordinator), &carry, NULL), 0);
+  cns_carry_last(&carry, &round, &attempt);
+  assert_true(round == 2 && attempt == 1);
+  assert_int_equal(take(&carry, &added, NULL), 0);
+  assert_int_equal(cns_ledger_last_attempt(ours, &study, &round, &attempt, NULL), 0);
+  assert_true(round == 2 && attempt == 1);
+  assert_int_equal(cns_ledger_last_attempt(ours, &other, &round, &attempt, NULL), CNS_ERR_NOT_FOUND);
+  assert_int_equal(cns_ledger_costs(ours, &study, CNS_LEDGER_READERS, 0, &costs, &count, NULL), 0);
+  assert_int_equal(count, 1);
+  free(costs);
+  free(data);
+  cns_carry_deinit(&made);
+  cns_carry_deinit(&carry);
+}
+
+/* Whoever goes on with the "lost" ledger after the statement was made has charges that it lacks. */
+static void test_only_the_stated_head_gives_way(void **state) {
+  struct cns_carry carry = {0};
+  struct cns_ledger_head kept, head, later, same_owner;
+  struct cns_problem problem = {0};
+  struct cns_ledger *old = NULL, *copy = NULL;
+  fill(theirs);
+  assert_int_equal(cns_carry_collect(theirs, &study, &carry, NULL), 0);
+  assert_int_equal(cns_ledger_open("old", coordinator, &subject, &old, NULL), 0);
+  assert_int_equal(cns_ledger_open("copy", coordinator, &subject, &copy, NULL), 0);
+  charge(old, 1, &study);
+  assert_int_equal(cns_ledger_head(old, &kept, NULL), 0);
+  for (uint64_t k = 1; k <= 5; k++)
+    charge(ours, k, &study);
+  assert_int_equal(cns_ledger_head(ours, &head, NULL), 0);
+  assert_int_equal(cns_carry_allows(&carry, &kept, &head, &problem), CNS_ERR_REFUSED); /* names no head */
+  carry.has_head = true;
+  carry.head = kept;
+  assert_int_equal(cns_carry_allows(&carry, &kept, &head, &problem), 0);
+
+  charge(old, 2, &study);
+  assert_int_equal(cns_ledger_head(old, &later, NULL), 0);
+  assert_int_equal(cns_carry_allows(&carry, &later, &head, &problem), CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "shown again since"));
+  assert_int_equal(cns_carry_allows(&carry, &head, &head, &problem), CNS_ERR_REFUSED); /* a second time */
+
+  for (uint64_t k = 11; k <= 16; k++)
+    charge(copy, k, &study);
+  assert_int_equal(cns_ledger_head(copy, &same_owner, NULL), 0);
+  assert_int_equal(cns_carry_allows(&carry, &kept, &same_owner, &problem), CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "key of its own"));
+  head.sequence = cns_carry_entries(&carry) - 1;
+  assert_int_equal(cns_carry_allows(&carry, &kept, &head, &problem), CNS_ERR_REFUSED);
+  assert_non_null(strstr(problem.text, "consilium budget take"));
+  cns_ledger_free(old);
+  cns_ledger_free(copy);
+  cns_carry_deinit(&carry);
+}
+
+static void test_too_many_for_one_statement(void **state) {
+  const size_t count = CNS_CARRY_ROUNDS_MAX;
+  struct cns_carry carry = {.consortium = "c", .study = "trial", .index = 5, .name = "h5", .count = count};
+  struct cns_problem problem = {0};
+  uint8_t *data = NULL;
+  size_t len = 0;
+  carry.identity = *cns_identity_get_public(hospital);
+  carry.rounds = calloc(count, sizeof *carry.rounds);
+  assert_non_null(carry.rounds);
+  for (size_t k = 0; k < count; k++)
+    carry.rounds[k] = (struct cns_carried_round){.round = round_of(k + 1, &study), .time = TIME};
+  assert_int_equal(cns_carry_issue(&carry, coordinator, &data, &len, &problem), CNS_ERR_LIMIT);
+  assert_non_null(strstr(problem.text, "too many for one statement"));
+  cns_carry_deinit(&carry);
 }
 
 int main(void) {
@@ -206,6 +387,15 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_no_budget_is_left_that_was_spent, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_forged_statements, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_a_contradiction_is_refused, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_all_of_it_or_nothing, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_a_larger_refund_is_refused, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_one_attempt_with_two_costs_is_refused, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_a_time_to_come_is_refused, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_a_backup_and_a_statement, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_the_last_attempt_is_stated_whatever_became_of_it, set_up,
+                                      tear_down),
+      cmocka_unit_test_setup_teardown(test_only_the_stated_head_gives_way, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_too_many_for_one_statement, set_up, tear_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -261,7 +261,7 @@ def test_a_lost_ledger_does_not_begin_anew():
         assert "attempts of study" in said, said
         assert "0 of them were missing" in run("budget", "take", kit, statement)
         f.start("h5")
-        f.wait(lambda: "has a new privacy ledger, with the" in f.said(0), "the new ledger")
+        f.wait(lambda: "hospital h5 goes on with a new privacy ledger" in f.said(0), "the new ledger")
         wait_rounds(f, full(5), "rounds of five again")
         assert charged(f, "h5") >= min(before, 3)
         f.wait_exit("coordinator", 5)
