@@ -235,6 +235,7 @@ def test_a_lost_ledger_does_not_begin_anew():
         hang_up(f)
         f.start("h5")
         f.wait(lambda: "its privacy ledger is another than the one shown before" in f.said(0), "the refusal")
+        assert "if there is none: consilium budget carry" in f.said(0), f.said(0)
         f.kill("h5", signal.SIGTERM)
 
         # Nor does it with a statement that wasn't taken in; nor by one for somebody else.
