@@ -75,6 +75,14 @@ static int carry_over(const struct cns_budget_view *view, const char *name, cons
   return r;
 }
 
+/* The study's last attempt is stated whatever became of it. */
+static size_t counting(const struct cns_carry *carry) {
+  size_t count = 0;
+  for (size_t k = 0; k < carry->count; k++)
+    count += carry->rounds[k].refunded != CNS_LEDGER_EVERYONE;
+  return count;
+}
+
 int cns_cli_budget_carry(int argc, char **argv) {
   struct cns_budget_view view = {0};
   struct cns_carry carry = {0};
@@ -99,7 +107,7 @@ int cns_cli_budget_carry(int argc, char **argv) {
   if (!r)
     printf("%s: %zu attempts that count, for hospital %u, %s. There, before its agent is started:\n"
            "  consilium budget take KIT %s\n",
-           out, carry.count, carry.index, carry.name, out);
+           out, counting(&carry), carry.index, carry.name, out);
   cns_carry_deinit(&carry);
   cns_budget_view_deinit(&view);
   return r ? cns_cli_fail(r, &problem) : cns_cli_finish(CNS_EXIT_OK);
@@ -180,8 +188,10 @@ static int take_in(struct cns_site *site, const struct cns_carry *carry, const c
 /* Each attempt has at most three entries at a hospital. */
 static void print_taken(const struct cns_carry *carry, const char *backup, size_t from_backup, size_t added) {
   if (backup) printf("%zu attempts, of all studies, are taken from %s.\n", from_backup, backup);
-  printf("%zu attempts of study %s were charged; %zu of them were missing in the ledger and are in it now.\n",
-         carry->count, carry->study, added);
+  printf("%zu attempts of study %s are stated, %zu of which count; %zu of them were missing in the ledger "
+         "and are "
+         "in it now.\n",
+         carry->count, carry->study, counting(carry), added);
   if (carry->has_head && carry->head.sequence > 3 * (uint64_t)carry->count)
     printf("The lost ledger had %" PRIu64
            " entries, more than these attempts explain: attempts that came to\n"

@@ -4,6 +4,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -271,6 +272,63 @@ def test_a_lost_ledger_does_not_begin_anew():
         assert os.path.exists(os.path.join(f.state("coordinator"), "ledgers", "5.carried.used"))
 
 
+def lose_ledger(f, name):
+    """With its key, and the record of rounds."""
+    for entry in os.listdir(f.kit(name)):
+        if entry.startswith("data.csv.ledger"):
+            os.remove(os.path.join(f.kit(name), entry))
+    shutil.rmtree(f.state(name))
+
+
+def test_a_ledger_that_goes_on_is_not_lost():
+    with Federation(rounds=1000, privacy={"noise_multiplier": 2.0, "sampling_rate": 0.25},
+                    init=["--epsilon", str(epsilon_of(80)), "--delta", "1e-4", "--smallest-sum", "4"]) as f:
+        f.start_coordinator()
+        for name in f.names:
+            f.start(name)
+        wait_rounds(f, full(5), "rounds of five")
+        f.kill("h5", signal.SIGTERM)
+        kit, old, statement = f.kit("h5"), os.path.join(f.folder, "old"), os.path.join(f.folder, "h5.charges")
+        os.mkdir(old)
+        for entry in os.listdir(kit):
+            if entry.startswith("data.csv.ledger"):
+                shutil.copy(os.path.join(kit, entry), old)
+
+        # A statement is made, and then more rounds are charged in the "lost" ledger.
+        run("budget", "carry", f.kit("coordinator"), "--hospital", "h5", "--out", statement)
+        before = f.said()
+        f.start("h5")
+        wait_rounds(f, full(5), "more rounds")
+        f.kill("h5", signal.SIGTERM)
+        spent = charged(f, "h5")
+
+        # The old copy of it, under its own key, isn't let in by the statement, and is no ledger to take it into.
+        lose_ledger(f, "h5")
+        for entry in os.listdir(old):
+            shutil.copy(os.path.join(old, entry), kit)
+        run("consent", kit, "--yes")
+        f.start("h5")
+        f.wait(lambda: "restored from an old copy" in f.said(before), "the refusal of an old copy")
+        f.kill("h5", signal.SIGTERM)
+        assert "has the key of the ledger" in run("budget", "take", kit, statement, expect=3)
+
+        # Nor is a new one, with fewer charges in it than the lost one had; under a statement of now it is.
+        lose_ledger(f, "h5")
+        run("budget", "take", kit, statement)
+        assert charged(f, "h5") < spent
+        run("consent", kit, "--yes")
+        f.start("h5")
+        f.wait(lambda: "was shown again since" in f.said(before), "the refusal of an old statement")
+        f.kill("h5", signal.SIGTERM)
+        assert "goes on with a new privacy ledger" not in f.said(before)
+        run("budget", "carry", f.kit("coordinator"), "--hospital", "h5", "--out", statement)
+        run("budget", "take", kit, statement)
+        assert charged(f, "h5") >= spent
+        f.start("h5")
+        f.wait(lambda: "goes on with a new privacy ledger" in f.said(before), "the new ledger")
+        wait_rounds(f, full(5), "rounds of five again")
+
+
 if __name__ == "__main__":
     sys.exit(main([test_added_renewed_and_revoked_while_rounds_run, test_replaced_machine_and_what_is_refused,
-                   test_a_lost_ledger_does_not_begin_anew]))
+                   test_a_lost_ledger_does_not_begin_anew, test_a_ledger_that_goes_on_is_not_lost]))
