@@ -48,6 +48,8 @@ int cns_authority_check_policy(const struct cns_authority *authority, struct cns
   if (r == CNS_ERR_NOT_FOUND) return cns_problem_set(problem, CNS_ERR_STATE, "there is no signed policy yet");
   if (r) return r;
   r = cns_policy_open(data, len, path, &authority->roster, &policy, problem);
+  if (!r && (r = cns_policy_check_roster(&policy, &authority->roster, problem)))
+    cns_problem_prefix(problem, r, "%s", path);
   if (!r && (r = cns_policy_check_time(&policy, now, problem))) cns_problem_prefix(problem, r, "%s", path);
   if (!r) r = cns_roster_check_time(&authority->roster, now, problem);
   free(data);

@@ -17,6 +17,19 @@ static void format_day(int64_t seconds, char out[static 16]) {
   if (!gmtime_r(&value, &tm) || strftime(out, 16, "%Y-%m-%d", &tm) == 0) out[0] = '\0';
 }
 
+/* The folder that `init` makes has the authority's in it. */
+static int load_folder(const char *path, struct cns_roster *ret_roster, struct cns_problem *problem) {
+  char *own = cns_kit_path(path, "roster.json"), *inside = cns_kit_path(path, "authority");
+  struct stat info;
+  int r = own && inside ? 0 : cns_problem_set(problem, CNS_ERR_MEMORY, "out of memory");
+  if (!r)
+    r = cns_kit_roster_newest(stat(own, &info) != 0 && stat(inside, &info) == 0 ? inside : path, ret_roster,
+                              problem);
+  free(own);
+  free(inside);
+  return r;
+}
+
 static int load(const char *path, const char *key_path, bool *ret_verified, struct cns_roster *ret_roster,
                 struct cns_problem *problem) {
   struct cns_identity_public key;
@@ -24,8 +37,7 @@ static int load(const char *path, const char *key_path, bool *ret_verified, stru
   uint8_t *data = NULL;
   size_t len = 0;
   *ret_verified = true;
-  if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
-    return cns_kit_roster_newest(path, ret_roster, problem);
+  if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) return load_folder(path, ret_roster, problem);
   *ret_verified = key_path != NULL;
   int r = key_path ? cns_kit_authority_read(key_path, &key, problem) : 0;
   if (!r) r = cns_file_read(path, CNS_JSON_BYTES_MAX, &data, &len, problem);

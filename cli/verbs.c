@@ -15,7 +15,7 @@ const struct cns_verb cns_verbs[] = {
     {"pause", "begin no further round until `resume`, as coordinator or as a hospital", cns_cli_pause},
     {"resume", "go on after a pause", cns_cli_resume},
     {"stop", "end a study for good", cns_cli_stop},
-    {"model", "export a model, look at it, predict with it", cns_cli_model},
+    {"model", "take a model in, give it out, look at it, predict with it", cns_cli_model},
     {"budget", "what was spent in privacy, and what is left; a statement for a dossier", cns_cli_budget},
     {"status", "what a coordinator or a hospital has done so far", cns_cli_status},
     {"evidence", "check what proves that a hospital broke the protocol", cns_cli_evidence},

@@ -199,11 +199,17 @@ int cns_policy_check(const struct cns_policy *policy, struct cns_problem *proble
   return r ? r : check_privacy(policy, problem);
 }
 
+static int check_consortium(const struct cns_policy *policy, const struct cns_roster *roster,
+                            struct cns_problem *problem) {
+  if (strcmp(policy->consortium, roster->consortium) == 0) return 0;
+  return cns_problem_set(problem, CNS_ERR_REFUSED, "the policy is another consortium's than the roster");
+}
+
 int cns_policy_check_roster(const struct cns_policy *policy, const struct cns_roster *roster,
                             struct cns_problem *problem) {
   size_t active = cns_roster_active_count(roster);
-  if (strcmp(policy->consortium, roster->consortium) != 0)
-    return cns_problem_set(problem, CNS_ERR_REFUSED, "the policy is another consortium's than the roster");
+  int r = check_consortium(policy, roster, problem);
+  if (r) return r;
   if (policy->minimum_cohort > active)
     return cns_problem_set(
         problem, CNS_ERR_REFUSED,
@@ -236,7 +242,7 @@ static int open_document(const struct cns_document *document, const char *where,
   r = cns_policy_read(json, policy, problem);
   cJSON_Delete(json);
   if (!r) r = cns_policy_check(policy, problem);
-  if (!r && roster) r = cns_policy_check_roster(policy, roster, problem);
+  if (!r && roster) r = check_consortium(policy, roster, problem);
   if (r) return cns_problem_prefix(problem, r, "%s", where);
   policy->digest = document->digest;
   return 0;

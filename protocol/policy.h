@@ -145,8 +145,9 @@ void cns_policy_set_privacy(struct cns_policy *policy, enum cns_privacy_unit uni
                             enum cns_noise_placement placement, double epsilon, double delta);
 /* How many numbers A*x one hospital may reveal of updates of this length. */
 uint64_t cns_policy_sketch_budget(const struct cns_policy *policy, uint64_t dim);
-/* Parses, verifies under one of the roster's officers, checks consistency
- * with itself and the roster's size. roster NULL: no signature check (display). */
+/* Parses, verifies under one of the roster's officers, checks consistency with itself and that
+ * it is the roster's consortium's. Not the roster's size: a revocation must take effect also
+ * where too few hospitals remain for a round. roster NULL: no signature check (display). */
 CNS_MUST_CHECK int cns_policy_open(const uint8_t *data, size_t len, const char *where,
                                    const struct cns_roster *roster, struct cns_policy *ret_policy,
                                    struct cns_problem *problem);

@@ -9,7 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import federation  # noqa: E402
-from big import CHUNK, Big  # noqa: E402
+from big import CHUNK, Big, need_room  # noqa: E402
 
 PARAMETERS = int(sys.argv[1]) if len(sys.argv) > 1 else 1 << 26
 federation.PATIENCE_S = 600
@@ -32,4 +32,5 @@ def test_memory_and_messages_of_a_large_model():
 
 
 if __name__ == "__main__":
+    need_room(PARAMETERS)
     sys.exit(federation.main([test_memory_and_messages_of_a_large_model]))

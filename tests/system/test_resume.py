@@ -10,7 +10,7 @@ import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import federation  # noqa: E402
-from big import Big  # noqa: E402
+from big import Big, need_room  # noqa: E402
 from proxy import Proxy  # noqa: E402
 
 PARAMETERS = 25 << 20  # 100 MiB
@@ -60,4 +60,5 @@ def test_a_cut_upload_and_download_go_on_where_they_were():
 
 
 if __name__ == "__main__":
+    need_room(PARAMETERS)
     sys.exit(federation.main([test_a_cut_upload_and_download_go_on_where_they_were]))

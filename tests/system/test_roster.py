@@ -282,7 +282,7 @@ def lose_ledger(f, name):
 
 def test_a_ledger_that_goes_on_is_not_lost():
     with Federation(rounds=1000, privacy={"noise_multiplier": 2.0, "sampling_rate": 0.25},
-                    init=["--epsilon", str(epsilon_of(80)), "--delta", "1e-4", "--smallest-sum", "4"]) as f:
+                    init=["--epsilon", str(epsilon_of(400)), "--delta", "1e-4", "--smallest-sum", "4"]) as f:
         f.start_coordinator()
         for name in f.names:
             f.start(name)
@@ -329,6 +329,25 @@ def test_a_ledger_that_goes_on_is_not_lost():
         wait_rounds(f, full(5), "rounds of five again")
 
 
+def test_a_revocation_that_leaves_too_few():
+    with Federation(rounds=100000, count=4) as f:
+        f.start_coordinator()
+        for name in f.names:
+            f.start(name)
+        wait_rounds(f, full(4), "rounds of four")
+        roster(f, "revoke", "h4")
+        hang_up(f)
+        f.wait(lambda: "the roster has revoked hospital 4" in f.log("h4"), "h4's end")
+        waiting = "3 hospitals are connected, a round needs 4"
+        f.wait(lambda: waiting in f.said(0), "the coordinator's waiting")
+        f.kill("coordinator", signal.SIGTERM)
+        before = f.said()
+        f.start_coordinator()
+        f.wait(lambda: waiting in f.said(before), "the same after a restart")
+        assert shown(f.root)["version"] == 2
+
+
 if __name__ == "__main__":
     sys.exit(main([test_added_renewed_and_revoked_while_rounds_run, test_replaced_machine_and_what_is_refused,
-                   test_a_lost_ledger_does_not_begin_anew, test_a_ledger_that_goes_on_is_not_lost]))
+                   test_a_revocation_that_leaves_too_few, test_a_lost_ledger_does_not_begin_anew,
+                   test_a_ledger_that_goes_on_is_not_lost]))
