@@ -81,9 +81,10 @@ static void over(struct cns_agent *agent, const uint8_t *data, size_t len) {
     malformed(agent, CNS_WIRE_OVER);
     return;
   }
+  bool known = agent->stopped; /* each note is written to the disk */
   agent->stopped = word.code == CNS_WIRE_OVER_STOPPED;
   if (agent->stopped) {
-    cns_agent_note_stop(agent, word.sentence);
+    if (!known) cns_agent_note_stop(agent, word.sentence);
     agent->finished = false; /* for want of budget it may be, and the agent still be here */
   }
   cns_problem_set(&agent->over, 0, "the coordinator begins no further round: %.400s", word.sentence);

@@ -52,14 +52,16 @@ static bool is_new(struct cns_server *s) {
 }
 
 /* What can't be read might be a stop: nothing begins until it can. */
-static void read_order(struct cns_server *s, struct cns_pause *ret_pause) {
+static bool read_order(struct cns_server *s, struct cns_pause *ret_pause) {
   struct cns_problem problem = {0};
-  if (cns_pause_load(s->kit.config.state_path, CNS_PAUSE_FILE, ret_pause, &problem) == 0) return;
+  if (cns_pause_load(s->kit.config.state_path, CNS_PAUSE_FILE, ret_pause, &problem) == 0) return true;
+  if (s->pause_unreadable) return false; /* said already */
   *ret_pause = (struct cns_pause){.state = CNS_PAUSE_PAUSED,
                                   .since = (int64_t)time(NULL),
                                   .reason = "the coordinator can't read its operator's order"};
   cns_report(s, "error", "whether the study is paused can't be told, and no round begins meanwhile: %s",
              problem.text);
+  return false;
 }
 
 static void say(struct cns_server *s) {
@@ -77,7 +79,10 @@ static void say(struct cns_server *s) {
 void cns_pause_look(struct cns_server *s) {
   struct cns_pause pause;
   if (s->stopped.text[0] || !is_new(s)) return;
-  read_order(s, &pause);
+  bool known = read_order(s, &pause), again = s->pause_unreadable && !known;
+  s->pause_unreadable = !known;
+  if (!known) s->pause_read.tv_nsec = -1; /* it is looked at again at the next tick */
+  if (again) return;
   if (pause.state == CNS_PAUSE_NONE && s->pause.state == CNS_PAUSE_NONE) return;
   s->pause = pause;
   if (pause.state == CNS_PAUSE_STOPPED && s->completed >= s->plan.rounds) {

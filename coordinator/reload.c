@@ -46,6 +46,11 @@ static int check(const struct cns_server *s, const struct cns_kit *next, struct 
     return cns_problem_set(problem, CNS_ERR_REFUSED, "version %" PRIu64 " is known already", now->version);
   if (r == CNS_ROSTER_FORK) return CNS_ERR_REFUSED;
   if (r < 0) return r;
+  /* Each session stays the session of the same hospital, links and all. */
+  if (!cns_roster_only_appends(now, &next->roster))
+    return cns_problem_set(problem, CNS_ERR_REFUSED,
+                           "it adds a hospital under an index below one that is there: start the coordinator "
+                           "again for that");
   if (!cns_digest_equal(&next->policy.digest, &s->kit.policy.digest) ||
       !cns_digest_equal(&next->study_document.digest, &s->kit.study_document.digest))
     return cns_problem_set(problem, CNS_ERR_REFUSED,

@@ -207,6 +207,7 @@ struct cns_server {
   bool said_influence;
   struct cns_pause pause;     /* the operator's order, as it was last read */
   struct cns_problem stopped; /* text: a stop is in the journal, and why */
+  bool pause_unreadable;      /* the order there; said */
   struct timespec pause_read; /* the file's time of change then, and its inode */
   uint64_t pause_inode;
   struct timespec releases_read; /* the folder's time of change then */

@@ -209,10 +209,9 @@ void cns_uploads_close(struct cns_server *s, bool delete_files) {
   for (size_t k = 0; k < cns_coordinator_round(s->machine)->descriptor.member_count; k++) {
     struct cns_problem problem = {0};
     char name[80];
-    bool was_open = s->uploads[k].file != NULL;
     s->uploads[k].file = cns_vector_file_free(s->uploads[k].file);
     file_name(s, k, name);
-    if (delete_files && was_open && cns_vector_file_delete(s->vectors, name, &problem) < 0)
+    if (delete_files && cns_vector_file_delete(s->vectors, name, &problem) < 0)
       cns_report(s, "error", "%s", problem.text);
   }
 }

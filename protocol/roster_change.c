@@ -98,3 +98,10 @@ void cns_roster_describe_change(const struct cns_roster *now, const struct cns_r
   snprintf(ret_text, CNS_ROSTER_CHANGE_CHARS, "%u added, %u with new keys, %u revoked; valid until %s", added,
            renewed, revoked, day);
 }
+
+bool cns_roster_only_appends(const struct cns_roster *old, const struct cns_roster *next) {
+  if (next->hospital_count < old->hospital_count) return false;
+  for (size_t k = 0; k < old->hospital_count; k++)
+    if (old->hospitals[k].index != next->hospitals[k].index) return false;
+  return true;
+}

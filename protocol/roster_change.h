@@ -21,3 +21,5 @@ CNS_MUST_CHECK int cns_roster_check_successor(const struct cns_roster *now, cons
 #define CNS_ROSTER_CHANGE_CHARS 256
 void cns_roster_describe_change(const struct cns_roster *now, const struct cns_roster *next,
                                 char ret_text[static CNS_ROSTER_CHANGE_CHARS]);
+/* Are the old one's hospitals the first of the next one's, in the same places? */
+bool cns_roster_only_appends(const struct cns_roster *old, const struct cns_roster *next);

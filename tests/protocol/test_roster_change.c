@@ -133,6 +133,17 @@ static void test_expiry_is_said_once_a_threshold(void **state) {
   assert_int_equal(cns_days_left(UNTIL, UNTIL + 1), -1);
 }
 
+/* Sessions of the coordinator are by place. */
+static void test_only_appends(void **state) {
+  assert_true(cns_roster_only_appends(&now, &next));
+  assert_true(cns_roster_only_appends(&now, &now));
+  assert_false(cns_roster_only_appends(&next, &now));
+  next.hospitals[3].index = 6;
+  assert_true(cns_roster_only_appends(&now, &next));
+  now.hospitals[2].index = 5; /* 1, 2, 5, and then 1, 2, 3, 6 */
+  assert_false(cns_roster_only_appends(&now, &next));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_added_renewed_and_revoked, set_up, tear_down),
@@ -140,6 +151,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_revoked_is_for_good, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_an_index_is_not_used_twice, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_other_parties, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_only_appends, set_up, tear_down),
       cmocka_unit_test(test_expiry_is_said_once_a_threshold),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
