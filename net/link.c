@@ -185,6 +185,7 @@ static void part_last(struct cns_link *link) {
 }
 
 void cns_link_linger(struct cns_link *link) {
+  if (link->state == CNS_LINK_DEAD) return; /* it is off every list, and must stay so: it is freed soon */
   size_t *lingering = cns_loop_lingering(link->loop);
   link->linger_left_ms = link->times.linger_ms;
   if (link->was_open && !link->handshake.config.initiator) part_last(link);

@@ -69,7 +69,8 @@ void cns_link_ws_take(struct cns_link *link, uint8_t *data, size_t len) {
   struct cns_problem problem = {0};
   if (link->draining) return;
   int r = cns_websocket_take(link->websocket, data, len, &output, &problem);
-  if (r == 0) return;
+  /* A BYE may have ended the link, and more have come behind it. */
+  if (r == 0 || link->state == CNS_LINK_DEAD) return;
   link->draining = true;
   cns_link_end(link, r, true, "%s", problem.text[0] ? problem.text : "the WebSocket failed");
   cns_link_linger(link);
