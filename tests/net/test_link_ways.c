@@ -130,6 +130,43 @@ static void websocket_says_goodbye(void **state) {
   world_free(world);
 }
 
+static void put(struct cns_link *link, const void *bytes, size_t len) {
+  assert_int_equal(cns_byte_queue_reserve(&link->queue, len), 0);
+  cns_byte_queue_put(&link->queue, bytes, len);
+}
+
+/* The BYE ends the link at once; the WebSocket's own end behind it, in the same bytes, finds it dead. */
+static void websocket_ends_twice(void **state) {
+  (void)state;
+  struct world *world = world_new(seed);
+  struct side first = {0}, second = {0};
+  uint8_t frame[CNS_FRAME_HEADER_BYTES + 3] = {0}, header[CNS_WEBSOCKET_HEADER_MAX];
+  const uint8_t end[] = {0x88, 0x80, 0, 0, 0, 0};
+  size_t header_len = 0;
+  world_listen(world, "wss://127.0.0.1:0");
+  struct cns_dialer *one = world_dial(world, 0, &first), *two = world_dial(world, 1, &second);
+  world_until(world, first.opened, 1);
+  world_until(world, second.opened, 1);
+  world_until(world, world->server.opened, 2);
+  cns_frame_header_write(CNS_FRAME_BYE, 3, frame);
+  memcpy(frame + CNS_FRAME_HEADER_BYTES, "end", 3);
+  struct cns_link *link = first.link;
+  assert_int_equal(cns_websocket_header(link->websocket, sizeof frame, header, &header_len), 0);
+  cns_websocket_mask(frame, sizeof frame, header + header_len - 4, 0);
+  put(link, header, header_len);
+  put(link, frame, sizeof frame);
+  put(link, end, sizeof end);
+  cns_link_io_send(link);
+  world_until(world, world->server.closed, 1);
+  world_until(world, first.closed, 1);
+  world_until(world, first.opened, 2);                      /* the dead link's memory is returned meanwhile */
+  cns_link_close(cns_dialer_link(two), "the next to part"); /* goes through the list of those that part */
+  world_until(world, world->server.closed, 2);
+  cns_dialer_free(one);
+  cns_dialer_free(two);
+  world_free(world);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(unix_socket),
@@ -137,6 +174,7 @@ int main(void) {
       cmocka_unit_test(unix_socket_refuses_strangers),
       cmocka_unit_test(websocket_refusals),
       cmocka_unit_test(websocket_says_goodbye),
+      cmocka_unit_test(websocket_ends_twice),
   };
   return cmocka_run_group_tests_name("link_ways", tests, NULL, NULL);
 }
