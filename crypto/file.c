@@ -13,7 +13,7 @@ static int empty_path(struct cns_problem *problem) {
   return cns_problem_set(problem, CNS_ERR_NOT_FOUND, "an empty path is no file's name");
 }
 
-static int read_failed(const char *path, int number, struct cns_problem *problem) {
+int cns_file_read_failed(const char *path, int number, struct cns_problem *problem) {
   return cns_problem_set(problem, cns_error_from_errno(number), "%s: can't be read: %s", path,
                          strerror(number));
 }
@@ -42,7 +42,7 @@ static int read_all(int fd, const char *path, size_t max, uint8_t **ret_data, si
     if (n < 0) {
       int number = errno;
       drop(data, len);
-      return read_failed(path, number, problem);
+      return cns_file_read_failed(path, number, problem);
     }
     if (n == 0) break;
     len += (size_t)n;
@@ -69,10 +69,10 @@ int cns_file_read(const char *path, size_t max, uint8_t **ret_data, size_t *ret_
   size_t len = 0;
   if (!*path) return empty_path(problem);
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe nobody writes to must not stop us */
-  if (fd < 0) return read_failed(path, errno, problem);
+  if (fd < 0) return cns_file_read_failed(path, errno, problem);
   int r = 0;
   if (fstat(fd, &info) != 0) {
-    r = read_failed(path, errno, problem);
+    r = cns_file_read_failed(path, errno, problem);
   } else if (S_ISDIR(info.st_mode)) {
     r = cns_problem_set(problem, CNS_ERR_IO, "%s: is a folder, but a file is expected", path);
   } else if (!S_ISREG(info.st_mode)) {

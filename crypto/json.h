@@ -78,6 +78,15 @@ CNS_MUST_CHECK int cns_file_append(struct cns_file_writer *writer, const void *d
                                    struct cns_problem *problem);
 CNS_MUST_CHECK int cns_file_commit(struct cns_file_writer *writer, struct cns_problem *problem);
 struct cns_file_writer *cns_file_discard(struct cns_file_writer *writer); /* NULL is fine */
+/* The sentence for an errno, which is never 0, and its CNS_ERR_*. */
+int cns_file_read_failed(const char *path, int number, struct cns_problem *problem);
+/* len bytes at that offset of an open file, all of them. An errno, 0 for done; EIO also where
+ * a file ends before that, or takes nothing. */
+CNS_MUST_CHECK int cns_file_read_at(int fd, void *ret_data, size_t len, uint64_t at);
+CNS_MUST_CHECK int cns_file_write_at(int fd, const void *data, size_t len, uint64_t at);
+/* cns_file_read_at with a sentence: what can't be read, and what became shorter meanwhile. */
+CNS_MUST_CHECK int cns_file_load_at(int fd, const char *path, void *ret_data, size_t len, uint64_t at,
+                                    struct cns_problem *problem);
 /* Makes the name of a new or renamed file durable. Returns an errno, 0 for done
  * (also on a file system that can't sync folders). */
 CNS_MUST_CHECK int cns_file_sync_folder(const char *path);

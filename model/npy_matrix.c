@@ -73,31 +73,10 @@ struct source {
   struct cns_npy_header header;
 };
 
-static int read_failed(const char *path, struct cns_problem *problem) {
-  int number = errno;
-  return cns_problem_set(problem, cns_error_from_errno(number), "%s: can't be read: %s", path,
-                         strerror(number));
-}
-
-static int read_at(const struct source *source, size_t at, uint8_t *out, size_t len,
-                   struct cns_problem *problem) {
-  while (len > 0) {
-    ssize_t n = pread(source->fd, out, len, (off_t)at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return read_failed(source->path, problem);
-    if (n == 0)
-      return cns_problem_set(problem, CNS_ERR_IO, "%s: became shorter while it was read", source->path);
-    out += n;
-    at += (size_t)n;
-    len -= (size_t)n;
-  }
-  return 0;
-}
-
 static int read_header(struct source *source, struct cns_problem *problem) {
   uint8_t prefix[CNS_NPY_PREFIX_MAX];
   size_t len = source->size < sizeof prefix ? source->size : sizeof prefix;
-  int r = read_at(source, 0, prefix, len, problem);
+  int r = cns_file_load_at(source->fd, source->path, prefix, len, 0, problem);
   return r < 0 ? r : cns_npy_header_parse(prefix, source->size, source->path, &source->header, problem);
 }
 
@@ -107,7 +86,7 @@ static int open_source(const char *path, struct source *source, struct cns_probl
   *source = (struct source){.path = path, .fd = -1};
   if (!*path) return cns_problem_set(problem, CNS_ERR_NOT_FOUND, "an empty path is no file's name");
   source->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe nobody writes to must not stop us */
-  if (source->fd < 0 || fstat(source->fd, &info) != 0) return read_failed(path, problem);
+  if (source->fd < 0 || fstat(source->fd, &info) != 0) return cns_file_read_failed(path, errno, problem);
   if (S_ISDIR(info.st_mode))
     return cns_problem_set(problem, CNS_ERR_IO, "%s: is a folder, but a file is expected", path);
   if (!S_ISREG(info.st_mode))
@@ -188,7 +167,8 @@ static int read_values(const struct source *source, struct cns_npy_matrix *matri
   bool turn = source->header.fortran && matrix->rows > 1 && matrix->columns > 1;
   uint8_t *room = turn ? malloc(len) : NULL;
   if (turn && !room) return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", source->path);
-  int r = read_at(source, source->header.bytes, turn ? room : matrix->values, len, problem);
+  int r = cns_file_load_at(source->fd, source->path, turn ? room : matrix->values, len, source->header.bytes,
+                           problem);
   if (r == 0 && turn) transpose(room, matrix->values, matrix->rows, matrix->columns, matrix->element_bytes);
   if (r == 0) from_little_endian(matrix->values, matrix->rows * matrix->columns, matrix->element_bytes);
   free(room);
@@ -247,7 +227,9 @@ static int read_numbers(const struct source *source, size_t max, double **ret_nu
                            source->path, count, max);
   uint8_t *data = malloc(count * bytes);
   double *numbers = malloc(count * sizeof *numbers);
-  r = data && numbers ? read_at(source, source->header.bytes, data, count * bytes, problem) : CNS_ERR_MEMORY;
+  r = data && numbers
+          ? cns_file_load_at(source->fd, source->path, data, count * bytes, source->header.bytes, problem)
+          : CNS_ERR_MEMORY;
   for (size_t i = 0; i < count && r == 0; i++) {
     numbers[i] = load_number(data + i * bytes, descr);
     if (!isfinite(numbers[i]))

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "crypto/bytes.h"
+#include "crypto/json.h"
 #include "model/dtype.h"
 #include "model/foreign.h"
 #include "model/npy_header.h"
@@ -27,26 +28,6 @@ struct cns_npy_numbers {
 };
 
 /* ---- in ---- */
-
-static int read_failed(const struct cns_npy_numbers *numbers, int number, struct cns_problem *problem) {
-  return cns_problem_set(problem, cns_error_from_errno(number), "%s: can't be read: %s", numbers->path,
-                         strerror(number));
-}
-
-static int read_at(const struct cns_npy_numbers *numbers, size_t at, uint8_t *out, size_t len,
-                   struct cns_problem *problem) {
-  while (len > 0) {
-    ssize_t n = pread(numbers->fd, out, len, (off_t)at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return read_failed(numbers, errno, problem);
-    if (n == 0)
-      return cns_problem_set(problem, CNS_ERR_IO, "%s: became shorter while it was read", numbers->path);
-    out += n;
-    at += (size_t)n;
-    len -= (size_t)n;
-  }
-  return 0;
-}
 
 static int check_type(struct cns_npy_numbers *numbers, struct cns_problem *problem) {
   const char *type = numbers->header.descr;
@@ -95,12 +76,12 @@ static int check_shape(struct cns_npy_numbers *numbers, size_t held, struct cns_
 static int read_header(struct cns_npy_numbers *numbers, struct cns_problem *problem) {
   struct stat info;
   uint8_t prefix[CNS_NPY_PREFIX_MAX];
-  if (fstat(numbers->fd, &info) != 0) return read_failed(numbers, errno, problem);
+  if (fstat(numbers->fd, &info) != 0) return cns_file_read_failed(numbers->path, errno, problem);
   if (!S_ISREG(info.st_mode) || info.st_size == 0)
     return cns_problem_set(problem, CNS_ERR_FORMAT, "%s: %s", numbers->path,
                            S_ISREG(info.st_mode) ? "the file is empty" : "not a plain file");
   size_t size = (size_t)info.st_size, len = size < sizeof prefix ? size : sizeof prefix;
-  int r = read_at(numbers, 0, prefix, len, problem);
+  int r = cns_file_load_at(numbers->fd, numbers->path, prefix, len, 0, problem);
   if (r < 0) return r;
   r = cns_npy_header_parse(prefix, size, numbers->path, &numbers->header, problem);
   if (r < 0 && !cns_foreign_is_npy(prefix, len)) {
@@ -120,7 +101,8 @@ int cns_npy_numbers_open(const char *path, struct cns_npy_numbers **ret_numbers,
     return cns_problem_set(problem, CNS_ERR_MEMORY, "%s: out of memory", path);
   }
   numbers->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  int r = numbers->fd < 0 ? read_failed(numbers, errno, problem) : read_header(numbers, problem);
+  int r =
+      numbers->fd < 0 ? cns_file_read_failed(numbers->path, errno, problem) : read_header(numbers, problem);
   if (r < 0)
     cns_npy_numbers_free(numbers);
   else
@@ -176,7 +158,7 @@ int cns_npy_numbers_load(const struct cns_npy_numbers *numbers, size_t begin, si
   for (size_t done = 0; done < count;) {
     size_t some = count - done < BLOCK ? count - done : BLOCK;
     size_t at = numbers->header.bytes + (begin + done) * numbers->bytes;
-    int r = read_at(numbers, at, bytes, some * numbers->bytes, problem);
+    int r = cns_file_load_at(numbers->fd, numbers->path, bytes, some * numbers->bytes, at, problem);
     if (r == 0) r = convert(numbers, bytes, begin + done, some, ret_values + done, problem);
     if (r < 0) return r;
     done += some;

@@ -83,17 +83,12 @@ int cns_safetensors_parse(const uint8_t *data, size_t len, const char *where,
 
 /* ---- files ---- */
 
-static int io_problem(const char *path, int number, struct cns_problem *problem) {
-  return cns_problem_set(problem, cns_error_from_errno(number), "%s: can't be read: %s", path,
-                         strerror(number));
-}
-
 /* An empty file or one that isn't plain is refused. */
 static int open_plain(const char *path, int *ret_fd, size_t *ret_len, struct cns_problem *problem) {
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return io_problem(path, errno, problem);
+  if (fd < 0) return cns_file_read_failed(path, errno, problem);
   struct stat status;
-  int r = fstat(fd, &status) < 0 ? io_problem(path, errno, problem) : 0;
+  int r = fstat(fd, &status) < 0 ? cns_file_read_failed(path, errno, problem) : 0;
   if (r == 0 && (!S_ISREG(status.st_mode) || status.st_size == 0))
     r = cns_problem_set(problem, CNS_ERR_FORMAT, "%s: %s", path,
                         S_ISREG(status.st_mode) ? "the file is empty" : "not a plain file");
@@ -123,7 +118,7 @@ static int open_mapped(const char *path, const uint8_t *digest, struct cns_safet
   int fd = -1, r = open_plain(path, &fd, &len, problem);
   if (r < 0) return r;
   void *mapping = mmap(NULL, len, PROT_READ, MAP_PRIVATE, fd, 0);
-  if (mapping == MAP_FAILED) r = io_problem(path, errno, problem);
+  if (mapping == MAP_FAILED) r = cns_file_read_failed(path, errno, problem);
   (void)close(fd); /* was only read from */
   if (r < 0) return r;
   struct cns_safetensors *file = NULL;
@@ -148,30 +143,16 @@ int cns_safetensors_open_digest(const char *path, const uint8_t digest[static CN
   return open_mapped(path, digest, ret_file, problem);
 }
 
-static int read_at(int fd, const char *path, uint64_t at, uint8_t *out, size_t len,
-                   struct cns_problem *problem) {
-  while (len > 0) {
-    ssize_t n = pread(fd, out, len, (off_t)at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return io_problem(path, errno, problem);
-    if (n == 0) return cns_problem_set(problem, CNS_ERR_IO, "%s: became shorter while it was read", path);
-    out += n;
-    at += (uint64_t)n;
-    len -= (size_t)n;
-  }
-  return 0;
-}
-
 static int read_start(struct cns_safetensors *file, size_t len, struct cns_problem *problem) {
   uint8_t head[CNS_FOREIGN_HEAD_BYTES];
   size_t head_len = len < sizeof head ? len : sizeof head, header_len = 0;
-  int r = read_at(file->fd, file->path, 0, head, head_len, problem);
+  int r = cns_file_load_at(file->fd, file->path, head, head_len, 0, problem);
   if (r < 0) return r;
   r = read_length(head, head_len, len, &header_len, problem);
   if (r < 0) return cns_problem_prefix(problem, r, "%s", file->path);
   char *header = malloc(header_len);
   if (!header) return cns_problem_prefix(problem, out_of_memory(problem), "%s", file->path);
-  r = read_at(file->fd, file->path, LENGTH_BYTES, (uint8_t *)header, header_len, problem);
+  r = cns_file_load_at(file->fd, file->path, header, header_len, LENGTH_BYTES, problem);
   if (r == 0) {
     r = cns_safetensors_read_header(file, header, header_len, len, problem);
     if (r < 0) r = cns_problem_prefix(problem, r, "%s", file->path);
@@ -246,7 +227,7 @@ static int load_from_disk(const struct cns_safetensors *file, const struct cns_s
                           size_t begin, size_t count, float *out, struct cns_problem *problem) {
   size_t bytes = cns_dtype_bytes(tensor->dtype), len = count * bytes;
   uint8_t *place = (uint8_t *)out + (count * sizeof *out - len);
-  int r = read_at(file->fd, file->path, tensor->offset + begin * bytes, place, len, problem);
+  int r = cns_file_load_at(file->fd, file->path, place, len, tensor->offset + begin * bytes, problem);
   if (r == 0 && tensor->dtype != CNS_DTYPE_F32) cns_dtype_decode(tensor->dtype, place, count, out);
   return r;
 }

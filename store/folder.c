@@ -65,3 +65,12 @@ int cns_folder_create(const char *path, struct cns_problem *problem) {
     return cns_problem_set(problem, CNS_ERR_EXISTS, "%s: a folder is needed here, and this is none", path);
   return cns_folder_fail(failed, path, "creating the folder", problem);
 }
+
+int cns_folder_reserve(int fd, uint64_t bytes) {
+  int result;
+  do {
+    result = fallocate(fd, 0, 0, (off_t)bytes);
+  } while (result != 0 && errno == EINTR);
+  if (result == 0) return 0;
+  return errno == ENOSYS ? EOPNOTSUPP : errno;
+}

@@ -11,5 +11,8 @@ int cns_folder_fail(int system_errno, const char *path, const char *doing, struc
 CNS_MUST_CHECK int cns_folder_sync_parent(const char *path, struct cns_problem *problem);
 /* fsync of `from`, rename, fsync of the folder. */
 CNS_MUST_CHECK int cns_folder_rename(const char *from, const char *to, struct cns_problem *problem);
+/* Takes the room for so many bytes of an open file now, so that no later write finds the disk
+ * full. An errno, 0 for done; EOPNOTSUPP where the file system can't. */
+CNS_MUST_CHECK int cns_folder_reserve(int fd, uint64_t bytes);
 /* Creates one folder (0700) if it is not there. */
 CNS_MUST_CHECK int cns_folder_create(const char *path, struct cns_problem *problem);

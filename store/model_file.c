@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "crypto/json.h"
 #include "store/folder.h"
 
 struct cns_model_map {
@@ -79,21 +80,16 @@ static int fill(int fd, size_t len) {
   static const uint8_t zeros[65536];
   for (size_t at = 0; at < len;) {
     size_t part = len - at < sizeof zeros ? len - at : sizeof zeros;
-    ssize_t done = pwrite(fd, zeros, part, (off_t)at);
-    if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) return done < 0 ? errno : EIO;
-    at += (size_t)done;
+    int number = cns_file_write_at(fd, zeros, part, at);
+    if (number) return number;
+    at += part;
   }
   return 0;
 }
 
 static int reserve(int fd, size_t len) {
-  int result;
-  do {
-    result = fallocate(fd, 0, 0, (off_t)len);
-  } while (result != 0 && errno == EINTR);
-  if (result == 0) return 0;
-  return errno == EOPNOTSUPP || errno == ENOSYS ? fill(fd, len) : errno;
+  int failed = cns_folder_reserve(fd, len);
+  return failed == EOPNOTSUPP ? fill(fd, len) : failed;
 }
 
 static int open_draft(struct cns_model_draft *draft, struct cns_problem *problem) {

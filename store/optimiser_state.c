@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "crypto/cursor.h"
+#include "crypto/json.h"
 #include "store/folder.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -82,20 +83,6 @@ static int version_path(const char *folder, const struct cns_optimiser_version *
                                                                                             : 0;
 }
 
-/* An errno, 0 for done; a file that ends too early is EIO. */
-static int transfer(const struct state *state, bool write, void *data, size_t len, uint64_t at) {
-  uint8_t *bytes = data;
-  while (len > 0) {
-    ssize_t done = write ? pwrite(state->fd, bytes, len, (off_t)at) : pread(state->fd, bytes, len, (off_t)at);
-    if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) return done < 0 ? errno : EIO;
-    bytes += done;
-    at += (uint64_t)done;
-    len -= (size_t)done;
-  }
-  return 0;
-}
-
 static void block_digest(const struct state *state, size_t block, const float *const *arrays,
                          struct cns_digest *ret_digest) {
   struct cns_hash hash;
@@ -139,9 +126,10 @@ static int read_head(struct state *state, const struct cns_optimiser_version *ve
   if (fstat(state->fd, &status) != 0) return cns_folder_fail(errno, state->path, "reading it", problem);
   if ((uint64_t)status.st_size != cns_optimiser_state_bytes(state->dim, state->arrays))
     return damaged(state, problem);
-  int failed = transfer(state, false, header, sizeof header, 0);
+  int failed = cns_file_read_at(state->fd, header, sizeof header, 0);
   if (!failed)
-    failed = transfer(state, false, state->digests, state->blocks * sizeof *state->digests, HEADER_BYTES);
+    failed =
+        cns_file_read_at(state->fd, state->digests, state->blocks * sizeof *state->digests, HEADER_BYTES);
   if (failed) return cns_folder_fail(failed, state->path, "reading it", problem);
   root_digest(state, version, &root);
   bool good = memcmp(header, magic, sizeof magic) == 0 &&
@@ -170,7 +158,7 @@ static int read_block(const struct state *state, size_t block, float *const *ret
   const float *arrays[CNS_OPTIMISER_ARRAYS_MAX];
   size_t bytes = block_length(state, block) * sizeof(float);
   for (size_t a = 0; a < state->arrays; a++) {
-    int failed = transfer(state, false, ret_arrays[a], bytes, block_at(state, block, a));
+    int failed = cns_file_read_at(state->fd, ret_arrays[a], bytes, block_at(state, block, a));
     if (failed) return cns_folder_fail(failed, state->path, "reading it", problem);
     arrays[a] = ret_arrays[a];
   }
@@ -269,7 +257,7 @@ int cns_optimiser_change_write(struct cns_optimiser_change *change, size_t block
   if (block >= to->blocks) return CNS_ERR_ARGUMENT;
   for (size_t a = 0; a < to->arrays; a++) {
     size_t bytes = block_length(to, block) * sizeof(float);
-    int failed = transfer(to, true, (void *)(uintptr_t)arrays[a], bytes, block_at(to, block, a));
+    int failed = cns_file_write_at(to->fd, arrays[a], bytes, block_at(to, block, a));
     if (failed) return cns_folder_fail(failed, to->path, "writing it", problem);
   }
   block_digest(to, block, arrays, &to->digests[block]);
@@ -284,8 +272,9 @@ static int write_head(struct state *to, const struct cns_optimiser_version *vers
   root_digest(to, version, &root);
   memcpy(header, magic, sizeof magic);
   memcpy(header + sizeof magic, root.bytes, CNS_DIGEST_BYTES);
-  int failed = transfer(to, true, header, sizeof header, 0);
-  if (!failed) failed = transfer(to, true, to->digests, to->blocks * sizeof *to->digests, HEADER_BYTES);
+  int failed = cns_file_write_at(to->fd, header, sizeof header, 0);
+  if (!failed)
+    failed = cns_file_write_at(to->fd, to->digests, to->blocks * sizeof *to->digests, HEADER_BYTES);
   return failed ? cns_folder_fail(failed, to->path, "writing it", problem) : 0;
 }
 

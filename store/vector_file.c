@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "crypto/hash.h"
+#include "crypto/json.h"
 #include "crypto/mask.h"
 #include "crypto/rng.h"
 #include "crypto/seal.h"
@@ -77,32 +78,6 @@ static void header_key(const uint8_t *key, uint8_t ret_key[static CNS_SEAL_KEY_B
   cns_wipe(&derived, sizeof(derived));
 }
 
-static int pwrite_all(int fd, const void *data, size_t len, uint64_t at) {
-  const uint8_t *bytes = data;
-  while (len > 0) {
-    ssize_t done = pwrite(fd, bytes, len, (off_t)at);
-    if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) return done < 0 ? errno : EIO;
-    bytes += done;
-    at += (uint64_t)done;
-    len -= (size_t)done;
-  }
-  return 0;
-}
-
-static int pread_all(int fd, void *data, size_t len, uint64_t at) {
-  uint8_t *bytes = data;
-  while (len > 0) {
-    ssize_t done = pread(fd, bytes, len, (off_t)at);
-    if (done < 0 && errno == EINTR) continue;
-    if (done <= 0) return done < 0 ? errno : EIO;
-    bytes += done;
-    at += (uint64_t)done;
-    len -= (size_t)done;
-  }
-  return 0;
-}
-
 static int make_header(const char *name, uint64_t words, const uint8_t *key, const struct cns_mask_seed *seed,
                        uint8_t *header) {
   memset(header, 0, HEADER_BYTES);
@@ -128,7 +103,7 @@ static int read_header(struct cns_vector_file *file, const char *name, const uin
   uint64_t words = 0;
   bool fits = status.st_size >= HEADER_BYTES;
   if (fits) {
-    int failed = pread_all(file->fd, header, sizeof(header), 0);
+    int failed = cns_file_read_at(file->fd, header, sizeof(header), 0);
     if (failed) return cns_folder_fail(failed, file->path, "reading it", problem);
     memcpy(&words, header + 8, sizeof(words));
     fits = memcmp(header, magic, sizeof(magic)) == 0 && words >= 1 && words <= CNS_VECTOR_FILE_WORDS_MAX &&
@@ -174,15 +149,10 @@ struct cns_vector_file *cns_vector_file_free(struct cns_vector_file *file) {
   return NULL;
 }
 
-/* All blocks are taken now: a write later in the round can't find the disk
- * full. Not every file system can; then the size alone is set. */
+/* Where the file system can't, the size alone is set. */
 static int reserve(int fd, uint64_t bytes) {
-  int result;
-  do {
-    result = fallocate(fd, 0, 0, (off_t)bytes);
-  } while (result != 0 && errno == EINTR);
-  if (result == 0) return 0;
-  if (errno != EOPNOTSUPP && errno != ENOSYS) return errno;
+  int failed = cns_folder_reserve(fd, bytes);
+  if (failed != EOPNOTSUPP) return failed;
   return ftruncate(fd, (off_t)bytes) == 0 ? 0 : errno;
 }
 
@@ -198,7 +168,7 @@ static int write_new(struct cns_vector_file *file, const char *name, const char 
   int error = make_header(name, file->words, key, file->seed, header);
   if (error) return error;
   int failed = reserve(file->fd, HEADER_BYTES + 4 * file->words);
-  if (!failed) failed = pwrite_all(file->fd, header, sizeof(header), 0);
+  if (!failed) failed = cns_file_write_at(file->fd, header, sizeof(header), 0);
   if (!failed && fsync(file->fd) != 0) failed = errno;
   if (!failed && link(beside, file->path) != 0) failed = errno;
   if (failed) return cns_folder_fail(failed, file->path, "creating an uploaded vector's file", problem);
@@ -276,7 +246,8 @@ int cns_vector_file_write(struct cns_vector_file *file, uint64_t offset, const u
     size_t now = count < BLOCK_WORDS ? count : BLOCK_WORDS;
     memcpy(block, words, now * sizeof(*block));
     error = cns_mask_plan_apply(plan, block, now, offset);
-    int failed = error ? 0 : pwrite_all(file->fd, block, now * sizeof(*block), HEADER_BYTES + 4 * offset);
+    int failed =
+        error ? 0 : cns_file_write_at(file->fd, block, now * sizeof(*block), HEADER_BYTES + 4 * offset);
     if (failed) error = cns_folder_fail(failed, file->path, "writing a chunk", problem);
     words += now;
     offset += now;
@@ -295,7 +266,7 @@ int cns_vector_file_read(struct cns_vector_file *file, uint64_t offset, size_t c
   error = cns_mask_plan_new(&term, 1, &plan);
   cns_wipe(&term, sizeof(term));
   if (error) return error;
-  int failed = pread_all(file->fd, ret_words, count * sizeof(*ret_words), HEADER_BYTES + 4 * offset);
+  int failed = cns_file_read_at(file->fd, ret_words, count * sizeof(*ret_words), HEADER_BYTES + 4 * offset);
   if (failed) error = cns_folder_fail(failed, file->path, "reading a chunk", problem);
   if (!error) error = cns_mask_plan_apply(plan, ret_words, count, offset);
   cns_mask_plan_free(plan);
@@ -335,7 +306,7 @@ int cns_vector_file_delete(const char *folder, const char *name, struct cns_prob
      * disk is no reason to keep the file. */
     static const uint8_t zeros[SEALED_AT + SEALED_BYTES];
     if (fstat(fd, &status) == 0 && status.st_size >= HEADER_BYTES &&
-        pwrite_all(fd, zeros, sizeof(zeros), 0) == 0)
+        cns_file_write_at(fd, zeros, sizeof(zeros), 0) == 0)
       (void)fdatasync(fd);
   }
   int failed = unlink(path) == 0 ? 0 : errno;

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -184,9 +185,28 @@ static void empty_paths_and_missing_folders_are_said(void **state) {
          "its folder, no/such, is not");
 }
 
+static void pieces_are_read_whole_or_not_at_all(void **state) {
+  char bytes[8] = "";
+  int fd = open("f", O_RDWR | O_CREAT, 0600);
+  assert_true(fd >= 0);
+  assert_int_equal(cns_file_write_at(fd, "abcdef", 6, 2), 0);
+  assert_int_equal(cns_file_read_at(fd, bytes, 3, 5), 0);
+  assert_memory_equal(bytes, "def", 3);
+  assert_int_equal(cns_file_read_at(fd, bytes, 0, 100), 0);
+  assert_int_equal(cns_file_read_at(fd, bytes, 4, 5), EIO);
+  assert_int_equal(cns_file_read_at(-1, bytes, 1, 0), EBADF);
+  assert_int_equal(cns_file_write_at(-1, bytes, 1, 0), EBADF);
+  EXPECT(cns_file_load_at(fd, "f", bytes, 4, 5, &problem), CNS_ERR_IO, "f: became shorter while it was read");
+  EXPECT(cns_file_load_at(-1, "f", bytes, 4, 5, &problem), CNS_ERR_IO,
+         "f: can't be read: Bad file descriptor");
+  close(fd);
+  unlink("f");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(files_are_written_whole_or_not_at_all, enter_folder, leave_folder),
+      cmocka_unit_test_setup_teardown(pieces_are_read_whole_or_not_at_all, enter_folder, leave_folder),
       cmocka_unit_test_setup_teardown(files_that_cannot_be_read_are_named, enter_folder, leave_folder),
       cmocka_unit_test_setup_teardown(links_stay_and_their_targets_are_written, enter_folder, leave_folder),
       cmocka_unit_test_setup_teardown(pipes_and_devices_are_written_to_and_stay, enter_folder, leave_folder),
