@@ -71,6 +71,8 @@ long cns_preflight_daemon(const struct cns_preflight *preflight);
 
 /* preflight_kit.c */
 void cns_preflight_kit(struct cns_preflight *preflight);
+/* An operator's order in the state folder; who it is for: "the study", "this hospital". */
+void cns_preflight_pause(struct cns_preflight *preflight, const char *whom);
 /* preflight_documents.c: roster, policy, study, clock */
 void cns_preflight_documents(struct cns_preflight *preflight);
 /* preflight_data.c: a hospital's table, model, consent, ledger */

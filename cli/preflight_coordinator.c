@@ -6,7 +6,6 @@
 #include "cli/budget.h"
 #include "cli/preflight.h"
 #include "model/modelfile.h"
-#include "protocol/pause.h"
 #include "store/journal.h"
 #include "store/policy_record.h"
 
@@ -128,20 +127,6 @@ static void check_budget(struct cns_preflight *p) {
   cns_budget_view_deinit(&view);
 }
 
-static void check_pause(struct cns_preflight *p) {
-  struct cns_pause pause;
-  struct cns_problem problem = {0};
-  char text[CNS_PAUSE_SENTENCE_MAX], mend[512];
-  snprintf(mend, sizeof mend, "consilium resume %s", p->options.folder);
-  int r = cns_pause_load(p->site.kit.config.state_path, CNS_PAUSE_FILE, &pause, &problem);
-  if (cns_preflight_take(p, "pause", r, &problem, mend) || pause.state == CNS_PAUSE_NONE) return;
-  cns_pause_describe(&pause, text);
-  if (pause.state == CNS_PAUSE_STOPPED)
-    cns_preflight_bad(p, "pause", "a new study needs a new name and a new kit", "the study is %s", text);
-  else
-    cns_preflight_warn(p, "pause", mend, "the study is %s", text);
-}
-
 void cns_preflight_coordinator(struct cns_preflight *p) {
   check_cohort(p);
   check_test_set(p);
@@ -149,5 +134,5 @@ void cns_preflight_coordinator(struct cns_preflight *p) {
   check_journal(p);
   check_policy_follows(p);
   check_budget(p);
-  check_pause(p);
+  cns_preflight_pause(p, "the study");
 }

@@ -8,7 +8,6 @@
 #include "cli/budget.h"
 #include "cli/preflight.h"
 #include "model/modelfile.h"
-#include "protocol/pause.h"
 #include "store/policy_record.h"
 
 /* ---- the table ---- */
@@ -164,17 +163,6 @@ static void check_consent(struct cns_preflight *p) {
   cns_preflight_ok(p, "consent", "given, for about %u patients", consent.patients);
 }
 
-static void check_own_pause(struct cns_preflight *p) {
-  struct cns_pause pause;
-  struct cns_problem problem = {0};
-  char text[CNS_PAUSE_SENTENCE_MAX], mend[512];
-  snprintf(mend, sizeof mend, "consilium resume %s", p->options.folder);
-  int r = cns_pause_load(p->site.kit.config.state_path, CNS_PAUSE_FILE, &pause, &problem);
-  if (cns_preflight_take(p, "pause", r, &problem, mend) || pause.state == CNS_PAUSE_NONE) return;
-  cns_pause_describe(&pause, text);
-  cns_preflight_warn(p, "pause", mend, "this hospital is %s", text);
-}
-
 static void check_record(struct cns_preflight *p) {
   struct cns_problem problem = {0};
   if (!p->has_study || !p->has_policy || !p->is_member) {
@@ -198,7 +186,7 @@ static void check_record(struct cns_preflight *p) {
     check_policy_follows(p);
   }
   check_consent(p);
-  check_own_pause(p);
+  cns_preflight_pause(p, "this hospital");
 }
 
 /* ---- the privacy ledger ---- */

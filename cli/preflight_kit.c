@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/preflight.h"
+#include "protocol/pause.h"
 
 #define KEY_MEND "restore the file, or its mode, 0600; if the key is lost, the party has to be enrolled anew"
 #define REISSUE "get the kit's file from the consortium's authority again: consilium kit accept"
@@ -161,4 +162,18 @@ void cns_preflight_kit(struct cns_preflight *p) {
   p->has_authority =
       cns_preflight_take(p, "authority", r, &problem,
                          "compare the authority's key over the telephone: consilium kit accept") == 0;
+}
+
+void cns_preflight_pause(struct cns_preflight *p, const char *whom) {
+  struct cns_pause pause;
+  struct cns_problem problem = {0};
+  char text[CNS_PAUSE_SENTENCE_MAX], mend[512];
+  snprintf(mend, sizeof mend, "consilium resume %s", p->options.folder);
+  int r = cns_pause_load(p->site.kit.config.state_path, CNS_PAUSE_FILE, &pause, &problem);
+  if (cns_preflight_take(p, "pause", r, &problem, mend) || pause.state == CNS_PAUSE_NONE) return;
+  cns_pause_describe(&pause, text);
+  if (pause.state == CNS_PAUSE_STOPPED)
+    cns_preflight_bad(p, "pause", "a new study needs a new name and a new kit", "%s is %s", whom, text);
+  else
+    cns_preflight_warn(p, "pause", mend, "%s is %s", whom, text);
 }

@@ -21,10 +21,18 @@ struct cns_place {
   const char *authority;
   char *default_authority;
 };
+#define CNS_PLACE_OPTIONS(place)                                                                             \
+  {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &(place).federation, 0, 0}, {            \
+    "authority", "DIR", "the authority's folder (default: authority in the federation)", CNS_OPTION_TEXT,    \
+        &(place).authority, 0, 0                                                                             \
+  }
 
 /* Fails with a sentence printed and *ret_code set. */
 CNS_MUST_CHECK int cns_place_open(const char *verb, struct cns_place *place,
                                   struct cns_authority *ret_authority, int *ret_code);
+/* Shows a request's digest, below what the caller has printed of it, and asks whether it is the one that
+ * was read out. 0, or the exit code, with a sentence printed. */
+CNS_MUST_CHECK int cns_place_confirm(const char *verb, const struct cns_request *request);
 void cns_place_close(struct cns_place *place, struct cns_authority *authority);
 /* After a change of the roster: brings the coordinator's kit up to date or writes its response, and
  * says what is next. name: of the hospital, or NULL. Returns the exit code. */

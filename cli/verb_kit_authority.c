@@ -29,6 +29,17 @@ int cns_place_open(const char *verb, struct cns_place *place, struct cns_authori
   return r;
 }
 
+int cns_place_confirm(const char *verb, const struct cns_request *request) {
+  char spoken[CNS_DIGEST_SPOKEN_CHARS];
+  cns_digest_spoken(&request->digest, spoken);
+  printf("\n\n  %s\n\n", spoken);
+  int r = cns_cli_confirm("Is it the digest that the hospital read to you over the telephone?");
+  if (r == CNS_ERR_STATE)
+    return cns_cli_usage_error(verb, "standard input is not a terminal: compare the digest and give --yes");
+  if (r) fprintf(stderr, "consilium: not confirmed; nothing was changed\n");
+  return r ? CNS_EXIT_REFUSED : 0;
+}
+
 int cns_news_tell(const struct cns_authority *authority, bool policy, struct cns_news *ret_news,
                   struct cns_problem *problem) {
   struct cns_news news = {0};
@@ -139,19 +150,8 @@ static int finish_approval(const struct cns_authority *authority, uint16_t index
   return code;
 }
 
-static int confirm_request(const struct cns_request *request, uint16_t index) {
-  char spoken[CNS_DIGEST_SPOKEN_CHARS];
-  cns_digest_spoken(&request->digest, spoken);
-  printf("Request of %s, to become hospital %u. Its digest:\n\n  %s\n\n", request->name, index, spoken);
-  int r = cns_cli_confirm("Is it the digest that the hospital read to you over the telephone?");
-  if (r == CNS_ERR_STATE)
-    return cns_cli_usage_error("kit approve",
-                               "standard input is not a terminal: compare the digest and give --yes");
-  if (r) fprintf(stderr, "consilium: not confirmed; nothing was changed\n");
-  return r ? CNS_EXIT_REFUSED : 0;
-}
-
-static int approve(struct cns_authority *authority, const char *path, uint16_t wish, bool yes, bool json) {
+static int approve(const char *verb, struct cns_authority *authority, const char *path, uint16_t wish,
+                   bool yes, bool json) {
   struct cns_problem problem = {0};
   struct cns_request request;
   uint16_t index = 0;
@@ -160,7 +160,8 @@ static int approve(struct cns_authority *authority, const char *path, uint16_t w
   if (!r) r = cns_authority_place(authority, &request, wish, &index, &known, &problem);
   if (r) return cns_cli_fail(r, &problem);
   if (!known && !yes) {
-    int code = confirm_request(&request, index);
+    printf("Request of %s, to become hospital %u. Its digest:", request.name, index);
+    int code = cns_place_confirm(verb, &request);
     if (code) return code;
   }
   if (!known) r = cns_authority_add(authority, &request, index, &problem);
@@ -174,9 +175,7 @@ static int approve_verb(const char *verb, const char *synopsis, int argc, char *
   bool yes = false, json = false;
   int operands = 0, code = 0;
   const struct cns_option table[] = {
-      {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &place.federation, 0, 0},
-      {"authority", "DIR", "the authority's folder (default: authority in the federation)", CNS_OPTION_TEXT,
-       &place.authority, 0, 0},
+      CNS_PLACE_OPTIONS(place),
       {"index", "N", "the hospital's index (default: the next one)", CNS_OPTION_INT, &wish, 1,
        CNS_HOSPITALS_MAX},
       {"yes", NULL, "the digest has been compared; don't ask", CNS_OPTION_FLAG, &yes, 0, 0},
@@ -193,9 +192,8 @@ static int approve_verb(const char *verb, const char *synopsis, int argc, char *
   if (json && !yes)
     return cns_cli_usage_error(verb, "--json asks nothing: compare the digest and give --yes");
   if (cns_place_open(verb, &place, &authority, &code)) return code;
-  code = approve(&authority, argv[1], (uint16_t)wish, yes, json);
-  cns_authority_deinit(&authority);
-  free(place.default_authority);
+  code = approve(verb, &authority, argv[1], (uint16_t)wish, yes, json);
+  cns_place_close(&place, &authority);
   return code;
 }
 
@@ -253,12 +251,9 @@ int cns_cli_kit_issue(int argc, char **argv) {
   struct cns_authority authority;
   bool json = false;
   int operands = 0, code = 0;
-  const struct cns_option table[] = {
-      {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &place.federation, 0, 0},
-      {"authority", "DIR", "the authority's folder (default: authority in the federation)", CNS_OPTION_TEXT,
-       &place.authority, 0, 0},
-      {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
-      {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
+  const struct cns_option table[] = {CNS_PLACE_OPTIONS(place),
+                                     {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
+                                     {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
       "kit issue --federation DIR [--authority DIR] [--json]",
       "At the authority: writes DIR/responses/NAME.kit.json for each hospital of the roster and\n"
@@ -269,8 +264,7 @@ int cns_cli_kit_issue(int argc, char **argv) {
   if (r) return cns_cli_parse_exit(r);
   if (cns_place_open("kit issue", &place, &authority, &code)) return code;
   code = issue(&authority, json);
-  cns_authority_deinit(&authority);
-  free(place.default_authority);
+  cns_place_close(&place, &authority);
   return code;
 }
 
@@ -292,9 +286,7 @@ static int revoke_verb(const char *verb, const char *synopsis, int argc, char **
   bool json = false;
   int operands = 0, code = 0;
   const struct cns_option table[] = {
-      {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &place.federation, 0, 0},
-      {"authority", "DIR", "the authority's folder (default: authority in the federation)", CNS_OPTION_TEXT,
-       &place.authority, 0, 0},
+      CNS_PLACE_OPTIONS(place),
       {"reason", "TEXT", "why; all parties can read it in the roster", CNS_OPTION_TEXT, &reason, 0, 0},
       {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};

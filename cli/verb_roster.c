@@ -10,17 +10,6 @@
 #include "cli/verb_kit.h"
 #include "cli/verb_roster.h"
 
-static int confirm(const char *verb, const struct cns_request *request) {
-  char spoken[CNS_DIGEST_SPOKEN_CHARS];
-  cns_digest_spoken(&request->digest, spoken);
-  printf("New keys for %s. The digest of its request:\n\n  %s\n\n", request->name, spoken);
-  int r = cns_cli_confirm("Is it the digest that the hospital read to you over the telephone?");
-  if (r == CNS_ERR_STATE)
-    return cns_cli_usage_error(verb, "standard input is not a terminal: compare the digest and give --yes");
-  if (r) fprintf(stderr, "consilium: not confirmed; nothing was changed\n");
-  return r ? CNS_EXIT_REFUSED : 0;
-}
-
 /* A renewal is signed with the identity key that the roster has: nothing is to be compared. */
 static int renew(struct cns_authority *authority, const char *path, bool new_keys, bool yes, bool json) {
   struct cns_problem problem = {0};
@@ -28,8 +17,11 @@ static int renew(struct cns_authority *authority, const char *path, bool new_key
   const struct cns_roster_hospital *hospital = NULL;
   int r = cns_request_load(path, &request, &problem);
   if (r) return cns_cli_fail(r, &problem);
-  int code = new_keys && !yes ? confirm("roster replace", &request) : 0;
-  if (code) return code;
+  if (new_keys && !yes) {
+    printf("New keys for %s. The digest of its request:", request.name);
+    int code = cns_place_confirm("roster replace", &request);
+    if (code) return code;
+  }
   r = cns_authority_renew(authority, &request, new_keys, &hospital, &problem);
   if (r) return cns_cli_fail(r, &problem);
   if (!json)
@@ -54,12 +46,9 @@ static int cns_cli_roster_renew(int argc, char **argv) {
   struct cns_authority authority;
   bool json = false;
   int operands = 0, code = 0;
-  const struct cns_option table[] = {
-      {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &place.federation, 0, 0},
-      {"authority", "DIR", "the authority's folder (default: authority in the federation)", CNS_OPTION_TEXT,
-       &place.authority, 0, 0},
-      {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
-      {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
+  const struct cns_option table[] = {CNS_PLACE_OPTIONS(place),
+                                     {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
+                                     {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
   const struct cns_usage usage = {
       "roster renew [RENEWAL] --federation DIR [--authority DIR] [--json]",
       "At the authority: signs the roster's next version, with the certificate of a hospital's\n"
@@ -79,9 +68,7 @@ static int cns_cli_roster_replace(int argc, char **argv) {
   bool json = false, yes = false;
   int operands = 0, code = 0;
   const struct cns_option table[] = {
-      {"federation", "DIR", "the federation's folder", CNS_OPTION_TEXT, &place.federation, 0, 0},
-      {"authority", "DIR", "the authority's folder (default: authority in the federation)", CNS_OPTION_TEXT,
-       &place.authority, 0, 0},
+      CNS_PLACE_OPTIONS(place),
       {"yes", NULL, "the digest has been compared; don't ask", CNS_OPTION_FLAG, &yes, 0, 0},
       {"json", NULL, "print JSON", CNS_OPTION_FLAG, &json, 0, 0},
       {NULL, NULL, NULL, CNS_OPTION_FLAG, NULL, 0, 0}};
