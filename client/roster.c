@@ -82,27 +82,14 @@ static int take_certificate(struct cns_agent *agent, const struct cns_roster *ne
   return 0;
 }
 
-/* Before anything is written: a file older than the record would keep the agent from starting. */
-static int check_record(const struct cns_agent *agent, const struct cns_roster *next,
-                        struct cns_problem *problem) {
-  struct cns_digest digest;
-  uint64_t version = 0;
-  int r = cns_hospital_store_accepted_version(agent->site.store, "roster", &version, &digest);
-  if (r == CNS_ERR_NOT_FOUND) return 0;
-  if (r < 0) return cns_problem_set(problem, r, "the record of accepted rosters can't be read");
-  if (next->version > version || (next->version == version && cns_digest_equal(&next->digest, &digest)))
-    return 0;
-  return cns_problem_set(problem, CNS_ERR_REFUSED,
-                         "version %" PRIu64 ", or another one with that number, was accepted here before",
-                         version);
-}
-
 static int keep(struct cns_agent *agent, const struct cns_roster *next, const uint8_t *data, size_t len,
                 struct cns_problem *problem) {
-  int kept = check_record(agent, next, problem);
-  if (kept) return kept;
+  /* Before anything is written: a file older than the record would keep the agent from starting. */
+  int r =
+      cns_hospital_store_check_version(agent->site.store, "roster", next->version, &next->digest, problem);
+  if (r) return r;
   char *path = cns_site_path(&agent->site, CNS_KIT_ROSTER_ACCEPTED);
-  int r = path ? cns_file_write(path, data, len, 0644, problem) : CNS_ERR_MEMORY;
+  r = path ? cns_file_write(path, data, len, 0644, problem) : CNS_ERR_MEMORY;
   free(path);
   if (!r)
     r = cns_hospital_store_accept_version(agent->site.store, "roster", next->version, &next->digest, problem);

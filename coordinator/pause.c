@@ -38,30 +38,24 @@ void cns_pause_greet(struct cns_server *s, struct cns_session *session) {
     send_pause(s, session);
 }
 
-/* Has the file come, gone or been replaced since it was last looked at? */
-static bool is_new(struct cns_server *s) {
-  struct stat info = {0};
+/* Has the file come, gone or been replaced since it was last read, or couldn't it be? */
+static bool is_new(const struct cns_server *s, struct stat *ret_info) {
   char *path = cns_kit_path(s->kit.config.state_path, CNS_PAUSE_FILE);
-  if (!path || stat(path, &info) != 0) info = (struct stat){0};
+  if (!path || stat(path, ret_info) != 0) *ret_info = (struct stat){0};
   free(path);
-  bool same = info.st_ino == s->pause_inode && info.st_mtim.tv_sec == s->pause_read.tv_sec &&
-              info.st_mtim.tv_nsec == s->pause_read.tv_nsec;
-  s->pause_inode = info.st_ino;
-  s->pause_read = info.st_mtim;
-  return !same;
+  return s->pause_unreadable || ret_info->st_ino != s->pause_inode ||
+         ret_info->st_mtim.tv_sec != s->pause_read.tv_sec ||
+         ret_info->st_mtim.tv_nsec != s->pause_read.tv_nsec;
 }
 
-/* What can't be read might be a stop: nothing begins until it can. */
-static bool read_order(struct cns_server *s, struct cns_pause *ret_pause) {
-  struct cns_problem problem = {0};
-  if (cns_pause_load(s->kit.config.state_path, CNS_PAUSE_FILE, ret_pause, &problem) == 0) return true;
-  if (s->pause_unreadable) return false; /* said already */
+/* What can't be read might be a stop: nothing begins until it can. Said once; read again at the next tick. */
+static void cannot_read(struct cns_server *s, const struct cns_problem *problem,
+                        struct cns_pause *ret_pause) {
   *ret_pause = (struct cns_pause){.state = CNS_PAUSE_PAUSED,
                                   .since = (int64_t)time(NULL),
                                   .reason = "the coordinator can't read its operator's order"};
   cns_report(s, "error", "whether the study is paused can't be told, and no round begins meanwhile: %s",
-             problem.text);
-  return false;
+             problem->text);
 }
 
 static void say(struct cns_server *s) {
@@ -78,11 +72,18 @@ static void say(struct cns_server *s) {
 
 void cns_pause_look(struct cns_server *s) {
   struct cns_pause pause;
-  if (s->stopped.text[0] || !is_new(s)) return;
-  bool known = read_order(s, &pause), again = s->pause_unreadable && !known;
+  struct cns_problem problem = {0};
+  struct stat info;
+  if (s->stopped.text[0] || !is_new(s, &info)) return;
+  bool known = cns_pause_load(s->kit.config.state_path, CNS_PAUSE_FILE, &pause, &problem) == 0;
+  if (!known && s->pause_unreadable) return;
   s->pause_unreadable = !known;
-  if (!known) s->pause_read.tv_nsec = -1; /* it is looked at again at the next tick */
-  if (again) return;
+  if (known) {
+    s->pause_inode = info.st_ino;
+    s->pause_read = info.st_mtim;
+  } else {
+    cannot_read(s, &problem, &pause);
+  }
   if (pause.state == CNS_PAUSE_NONE && s->pause.state == CNS_PAUSE_NONE) return;
   s->pause = pause;
   if (pause.state == CNS_PAUSE_STOPPED && s->completed >= s->plan.rounds) {

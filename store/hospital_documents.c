@@ -79,8 +79,11 @@ int cns_hospital_store_accepted_version(struct cns_hospital_store *store, const 
   return 0;
 }
 
-int cns_hospital_store_accept_version(struct cns_hospital_store *store, const char *kind, uint64_t version,
-                                      const struct cns_digest *digest, struct cns_problem *problem) {
+#define SAME_VERSION 1
+
+/* 0: higher than before. */
+static int compare_version(struct cns_hospital_store *store, const char *kind, uint64_t version,
+                           const struct cns_digest *digest, struct cns_problem *problem) {
   uint64_t old_version = 0;
   struct cns_digest old;
   int error = cns_hospital_store_accepted_version(store, kind, &old_version, &old);
@@ -91,13 +94,26 @@ int cns_hospital_store_accept_version(struct cns_hospital_store *store, const ch
                            "%s version %llu is older than version %llu, which this hospital has accepted",
                            kind, (unsigned long long)version, (unsigned long long)old_version);
   if (!error && version == old_version) {
-    if (cns_digest_equal(&old, digest)) return 0;
+    if (cns_digest_equal(&old, digest)) return SAME_VERSION;
     return cns_problem_set(
         problem, CNS_ERR_REFUSED,
         "%s version %llu is not the document of that version that this hospital has accepted; "
         "ask the consortium which one is right",
         kind, (unsigned long long)version);
   }
+  return 0;
+}
+
+int cns_hospital_store_check_version(struct cns_hospital_store *store, const char *kind, uint64_t version,
+                                     const struct cns_digest *digest, struct cns_problem *problem) {
+  int error = compare_version(store, kind, version, digest, problem);
+  return error == SAME_VERSION ? 0 : error;
+}
+
+int cns_hospital_store_accept_version(struct cns_hospital_store *store, const char *kind, uint64_t version,
+                                      const struct cns_digest *digest, struct cns_problem *problem) {
+  int error = compare_version(store, kind, version, digest, problem);
+  if (error) return error == SAME_VERSION ? 0 : error;
   sqlite3_stmt *stmt = NULL;
   error = cns_hospital_query(store,
                              "INSERT OR REPLACE INTO accepted(digest, kind, version, seal) VALUES(?,?,?,?)",

@@ -152,6 +152,10 @@ CNS_MUST_CHECK int cns_hospital_store_audits(struct cns_hospital_store *store, c
 CNS_MUST_CHECK int cns_hospital_store_accept_version(struct cns_hospital_store *store, const char *kind,
                                                      uint64_t version, const struct cns_digest *digest,
                                                      struct cns_problem *problem);
+/* Would it be accepted? Nothing is changed. */
+CNS_MUST_CHECK int cns_hospital_store_check_version(struct cns_hospital_store *store, const char *kind,
+                                                    uint64_t version, const struct cns_digest *digest,
+                                                    struct cns_problem *problem);
 CNS_MUST_CHECK int cns_hospital_store_accepted_version(struct cns_hospital_store *store, const char *kind,
                                                        uint64_t *ret_version, struct cns_digest *ret_digest);
 

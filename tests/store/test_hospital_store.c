@@ -226,6 +226,11 @@ static void versions_only_grow(void **state) {
   assert_int_equal(cns_hospital_store_accept_version(store, "roster", 3, &r1, &problem), 0);
   assert_int_equal(cns_hospital_store_accept_version(store, "roster", 3, &r2, &problem), CNS_ERR_REFUSED);
   assert_int_equal(cns_hospital_store_accept_version(store, "roster", 2, &r1, &problem), CNS_ERR_REFUSED);
+  assert_int_equal(cns_hospital_store_check_version(store, "roster", 3, &r1, &problem), 0);
+  assert_int_equal(cns_hospital_store_check_version(store, "roster", 3, &r2, &problem), CNS_ERR_REFUSED);
+  assert_int_equal(cns_hospital_store_check_version(store, "roster", 2, &r1, &problem), CNS_ERR_REFUSED);
+  assert_int_equal(cns_hospital_store_check_version(store, "roster", 9, &r2, &problem),
+                   0); /* and isn't kept */
   assert_int_equal(cns_hospital_store_accept_version(store, "policy", 1, &r2, &problem), 0);
   store = reopen(store, "versions");
   assert_int_equal(cns_hospital_store_accept_version(store, "roster", 2, &r1, &problem), CNS_ERR_REFUSED);
